@@ -1,0 +1,218 @@
+//! The arguments as data. Flags stand before or behind the subcommand, with a space or `=`, as in the Collector.
+
+use super::gates;
+use crate::config::Request;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::ffi::OsString;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Command {
+    /// Run until a signal ends it.
+    Run(Request),
+    /// Check the config.
+    Validate(Request),
+    /// Show the resolved config.
+    PrintConfig(Request, PrintOptions),
+    /// List what can be named in a config.
+    Components,
+    /// A completion script.
+    Completion(Shell),
+    /// List the feature gates, or one.
+    FeatureGate(Option<String>),
+}
+
+/// What the arguments came to.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Parsed {
+    /// Help or version: to be shown.
+    Text(String),
+    /// To be done.
+    Command(Command),
+}
+
+/// How `print-config` prints.
+#[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PrintOptions {
+    /// Whether secrets are hidden
+    #[arg(long, value_enum, default_value_t = PrintMode::Redacted)]
+    pub mode: PrintMode,
+    /// In which language
+    #[arg(long, value_enum, default_value_t = Format::Yaml)]
+    pub format: Format,
+    /// Whether the config is checked first
+    #[arg(long, default_value_t = true, num_args = 0..=1, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
+    pub validate: bool,
+}
+
+/// Whether secrets are hidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum PrintMode {
+    /// Secrets are shown as [REDACTED]
+    Redacted,
+    /// Secrets are shown
+    Unredacted,
+}
+
+/// In which language a config is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// YAML
+    Yaml,
+    /// JSON
+    Json,
+}
+
+const ABOUT: &str = "Host and process metrics, through a pipeline, to OTLP and Prometheus";
+const AFTER: &str = "Without --config the embedded default runs: host and process metrics of this machine at http://localhost:8889/metrics.";
+
+#[derive(Parser)]
+#[command(name = "phoenix", about = ABOUT, after_help = AFTER, version = concat!("version ", env!("CARGO_PKG_VERSION")))]
+struct Cli {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(subcommand)]
+    command: Option<Sub>,
+}
+
+#[derive(Args)]
+struct ConfigArgs {
+    /// A config: a path, file:PATH, env:NAME or yaml:TEXT; repeatable, maps merge from left to right
+    #[arg(long, global = true, value_name = "URI")]
+    config: Vec<String>,
+    /// Sets one value after all configs, e.g. --set receivers.hostmetrics.collection_interval=30s; repeatable
+    #[arg(long, global = true, value_name = "PATH=VALUE")]
+    set: Vec<String>,
+    /// Feature gates to enable (ID or +ID) and to disable (-ID)
+    #[arg(long, global = true, value_name = "ID,...", value_delimiter = ',', allow_hyphen_values = true)]
+    feature_gates: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum Sub {
+    /// Checks the config and starts nothing; silent if it is right
+    Validate,
+    /// Lists the components that a config can name
+    Components,
+    /// Prints the config as it is after merging and expanding
+    #[command(visible_alias = "print-initial-config")]
+    PrintConfig(PrintOptions),
+    /// Prints a completion script for a shell
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+    /// Lists the feature gates, or shows one
+    Featuregate {
+        /// The gate
+        id: Option<String>,
+    },
+}
+
+/// Reads the arguments, the program's name first.
+///
+/// # Errors
+/// What is wrong with them, for the standard error.
+pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, String> {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            return Ok(Parsed::Text(error.to_string()));
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    let ConfigArgs { config, set, feature_gates } = cli.config;
+    let newer_names = gates::newer_names(&feature_gates)?;
+    let request = Request { sources: config, sets: set, newer_names };
+    Ok(Parsed::Command(match cli.command {
+        None => Command::Run(request),
+        Some(Sub::Validate) => Command::Validate(request),
+        Some(Sub::PrintConfig(options)) => Command::PrintConfig(request, options),
+        Some(Sub::Components) => Command::Components,
+        Some(Sub::Completion { shell }) => Command::Completion(shell),
+        Some(Sub::Featuregate { id }) => Command::FeatureGate(id),
+    }))
+}
+
+/// The completion script of a shell.
+pub(super) fn completion(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "phoenix", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Parsed, String> {
+        parse(line.split(' ').map(OsString::from))
+    }
+
+    fn command(line: &str) -> Command {
+        match parsed(line) {
+            Ok(Parsed::Command(command)) => command,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn request(sources: &[&str], sets: &[&str]) -> Request {
+        let own = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        Request { sources: own(sources), sets: own(sets), newer_names: false }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_before_or_behind_with_space_or_equals() {
+        assert_eq!(command("phoenix"), Command::Run(request(&[], &[])));
+        let run = request(&["a.yaml", "file:b.yaml"], &["a.b=c=d", "x=1"]);
+        assert_eq!(command("phoenix --config a.yaml --config=file:b.yaml --set=a.b=c=d --set x=1"), Command::Run(run));
+        assert_eq!(command("phoenix validate --config=a"), Command::Validate(request(&["a"], &[])));
+        assert_eq!(command("phoenix --config=a validate"), Command::Validate(request(&["a"], &[])));
+    }
+
+    #[test]
+    fn print_config_has_the_collectors_flags_and_alias() {
+        let options = |line: &str| match command(line) {
+            Command::PrintConfig(_, options) => options,
+            other => panic!("{other:?}"),
+        };
+        let default = PrintOptions { mode: PrintMode::Redacted, format: Format::Yaml, validate: true };
+        assert_eq!(options("phoenix print-config"), default);
+        let all = options("phoenix print-initial-config --mode=unredacted --format json --validate=false --config a");
+        assert_eq!(all, PrintOptions { mode: PrintMode::Unredacted, format: Format::Json, validate: false });
+        assert!(options("phoenix print-config --validate").validate);
+    }
+
+    #[test]
+    fn help_and_version_are_text_and_mistakes_are_errors() {
+        assert_eq!(parsed("phoenix --version"), Ok(Parsed::Text(format!("phoenix version {}\n", env!("CARGO_PKG_VERSION")))));
+        assert!(matches!(parsed("phoenix --help"), Ok(Parsed::Text(text)) if text.contains("--feature-gates")));
+        assert!(parsed("phoenix --confg a").unwrap_err().contains("--config"));
+        assert!(parsed("phoenix validat").unwrap_err().contains("validate"));
+        assert!(parsed("phoenix completion tcsh").is_err());
+        assert!(parsed("phoenix print-config --mode secret").is_err());
+    }
+
+    #[test]
+    fn gates_may_begin_with_a_hyphen() {
+        let both = "phoenix --feature-gates=receiver.hostmetrics.EmitV1SystemConventions,+receiver.hostmetrics.DontEmitV0SystemConventions";
+        assert_eq!(command(both), Command::Run(Request { newer_names: true, ..Request::default() }));
+        let none = "phoenix --feature-gates -receiver.hostmetrics.EmitV1SystemConventions";
+        assert_eq!(command(none), Command::Run(Request::default()));
+    }
+
+    #[test]
+    fn completion_knows_the_subcommands() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::PowerShell, Shell::Elvish] {
+            let script = completion(shell);
+            assert!(script.contains("print-config") && script.contains("featuregate"), "{shell}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! `phoenix`, the agent: reads the command line, checks the configuration, runs until it is told to stop.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod components;
+mod config;
+mod extensions;
+mod identity;
+mod logs;
+mod own;
+mod run;
+mod service;
+mod terminal;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

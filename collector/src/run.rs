@@ -1,0 +1,161 @@
+//! One run of the agent, from the checked configuration to the last signal.
+
+use std::time::Duration;
+
+use phoenix_pipeline::config::Mistake;
+use phoenix_pipeline::{BuildError, Clock, Listeners, Metrics, StatusBoard};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::config::{Model, Request};
+use crate::logs::{self, Valve};
+use crate::own::{self, SUMMARY_EVERY, Summary};
+use crate::service::{Agent, GRACE, Shared};
+use crate::terminal::Terminal;
+
+/// The agent's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Why a run ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration is wrong.
+    #[error("{}", crate::config::report(.0))]
+    Config(Vec<Mistake>),
+    /// The host does not allow it, or a stage broke.
+    #[error("{0}")]
+    Host(String),
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Config(mistakes) => Failure::Config(mistakes),
+            BuildError::Failed(why) => Failure::Host(why),
+        }
+    }
+}
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// A wrong configuration, something the host does not allow, or a stage that panicked.
+pub fn run(request: &Request) -> Result<(), Failure> {
+    let (model, notices) = request.load().map_err(Failure::Config)?;
+    let terminal = Terminal::stderr();
+    let log = &model.telemetry.logs;
+    let valve = logs::start(&log.output_paths, log.encoding(), log.level(), log.sampling(), &terminal).map_err(Failure::Host)?;
+    notices.iter().for_each(crate::config::Notice::log);
+    // One thread for all edges: they wait far more than they work, and an idle agent stays small.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Host(format!("cannot start the asynchronous runtime: {error}")))?;
+    let outcome = runtime.block_on(serve(request, model, &valve, &terminal));
+    terminal.finish();
+    // A task that hangs on a dead peer must not keep the process alive after the grace period.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    outcome
+}
+
+/// The signals an agent listens to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next signal.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hang_up.recv() => RELOAD,
+        }
+    }
+
+    /// Waits for a signal that ends the agent.
+    async fn end(&mut self) -> &'static str {
+        loop {
+            match self.next().await {
+                RELOAD => tracing::warn!("the agent is ending; SIGHUP comes too late"),
+                name => return name,
+            }
+        }
+    }
+}
+
+/// The signal that means: read the configuration again.
+const RELOAD: &str = "SIGHUP";
+
+async fn serve(request: &Request, model: Model, valve: &Valve, terminal: &Terminal) -> Result<(), Failure> {
+    let clock = Clock::system();
+    let metrics = Metrics::new(&clock, crate::identity::resource(&model, VERSION));
+    own::register(&metrics, &clock, valve, VERSION);
+    let shared = Shared {
+        metrics: metrics.clone(),
+        clock: clock.clone(),
+        runtime: tokio::runtime::Handle::current(),
+        listeners: Listeners::default(),
+        board: StatusBoard::default(),
+        version: VERSION,
+    };
+    // Before anything starts: a signal during the start must end the agent in order, too.
+    let mut signals = Signals::listen().map_err(|error| Failure::Host(format!("cannot listen to signals: {error}")))?;
+    let (fatal, mut broken) = mpsc::unbounded_channel();
+    tracing::info!(version = VERSION, config = %request.describe(), "starting");
+    let mut agent = Agent::start(&model, shared, fatal).await?;
+    for line in model.describe() {
+        tracing::info!("{line}");
+    }
+
+    let mut summary = Summary::new(metrics);
+    let mut redraw = tokio::time::interval_at(tokio::time::Instant::now() + Duration::from_secs(3), SUMMARY_EVERY);
+    let outcome = loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                RELOAD => reload(request, &mut agent, valve).await,
+                end => {
+                    tracing::info!(signal = end, grace_seconds = GRACE.as_secs(), "ending: receivers stop, queues drain");
+                    break Ok(());
+                }
+            },
+            Some(why) = broken.recv() => break Err(Failure::Host(why)),
+            _ = redraw.tick(), if terminal.is_terminal() => terminal.live(&summary.line(&clock)),
+        }
+    };
+    tokio::select! {
+        () = agent.shutdown(GRACE) => tracing::info!("ended"),
+        name = signals.end() => tracing::warn!(signal = name, "ended at once by a second signal; what was queued is lost"),
+    }
+    outcome
+}
+
+/// SIGHUP: the new configuration is read, checked, built and only then put in place.
+async fn reload(request: &Request, agent: &mut Agent, valve: &Valve) {
+    let (model, notices) = match request.load() {
+        Ok(loaded) => loaded,
+        Err(mistakes) => {
+            for mistake in &mistakes {
+                tracing::error!("{mistake}");
+            }
+            tracing::error!(mistakes = mistakes.len(), "the new config is wrong; the old one goes on");
+            return;
+        }
+    };
+    match agent.apply(&model).await {
+        Ok(()) => {
+            notices.iter().for_each(crate::config::Notice::log);
+            valve.set(model.telemetry.logs.level(), model.telemetry.logs.sampling());
+            tracing::info!("reloaded: the new config is in place");
+        }
+        Err(error) => tracing::error!("the new config cannot be put in place: {error}; the old one goes on"),
+    }
+}

@@ -1,0 +1,133 @@
+//! From a checked model to components: what must be built anew, what is kept, and the chains that join them.
+//!
+//! Nothing here is started or stopped, but for sockets that a component opens to be sure of them.
+
+use std::sync::Arc;
+
+use phoenix_pipeline::config::Value;
+use phoenix_pipeline::{BuildError, Chain, ComponentId, Exporter, Extension, Factory, Lane, Outlet, Site, Stage, Target};
+
+use super::{Agent, Inlet, Part, Parts, Shared};
+use crate::components::{EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS};
+use crate::config::Model;
+
+/// What is new, ready to be put in place.
+pub(super) struct Plan {
+    pub(super) extensions: Parts<Box<dyn Extension>>,
+    pub(super) exporters: Parts<Arc<dyn Exporter>>,
+    pub(super) receivers: Parts<Inlet>,
+    pub(super) chains: Vec<Chain>,
+}
+
+impl Plan {
+    /// Builds what the model has and the running agent has not, or has with another configuration.
+    pub(super) fn build(model: &Model, running: &Agent) -> Result<Plan, BuildError> {
+        let shared = &running.shared;
+        let extensions = new_parts(EXTENSIONS, "extensions", &model.extensions, &model.extension_ids(), &running.extensions, shared)?;
+        let exporters = new_parts(EXPORTERS, "exporters", &model.exporters, &model.exporter_ids(), &running.exporters, shared)?;
+        let mut receivers = Parts::new();
+        for id in model.receiver_ids() {
+            let config = configured(&model.receivers, &id)?;
+            if running.receivers.get(&id).is_some_and(|part| part.config == *config) {
+                continue;
+            }
+            let receiver = build(RECEIVERS, "receivers", &id, None, config, shared)?;
+            let outlet = Outlet::new(&shared.metrics, id.as_str(), "", Vec::new());
+            receivers.insert(id, Part { component: Inlet { receiver, outlet }, config: config.clone() });
+        }
+        let chains = chains(model, &exporters, running)?;
+        Ok(Plan { extensions, exporters, receivers, chains })
+    }
+
+    /// Starts the new receivers. Their outlets lead nowhere yet.
+    pub(super) fn start_receivers(&mut self, shared: &Shared) -> Result<(), BuildError> {
+        for (id, part) in &mut self.receivers {
+            shared.board.status(format!("receivers:{id}")).starting();
+            let outlet = part.component.outlet.clone();
+            part.component.receiver.start(outlet)?;
+        }
+        Ok(())
+    }
+}
+
+/// The pipelines that take this receiver's data.
+pub(super) fn targets(model: &Model, receiver: &ComponentId, lane: &Lane) -> Vec<Target> {
+    let takes = model.pipelines.iter().filter(|pipeline| pipeline.receivers.contains(receiver));
+    takes.map(|pipeline| Target { lane: lane.handle(), pipeline: pipeline.name.as_str().into() }).collect()
+}
+
+fn chains(model: &Model, new: &Parts<Arc<dyn Exporter>>, running: &Agent) -> Result<Vec<Chain>, BuildError> {
+    let shared = &running.shared;
+    let chain = |pipeline: &crate::config::Pipeline| {
+        let mut stages = Vec::new();
+        for id in &pipeline.processors {
+            let config = configured(&model.processors, id)?;
+            let processor = build(PROCESSORS, "processors", id, Some(&pipeline.name), config, shared)?;
+            stages.push(Stage::new(id.clone(), processor, &shared.metrics));
+        }
+        let exporters = pipeline.exporters.iter().map(|id| {
+            let part = new.get(id).or_else(|| running.exporters.get(id));
+            part.map(|part| Arc::clone(&part.component)).ok_or_else(|| missing(id))
+        });
+        Ok(Chain::new(&pipeline.name, stages, exporters.collect::<Result<_, _>>()?, &shared.metrics))
+    };
+    model.pipelines.iter().map(chain).collect()
+}
+
+/// Builds those of `ids` that are not running with the same configuration already.
+fn new_parts<C>(
+    table: &[Factory<C>],
+    kind: &str,
+    configs: &[(ComponentId, Value)],
+    ids: &[ComponentId],
+    running: &Parts<C>,
+    shared: &Shared,
+) -> Result<Parts<C>, BuildError> {
+    let mut parts = Parts::new();
+    for id in ids {
+        let config = configured(configs, id)?;
+        if running.get(id).is_none_or(|part| part.config != *config) {
+            let component = build(table, kind, id, None, config, shared)?;
+            parts.insert(id.clone(), Part { component, config: config.clone() });
+        }
+    }
+    Ok(parts)
+}
+
+fn build<C>(
+    table: &[Factory<C>],
+    kind: &str,
+    id: &ComponentId,
+    pipeline: Option<&str>,
+    config: &Value,
+    shared: &Shared,
+) -> Result<C, BuildError> {
+    let factory = table.iter().find(|factory| factory.answers_to(id.kind())).ok_or_else(|| missing(id))?;
+    let status = match pipeline {
+        None => format!("{kind}:{id}"),
+        Some(pipeline) => format!("{kind}:{id} ({pipeline})"),
+    };
+    let site = Site {
+        id: id.clone(),
+        pipeline: pipeline.map(Into::into),
+        metrics: shared.metrics.clone(),
+        clock: shared.clock.clone(),
+        runtime: shared.runtime.clone(),
+        status: shared.board.status(status),
+        listeners: shared.listeners.clone(),
+        version: shared.version,
+    };
+    (factory.build)(config, &site).map_err(|error| match error {
+        BuildError::Failed(why) => BuildError::Failed(format!("{kind} {id}: {why}")),
+        mistakes => mistakes,
+    })
+}
+
+fn configured<'m>(configs: &'m [(ComponentId, Value)], id: &ComponentId) -> Result<&'m Value, BuildError> {
+    configs.iter().find(|(found, _)| found == id).map(|(_, config)| config).ok_or_else(|| missing(id))
+}
+
+/// The loader has checked every reference; this is the answer should a model come from elsewhere.
+fn missing(id: &ComponentId) -> BuildError {
+    BuildError::Failed(format!("{id} is used by a pipeline and not configured"))
+}

@@ -1,0 +1,217 @@
+//! The running agent: what is built from a checked configuration, how it is changed while it runs, and how it ends.
+//!
+//! A change is made before it is broken: everything new is built and started first, then the lane takes up the new
+//! chains between two batches, and only then is the old stopped. Components whose configuration is the same are kept,
+//! with their queues and sockets. If anything new cannot be built, nothing has changed.
+
+mod build;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use phoenix_pipeline::config::Value;
+use phoenix_pipeline::{
+    BuildError, Clock, ComponentId, Exporter, Extension, Health, Lane, Listeners, Metrics, Outlet, PageServer, Receiver,
+    StatusBoard,
+};
+use tokio::sync::mpsc;
+
+use crate::config::Model;
+use crate::own::{self, PageSettings};
+use build::Plan;
+
+/// How long the end may take: what is queued is sent as far as possible, the rest is counted and given up. Below
+/// Kubernetes' usual 30 s, so that the agent ends by itself.
+pub const GRACE: Duration = Duration::from_secs(25);
+
+/// How long a reload waits for the lane to take up its new chains before it says that this takes long.
+const SWAP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What every component of this agent shares.
+#[derive(Clone)]
+pub struct Shared {
+    /// The agent's own metrics.
+    pub metrics: Metrics,
+    /// The time.
+    pub clock: Clock,
+    /// Where the asynchronous edges run.
+    pub runtime: tokio::runtime::Handle,
+    /// The listening sockets.
+    pub listeners: Listeners,
+    /// What the health page says.
+    pub board: StatusBoard,
+    /// The agent's version.
+    pub version: &'static str,
+}
+
+/// A component and the configuration it was built from.
+struct Part<C> {
+    component: C,
+    config: Value,
+}
+
+type Parts<C> = BTreeMap<ComponentId, Part<C>>;
+
+/// A receiver also has its way into the lane.
+struct Inlet {
+    receiver: Box<dyn Receiver>,
+    outlet: Outlet,
+}
+
+/// The agent at work.
+pub struct Agent {
+    shared: Shared,
+    extensions: Parts<Box<dyn Extension>>,
+    exporters: Parts<Arc<dyn Exporter>>,
+    receivers: Parts<Inlet>,
+    lane: Lane,
+    page: Option<(PageSettings, PageServer)>,
+}
+
+impl Agent {
+    /// Builds and starts everything of `model`. A stage that panics is told to `fatal`.
+    ///
+    /// # Errors
+    /// The first component that the host does not allow; what was started before it is stopped again.
+    pub async fn start(model: &Model, shared: Shared, fatal: mpsc::UnboundedSender<String>) -> Result<Agent, BuildError> {
+        let lane = Lane::start("lane-0", Vec::new(), shared.clock.clone(), shared.metrics.clone(), move |panic| {
+            // Nobody listens any more when the agent is ending anyway.
+            let _ = fatal.send(format!("a stage of the pipeline panicked: {panic}"));
+        });
+        let lane = lane.map_err(|error| format!("cannot start the pipeline's thread: {error}"))?;
+        let mut agent = Agent {
+            shared,
+            extensions: Parts::new(),
+            exporters: Parts::new(),
+            receivers: Parts::new(),
+            lane,
+            page: None,
+        };
+        match agent.apply(model).await {
+            Ok(()) => Ok(agent),
+            Err(error) => {
+                agent.shutdown(Duration::ZERO).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Changes the running agent to `model`.
+    ///
+    /// # Errors
+    /// What could not be built or started; the agent then runs on as it was.
+    pub async fn apply(&mut self, model: &Model) -> Result<(), BuildError> {
+        let before = self.shared.board.snapshot();
+        let outcome = self.try_apply(model).await;
+        if outcome.is_err() {
+            // Components that were never put in place must not keep the health page waiting for them.
+            self.shared.board.retain(|component| before.contains_key(component));
+            for (component, health) in before {
+                self.shared.board.status(component).set(health);
+            }
+        }
+        outcome
+    }
+
+    async fn try_apply(&mut self, model: &Model) -> Result<(), BuildError> {
+        let mut plan = Plan::build(model, self)?;
+        let page = self.new_page(model)?;
+        if let Err(error) = plan.start_receivers(&self.shared) {
+            for part in plan.receivers.values_mut() {
+                part.component.receiver.shutdown().await;
+            }
+            return Err(error);
+        }
+        self.shared.metrics.set_resource(crate::identity::resource(model, self.shared.version));
+
+        let (chains, handle) = (std::mem::take(&mut plan.chains), self.lane.handle());
+        let swapped = tokio::task::spawn_blocking(move || handle.swap(chains, SWAP_PATIENCE)).await;
+        if !swapped.unwrap_or(false) {
+            tracing::warn!("the pipeline is busy and has not taken up its new chain yet; it will after the batch at hand");
+        }
+        self.adopt(model, plan, page).await;
+        Ok(())
+    }
+
+    /// Puts the new parts in place and stops what they replace.
+    async fn adopt(&mut self, model: &Model, plan: Plan, page: Option<Option<(PageSettings, PageServer)>>) {
+        let retired_receivers = replace(&mut self.receivers, plan.receivers, &model.receiver_ids());
+        let retired_exporters = replace(&mut self.exporters, plan.exporters, &model.exporter_ids());
+        let retired_extensions = replace(&mut self.extensions, plan.extensions, &model.extension_ids());
+        for (id, part) in &self.receivers {
+            part.component.outlet.retarget(build::targets(model, id, &self.lane));
+        }
+        for mut part in retired_receivers {
+            part.component.receiver.shutdown().await;
+        }
+        for mut part in retired_extensions {
+            part.component.shutdown().await;
+        }
+        if let Some(page) = page {
+            self.page = page;
+        }
+        let deadline = self.shared.clock.now() + GRACE;
+        for part in retired_exporters {
+            // In the background: a backend that is away must not hold up the reload.
+            self.shared.runtime.spawn(async move { part.component.shutdown(deadline).await });
+        }
+        let known = model.status_names();
+        self.shared.board.retain(|component| known.contains(component));
+        self.started();
+    }
+
+    /// Receivers say themselves when they are ready (after the first scrape); everything else is, once it is built.
+    fn started(&self) {
+        for (component, health) in self.shared.board.snapshot() {
+            if health == Health::Starting && !component.starts_with("receivers:") {
+                self.shared.board.status(component).ok();
+            }
+        }
+    }
+
+    /// The page of the agent's own metrics, if it must change: `Some(None)` takes it away.
+    fn new_page(&self, model: &Model) -> Result<Option<Option<(PageSettings, PageServer)>>, BuildError> {
+        let wanted = model.own_metrics_page();
+        if wanted.as_ref() == self.page.as_ref().map(|(settings, _)| settings) {
+            return Ok(None);
+        }
+        let Some(settings) = wanted else { return Ok(Some(None)) };
+        let Shared { metrics, clock, listeners, runtime, .. } = &self.shared;
+        let server = own::serve_page(settings.clone(), metrics, clock, listeners, runtime)?;
+        Ok(Some(Some((settings, server))))
+    }
+
+    /// Ends: receivers stop, the lane works off what waits, exporters drain until the grace period is over.
+    pub async fn shutdown(mut self, grace: Duration) {
+        let deadline = Instant::now() + grace;
+        for component in self.shared.board.snapshot().into_keys() {
+            self.shared.board.status(component).stopping();
+        }
+        for part in self.receivers.values_mut() {
+            part.component.receiver.shutdown().await;
+        }
+        let lane = self.lane;
+        if tokio::task::spawn_blocking(move || lane.stop()).await.is_err() {
+            tracing::error!("the pipeline's thread did not end cleanly");
+        }
+        let draining: Vec<_> = std::mem::take(&mut self.exporters)
+            .into_values()
+            .map(|part| self.shared.runtime.spawn(async move { part.component.shutdown(deadline).await }))
+            .collect();
+        for exporter in draining {
+            let _ = tokio::time::timeout_at((deadline + Duration::from_secs(1)).into(), exporter).await;
+        }
+        for part in self.extensions.values_mut() {
+            part.component.shutdown().await;
+        }
+    }
+}
+
+/// Puts `new` over `parts`, takes out what `wanted` does not name, and returns everything that is no longer in use.
+fn replace<C>(parts: &mut Parts<C>, new: Parts<C>, wanted: &[ComponentId]) -> Vec<Part<C>> {
+    let mut retired: Vec<Part<C>> = new.into_iter().filter_map(|(id, part)| parts.insert(id, part)).collect();
+    let unwanted: Vec<ComponentId> = parts.keys().filter(|id| !wanted.contains(id)).cloned().collect();
+    retired.extend(unwanted.iter().filter_map(|id| parts.remove(id)));
+    retired
+}

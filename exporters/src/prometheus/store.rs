@@ -1,0 +1,432 @@
+//! What is on the page: the last value of every series, under its name and labels.
+//!
+//! A series is found by its whole identity (resource, scope, metric, attributes as bytes), so a new value costs one look
+//! and one write; its label text is made once. Within a family the label text is the key, so the page cannot hold two
+//! series that Prometheus would take for one: of two that collide the newer one stands, and at the same time the one that
+//! was there. The store knows no clock and does no I/O; whoever feeds it says when it is.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use phoenix_telemetry::{Batch, Metric, Point, Resource};
+
+use super::identity;
+use super::interner::Interner;
+use super::labels::{self, Label, Origin};
+use super::names::{self, Suffix};
+use super::options::TextOptions;
+use super::target::{self, Target};
+use super::value::{self, Exemplar, Kind, Reason, Treatment, Value};
+
+/// Longest identity or label text of a series, in bytes: a hostile sender must not fill memory with a few series.
+const MAX_LABEL_BYTES: usize = 64 * 1024;
+/// Most characters of a description that are shown.
+const MAX_HELP: usize = 1024;
+/// Most different complaints that are made once each.
+const MAX_COMPLAINTS: usize = 256;
+
+/// How much a store may hold, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) series: usize,
+    pub(crate) expiration: Duration,
+    /// Whether exemplars are kept.
+    pub(crate) exemplars: bool,
+}
+
+/// What became of the points of one batch.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Absorbed {
+    /// Points left out, by reason.
+    pub(crate) dropped: HashMap<Reason, u64>,
+    /// Series that made way for a newer one of the same labels: a process that changed what is no label, or two senders
+    /// that take turns.
+    pub(crate) replaced: u64,
+    /// What a person should read once.
+    pub(crate) complaints: Vec<String>,
+}
+
+/// A metric within a scope.
+#[derive(Debug)]
+struct Stream {
+    /// The family its samples stand in, or why there is none.
+    family: Result<Arc<str>, Reason>,
+    treatment: Treatment,
+    scope_labels: Vec<Label>,
+    help: String,
+    unit: String,
+}
+
+/// What the samples of a resource share.
+#[derive(Debug)]
+struct Origins {
+    labels: Vec<Label>,
+    target: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Series {
+    identity: Arc<[u8]>,
+    resource: u32,
+    stream: u32,
+    pub(crate) family: Arc<str>,
+    pub(crate) labels: Arc<str>,
+    pub(crate) value: Value,
+    pub(crate) exemplars: Vec<Exemplar>,
+    /// Time of the last point, Unix nanoseconds.
+    pub(crate) time: u64,
+    updated: Instant,
+}
+
+/// The samples under one name.
+#[derive(Debug)]
+pub(crate) struct Family {
+    pub(crate) kind: Kind,
+    pub(crate) help: String,
+    /// The unit's word where the name ends with it.
+    pub(crate) unit: String,
+    /// Series by label text.
+    pub(crate) members: BTreeMap<Arc<str>, usize>,
+}
+
+/// All series of a page.
+#[derive(Debug)]
+pub(crate) struct Store {
+    options: TextOptions,
+    bounds: Bounds,
+    resources: Interner<Origins>,
+    targets: Interner<Target>,
+    streams: Interner<Stream>,
+    index: HashMap<Arc<[u8]>, usize>,
+    series: Vec<Option<Series>>,
+    free: Vec<usize>,
+    /// Lines on the page, which is what readers count as series: a histogram is one for each of its bounds and more.
+    lines: usize,
+    families: BTreeMap<Arc<str>, Family>,
+    /// The family each sample name belongs to.
+    sample_names: HashMap<String, Arc<str>>,
+    complained: HashSet<(Reason, Arc<str>)>,
+    replaced: u64,
+    scratch: Vec<u8>,
+}
+
+impl Store {
+    pub(crate) fn new(options: TextOptions, bounds: Bounds) -> Self {
+        let mut sample_names = HashMap::new();
+        if options.target_info {
+            sample_names.insert("target_info".to_owned(), Arc::from(""));
+        }
+        Self {
+            options,
+            bounds,
+            resources: Interner::default(),
+            targets: Interner::default(),
+            streams: Interner::default(),
+            index: HashMap::new(),
+            series: Vec::new(),
+            free: Vec::new(),
+            lines: 0,
+            families: BTreeMap::new(),
+            sample_names,
+            complained: HashSet::new(),
+            replaced: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// How many series the page has, every bound of a histogram counted.
+    pub(crate) fn len(&self) -> usize {
+        self.lines
+    }
+
+    pub(crate) fn options(&self) -> &TextOptions {
+        &self.options
+    }
+
+    /// The families by name.
+    pub(crate) fn families(&self) -> impl Iterator<Item = (&str, &Family)> {
+        self.families.iter().map(|(name, family)| (&**name, family))
+    }
+
+    /// The series of a family, by label text.
+    pub(crate) fn members<'a>(&'a self, family: &'a Family) -> impl Iterator<Item = &'a Series> {
+        family.members.values().filter_map(|slot| self.series.get(*slot)?.as_ref())
+    }
+
+    /// The label texts of `target_info`.
+    pub(crate) fn targets(&self) -> Vec<String> {
+        if self.options.target_info { target::rows(self.targets.values(), &self.options) } else { Vec::new() }
+    }
+
+    /// Takes in the points of a batch.
+    pub(crate) fn absorb(&mut self, batch: &Batch, now: Instant) -> Absorbed {
+        let mut absorbed = Absorbed::default();
+        let mut scratch = std::mem::take(&mut self.scratch);
+        for resource in batch.resources() {
+            scratch.clear();
+            identity::attributes(&mut scratch, resource.attributes());
+            if scratch.len() > MAX_LABEL_BYTES {
+                *absorbed.dropped.entry(Reason::Malformed).or_default() +=
+                    resource.metrics().map(|metric| metric.points().count() as u64).sum::<u64>();
+                continue;
+            }
+            let resource_id = self.acquire_resource(&scratch, resource);
+            for metric in resource.metrics() {
+                scratch.clear();
+                identity::stream(&mut scratch, metric);
+                let options = &self.options;
+                let stream_id = self.streams.acquire(&scratch, || Stream::of(metric, options));
+                for point in metric.points() {
+                    if let Err(reason) = self.point(resource_id, stream_id, point, now, &mut scratch) {
+                        *absorbed.dropped.entry(reason).or_default() += 1;
+                        self.complain(&mut absorbed, reason, stream_id, metric);
+                    }
+                }
+                self.streams.release(stream_id);
+            }
+            self.release_resource(resource_id);
+        }
+        self.scratch = scratch;
+        absorbed.replaced = std::mem::take(&mut self.replaced);
+        absorbed
+    }
+
+    fn acquire_resource(&mut self, key: &[u8], resource: Resource<'_>) -> u32 {
+        let (targets, options) = (&mut self.targets, &self.options);
+        self.resources.acquire(key, || {
+            let target = Target::of(resource.attributes(), options);
+            Origins {
+                labels: labels::of_resource(resource, options),
+                target: targets.acquire(&target.identity(), || target.clone()),
+            }
+        })
+    }
+
+    fn release_resource(&mut self, id: u32) {
+        if let Some(origins) = self.resources.release(id) {
+            self.targets.release(origins.target);
+        }
+    }
+
+    fn point(
+        &mut self,
+        resource: u32,
+        stream: u32,
+        point: Point<'_>,
+        now: Instant,
+        key: &mut Vec<u8>,
+    ) -> Result<(), Reason> {
+        let Some(Stream { family, treatment, .. }) = self.streams.get(stream) else { return Ok(()) };
+        let family = Arc::clone(family.as_ref().map_err(|reason| *reason)?);
+        let treatment = *treatment;
+        key.clear();
+        key.extend_from_slice(&resource.to_le_bytes());
+        key.extend_from_slice(&stream.to_le_bytes());
+        identity::attributes(key, point.attributes());
+        if let Some(&slot) = self.index.get(key.as_slice()) {
+            return self.update(slot, treatment, point, now);
+        }
+        if point.no_recorded_value() {
+            return Ok(());
+        }
+        let value = Value::read(point, treatment.kind)?;
+        if self
+            .families
+            .get(&family)
+            .map_or_else(|| self.is_taken(&family, treatment.kind), |known| known.kind != treatment.kind)
+        {
+            return Err(Reason::TypeConflict);
+        }
+        let labels: Arc<str> = self.label_text(resource, stream, point, treatment.kind).into();
+        if labels.len() > MAX_LABEL_BYTES || key.len() > MAX_LABEL_BYTES {
+            return Err(Reason::Malformed);
+        }
+        let rival = self.families.get(&family).and_then(|family| family.members.get(&labels)).copied();
+        if let Some(rival) = rival {
+            if self.series.get(rival).and_then(Option::as_ref).is_some_and(|rival| rival.time >= point.time()) {
+                return Err(Reason::Collision);
+            }
+            self.remove(rival);
+        }
+        if self.lines + value.lines() > self.bounds.series {
+            return Err(Reason::Overflow);
+        }
+        let exemplars =
+            if self.bounds.exemplars { value::exemplars(point, &value, treatment.kind) } else { Vec::new() };
+        let identity: Arc<[u8]> = key.as_slice().into();
+        self.insert(
+            Series { identity, resource, stream, family, labels, value, exemplars, time: point.time(), updated: now },
+            treatment.kind,
+        );
+        self.replaced += u64::from(rival.is_some());
+        Ok(())
+    }
+
+    fn update(&mut self, slot: usize, treatment: Treatment, point: Point<'_>, now: Instant) -> Result<(), Reason> {
+        let Some(Some(series)) = self.series.get_mut(slot) else { return Ok(()) };
+        // An increment that was counted must not be counted again; a level of the same time may be corrected.
+        if point.time() < series.time || (treatment.delta && point.time() == series.time && !point.no_recorded_value())
+        {
+            return Err(Reason::OutOfOrder);
+        }
+        if point.no_recorded_value() {
+            self.remove(slot);
+            return Ok(());
+        }
+        let value = Value::read(point, treatment.kind)?;
+        let (before, after) = (series.value.lines(), value.lines());
+        if after > before && self.lines - before + after > self.bounds.series {
+            return Err(Reason::Overflow);
+        }
+        self.lines = self.lines - before + after;
+        if self.bounds.exemplars {
+            series.exemplars = value::exemplars(point, &value, treatment.kind);
+        }
+        if treatment.delta {
+            series.value.add(value)
+        } else {
+            series.value = value
+        }
+        series.time = point.time();
+        series.updated = now;
+        Ok(())
+    }
+
+    fn label_text(&self, resource: u32, stream: u32, point: Point<'_>, kind: Kind) -> String {
+        let utf8 = self.options.naming.utf8;
+        let constant = self
+            .options
+            .const_labels
+            .iter()
+            .map(|(name, value)| Label::new(name, value.clone(), Origin::Constant, utf8));
+        let shared = [
+            self.resources.get(resource).map(|resource| resource.labels.as_slice()),
+            self.streams.get(stream).map(|stream| stream.scope_labels.as_slice()),
+        ];
+        let shared = shared.into_iter().flatten().flatten().cloned();
+        labels::text(
+            constant.chain(shared).chain(labels::of_attributes(point.attributes(), Origin::Point, utf8)).collect(),
+            kind.reserved_label(),
+        )
+    }
+
+    /// Whether another family has one of the sample names a new family would need.
+    fn is_taken(&self, family: &str, kind: Kind) -> bool {
+        kind.suffixes().iter().any(|suffix| self.sample_names.contains_key(&format!("{family}{suffix}")))
+    }
+
+    fn insert(&mut self, series: Series, kind: Kind) {
+        let lines = series.value.lines();
+        self.resources.retain(series.resource);
+        self.streams.retain(series.stream);
+        let (identity, name, labels) =
+            (Arc::clone(&series.identity), Arc::clone(&series.family), Arc::clone(&series.labels));
+        if !self.families.contains_key(&name) {
+            let (help, unit) = self
+                .streams
+                .get(series.stream)
+                .map_or_else(Default::default, |stream| (stream.help.clone(), stream.unit.clone()));
+            self.families.insert(Arc::clone(&name), Family { kind, help, unit, members: BTreeMap::new() });
+            for suffix in kind.suffixes() {
+                self.sample_names.insert(format!("{name}{suffix}"), Arc::clone(&name));
+            }
+        }
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                if let Some(place) = self.series.get_mut(slot) {
+                    *place = Some(series);
+                }
+                slot
+            }
+            None => {
+                self.series.push(Some(series));
+                self.series.len() - 1
+            }
+        };
+        self.lines += lines;
+        self.index.insert(identity, slot);
+        if let Some(family) = self.families.get_mut(&name) {
+            family.members.insert(labels, slot);
+        }
+    }
+
+    fn remove(&mut self, slot: usize) {
+        let Some(series) = self.series.get_mut(slot).and_then(Option::take) else { return };
+        self.free.push(slot);
+        self.lines -= series.value.lines();
+        self.index.remove(&series.identity);
+        self.streams.release(series.stream);
+        self.release_resource(series.resource);
+        let Some(family) = self.families.get_mut(&series.family) else { return };
+        family.members.remove(&series.labels);
+        if family.members.is_empty() {
+            for suffix in family.kind.suffixes() {
+                self.sample_names.remove(&format!("{}{suffix}", series.family));
+            }
+            self.families.remove(&series.family);
+        }
+    }
+
+    /// Forgets the series that had no new value for longer than they may. Returns how many.
+    pub(crate) fn sweep(&mut self, now: Instant) -> usize {
+        let expiration = self.bounds.expiration;
+        let expired = |series: &Series| now.saturating_duration_since(series.updated) > expiration;
+        let doomed: Vec<usize> = self
+            .series
+            .iter()
+            .enumerate()
+            .filter(|(_, series)| series.as_ref().is_some_and(expired))
+            .map(|(slot, _)| slot)
+            .collect();
+        doomed.iter().for_each(|slot| self.remove(*slot));
+        if self.index.is_empty() {
+            // What a burst took is given back.
+            self.series = Vec::new();
+            self.free = Vec::new();
+        }
+        doomed.len()
+    }
+
+    fn complain(&mut self, absorbed: &mut Absorbed, reason: Reason, stream: u32, metric: Metric<'_>) {
+        let why = match reason {
+            Reason::Unsupported => "Prometheus text has no form for its kind and temporality",
+            Reason::Malformed => "a point has no value or contradicts itself",
+            Reason::TypeConflict => "another metric has its name on the page and another type",
+            Reason::Collision => {
+                "two series have the same labels on the page; resource_constant_labels can tell them apart"
+            }
+            Reason::OutOfOrder => return,
+            Reason::Overflow => "the page is full; max_series sets how much it holds",
+        };
+        let name: Arc<str> = match (reason, self.streams.get(stream)) {
+            (Reason::Overflow, _) => "".into(),
+            (_, Some(Stream { family: Ok(family), .. })) => Arc::clone(family),
+            _ => metric.name().into(),
+        };
+        if self.complained.len() < MAX_COMPLAINTS && self.complained.insert((reason, name)) {
+            absorbed.complaints.push(format!("metric {} is not wholly on the page: {why}", metric.name()));
+        }
+    }
+}
+
+impl Stream {
+    fn of(metric: Metric<'_>, options: &TextOptions) -> Self {
+        let treatment = Treatment::of(metric);
+        let suffix = match treatment {
+            Ok(Treatment { kind: Kind::Counter, .. }) => Suffix::Total,
+            Ok(Treatment { kind: Kind::Gauge, .. }) if metric.kind() == phoenix_telemetry::MetricKind::Gauge => {
+                Suffix::Ratio
+            }
+            _ => Suffix::None,
+        };
+        let name = names::metric(metric.name(), metric.unit(), suffix, &options.naming).ok_or(Reason::Malformed);
+        Self {
+            family: treatment.and(name).map(Arc::from),
+            treatment: treatment.unwrap_or(Treatment { kind: Kind::Unknown, delta: false }),
+            scope_labels: labels::of_scope(metric.scope(), options),
+            help: metric.description().chars().take(MAX_HELP).collect(),
+            unit: if options.naming.units { names::unit_word(metric.unit()) } else { String::new() },
+        }
+    }
+}

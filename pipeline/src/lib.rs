@@ -1,0 +1,37 @@
+//! The contracts of the house: what a receiver, a processor and an exporter are, and the machinery between them.
+//!
+//! The one decision of this crate: **the chain is synchronous code on its own thread, a [`Lane`]; only the edges are
+//! asynchronous.** A receiver sends a [`Batch`](phoenix_telemetry::Batch) through its [`Outlet`] into a bounded
+//! channel; the lane runs it through a [`Chain`] of [`Processor`]s and hands the result, encoded at most once, to every
+//! [`Exporter`]. A full channel is back-pressure, never silent loss: a [`Delivery`] says in the end what became of the
+//! data. A new chain is built off the path, published, and taken up by the lane between two batches.
+//!
+//! Nothing here knows a concrete component; components are found in plain tables of [`Factory`]s.
+
+#![forbid(unsafe_code)]
+
+mod chain;
+mod clock;
+mod component;
+pub mod config;
+mod delivery;
+mod lane;
+mod listen;
+mod metrics;
+mod outlet;
+mod page;
+mod status;
+
+pub use chain::{Chain, Stage};
+pub use clock::Clock;
+pub use component::{
+    BoxFuture, BuildError, ComponentId, Context, Exporter, ExporterFactory, Extension, ExtensionFactory, Factory,
+    Handover, Processor, ProcessorFactory, Receiver, ReceiverFactory, Shipment, Site, Stability,
+};
+pub use delivery::{Delivery, Refusal};
+pub use lane::{Lane, LaneHandle};
+pub use listen::{Listener, Listeners};
+pub use metrics::{Histogram, Instrument, Level, Metrics, Observed};
+pub use outlet::{Outlet, Target};
+pub use page::{PageServer, serve};
+pub use status::{Health, Status, StatusBoard};

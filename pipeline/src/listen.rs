@@ -1,0 +1,133 @@
+//! Listening sockets: who holds which address, and a clear word when it is taken.
+//!
+//! A reload builds the new component before it stops the old one, so both need the same port for a moment. They share
+//! the socket: [`Listeners::bind`] hands the one that is open to whoever asks for the same address under the same key.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::BuildError;
+
+/// An open listening socket. It closes when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct Listener(Arc<Open>);
+
+#[derive(Debug)]
+struct Open {
+    socket: TcpListener,
+    address: SocketAddr,
+    key: String,
+}
+
+impl Listener {
+    /// The address it listens on, with the real port where port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// The socket for the asynchronous edge. Must be called on a runtime.
+    pub(crate) fn accepting(&self) -> io::Result<tokio::net::TcpListener> {
+        tokio::net::TcpListener::from_std(self.0.socket.try_clone()?)
+    }
+}
+
+/// The addresses this agent listens on. Clones are one register.
+#[derive(Clone, Debug, Default)]
+pub struct Listeners(Arc<Mutex<HashMap<SocketAddr, Weak<Open>>>>);
+
+impl Listeners {
+    /// Listens on `address` (`host:port`; `:port` means every interface). `key` is the configuration key that moves it.
+    ///
+    /// # Errors
+    /// [`BuildError::Failed`] in one sentence: which address, which key, and who holds it where the host tells.
+    pub fn bind(&self, address: &str, key: &str) -> Result<Listener, BuildError> {
+        let fail = |why: String| BuildError::Failed(format!("cannot listen on {address}: {why}; {key} moves it"));
+        let resolved = resolve(address).map_err(|error| fail(error.to_string()))?;
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = open.get(&resolved).and_then(Weak::upgrade) {
+            if shared.key == key {
+                return Ok(Listener(shared));
+            }
+            return Err(fail(format!("{} of this agent listens there", shared.key)));
+        }
+        let socket = TcpListener::bind(resolved).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => fail(format!(
+                "the port is taken{}",
+                holder(resolved.port()).map_or(String::new(), |who| format!(" by {who}"))
+            )),
+            _ => fail(error.to_string()),
+        })?;
+        socket.set_nonblocking(true).map_err(|error| fail(error.to_string()))?;
+        let address = socket.local_addr().map_err(|error| fail(error.to_string()))?;
+        let listener = Arc::new(Open { socket, address, key: key.to_owned() });
+        open.retain(|_, weak| weak.strong_count() > 0);
+        if resolved.port() != 0 {
+            open.insert(resolved, Arc::downgrade(&listener));
+        }
+        Ok(Listener(listener))
+    }
+}
+
+/// `host:port` to one socket address, IPv4 first as "localhost" is expected to mean 127.0.0.1.
+fn resolve(address: &str) -> io::Result<SocketAddr> {
+    let every = format!("0.0.0.0{address}");
+    let text = if address.starts_with(':') { &every } else { address };
+    let all: Vec<SocketAddr> = text.to_socket_addrs()?.collect();
+    let first = all.iter().find(|address| address.is_ipv4()).or(all.first());
+    first.copied().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+}
+
+/// "NAME (pid N)" of the process that listens on a TCP port, as far as this process may see it.
+fn holder(port: u16) -> Option<String> {
+    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .find_map(|table| listening_inode(&std::fs::read_to_string(table).ok()?, port))?;
+    let wanted = format!("socket:[{inode}]");
+    let pid = std::fs::read_dir("/proc").ok()?.flatten().find(|entry| {
+        let fds = std::fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten();
+        entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit())
+            && fds
+                .into_iter()
+                .any(|fd| std::fs::read_link(fd.path()).is_ok_and(|target| target.as_os_str() == wanted.as_str()))
+    })?;
+    let name = std::fs::read_to_string(pid.path().join("comm")).ok()?;
+    Some(format!("{} (pid {})", name.trim_end(), pid.file_name().to_string_lossy()))
+}
+
+/// The inode of the socket in state LISTEN (0A) on `port`, from the text of /proc/net/tcp.
+fn listening_inode(table: &str, port: u16) -> Option<String> {
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+        let (_, hex) = local.rsplit_once(':')?;
+        (*state == "0A" && u16::from_str_radix(hex, 16) == Ok(port)).then(|| (*inode).to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_names_the_holder_and_the_key() {
+        let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = foreign.local_addr().unwrap().to_string();
+        let error = Listeners::default().bind(&address, "exporters::prometheus::endpoint").unwrap_err().to_string();
+        assert!(error.contains(&address) && error.contains("exporters::prometheus::endpoint moves it"), "{error}");
+        assert!(error.contains(&format!("(pid {})", std::process::id())), "{error}");
+    }
+
+    #[test]
+    fn the_same_key_shares_the_socket_and_another_key_does_not() {
+        let listeners = Listeners::default();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("localhost:{port}");
+        let first = listeners.bind(&address, "a").unwrap();
+        assert!(Arc::ptr_eq(&first.0, &listeners.bind(&address, "a").unwrap().0));
+        assert!(listeners.bind(&address, "b").unwrap_err().to_string().contains("a of this agent listens there"));
+        drop(first);
+        assert!(listeners.bind(&address, "b").is_ok(), "closed when the last holder let go");
+    }
+}

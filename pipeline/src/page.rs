@@ -1,0 +1,149 @@
+//! One small HTTP server for the pages a person or a scraper reads: metrics, health.
+//!
+//! It serves GET and HEAD from a function of the request's head, on few connections, each bounded in time: a page must
+//! never be the way to hold the agent up. Data comes in elsewhere.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::{Semaphore, watch};
+
+use crate::Listener;
+
+/// Connections served at once; further ones wait in the kernel's backlog. A node has a handful of scrapers.
+const CONNECTIONS: usize = 64;
+/// How long a connection may take to send a request's head, which is also how long an idle one is kept: longer than
+/// the usual scrape interval of 60 s, so that a scraper keeps its connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long one connection lives in all, so that no peer holds a place for good.
+const CONNECTION_AGE: Duration = Duration::from_secs(3600);
+
+/// Answers a request from its head. Runs on the runtime: must be quick.
+pub type Page = Arc<dyn Fn(&Parts) -> Response<Bytes> + Send + Sync>;
+
+/// A page server at work; it stops when this is dropped.
+#[derive(Debug)]
+pub struct PageServer {
+    stop: watch::Sender<bool>,
+}
+
+impl Drop for PageServer {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+    }
+}
+
+/// Serves `page` on `listener` until the returned server is dropped; answers under way are finished.
+pub fn serve(runtime: &tokio::runtime::Handle, listener: &Listener, page: Page) -> std::io::Result<PageServer> {
+    let _runtime = runtime.enter();
+    let socket = listener.accepting()?;
+    let (stop, stopped) = watch::channel(false);
+    let keep_open = listener.clone();
+    runtime.spawn(async move {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut stop = stopped.clone();
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => break,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let (page, stopped) = (Arc::clone(&page), stopped.clone());
+                    tokio::spawn(async move {
+                        connection(TokioIo::new(stream), page, stopped).await;
+                        drop(place);
+                    });
+                }
+                // Out of descriptors, or a connection that was gone before it was taken: neither ends the server.
+                Err(error) => {
+                    tracing::warn!(%error, address = %keep_open.address(), "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    });
+    Ok(PageServer { stop })
+}
+
+async fn connection(stream: TokioIo<tokio::net::TcpStream>, page: Page, mut stopped: watch::Receiver<bool>) {
+    let service = hyper::service::service_fn(move |request| {
+        let answer = answer(&page, request);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let mut connection = std::pin::pin!(
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(stream, service)
+    );
+    let finish = tokio::select! {
+        // How a peer breaks off is its own affair.
+        _ = connection.as_mut() => return,
+        _ = stopped.wait_for(|stop| *stop) => Duration::from_secs(5),
+        () = tokio::time::sleep(CONNECTION_AGE) => Duration::from_secs(30),
+    };
+    connection.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(finish, connection).await;
+}
+
+fn answer(page: &Page, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (head, _body) = request.into_parts();
+    match head.method {
+        Method::GET => page(&head).map(Full::new),
+        Method::HEAD => {
+            let (mut parts, body) = page(&head).into_parts();
+            parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
+            Response::from_parts(parts, Full::new(Bytes::new()))
+        }
+        _ => {
+            let mut response = Response::new(Full::new(Bytes::from_static(b"only GET and HEAD are served here\n")));
+            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+            response
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Listeners;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    async fn exchange(address: std::net::SocketAddr, request: &str) -> std::io::Result<String> {
+        let mut stream = tokio::net::TcpStream::connect(address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        tokio::time::timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await??;
+        Ok(answer)
+    }
+
+    #[tokio::test]
+    async fn serves_get_and_head_refuses_others_and_stops_when_dropped() {
+        let listener = Listeners::default().bind("127.0.0.1:0", "test").unwrap();
+        let address = listener.address();
+        let page: Page = Arc::new(|head| Response::new(Bytes::from(format!("path {}", head.uri.path()))));
+        let server = serve(&tokio::runtime::Handle::current(), &listener, page).unwrap();
+        drop(listener);
+        let get = exchange(address, "GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+        assert!(get.starts_with("HTTP/1.1 200") && get.ends_with("path /x"), "{get}");
+        let head = exchange(address, "HEAD /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+        assert!(head.contains("content-length: 7") && head.ends_with("\r\n\r\n"), "{head}");
+        let post = exchange(address, "POST /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .unwrap();
+        assert!(post.starts_with("HTTP/1.1 405"), "{post}");
+        drop(server);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(tokio::net::TcpStream::connect(address).await.is_err(), "the port is free again");
+    }
+}

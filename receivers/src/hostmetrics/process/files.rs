@@ -1,0 +1,217 @@
+//! The files of a process: paths, one buffer for all of them, and what it means when one cannot be read.
+//!
+//! A process that is gone is no error. Nothing here knows what is in the files.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+/// A file, directory or link below `/proc/PID`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    Stat,
+    Statm,
+    Io,
+    Status,
+    Cmdline,
+    Cgroup,
+    Exe,
+    Fd,
+}
+
+impl Source {
+    /// Its name below `/proc/PID`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Source::Stat => "stat",
+            Source::Statm => "statm",
+            Source::Io => "io",
+            Source::Status => "status",
+            Source::Cmdline => "cmdline",
+            Source::Cgroup => "cgroup",
+            Source::Exe => "exe",
+            Source::Fd => "fd",
+        }
+    }
+}
+
+/// Why there is no reading.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The process is gone, or has no such thing (a kernel thread has no executable).
+    Gone,
+    /// The operating system says no.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH) { Failure::Gone } else { Failure::Failed(error) }
+    }
+}
+
+/// The whole of a file, or its beginning.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Text<'a> {
+    /// What was read.
+    pub bytes: &'a [u8],
+    /// There is more than [`MAX_BYTES`].
+    pub cut: bool,
+}
+
+/// The numbers of a process fit in one page; only its arguments may be longer.
+const PAGE: usize = 4096;
+
+/// So much is read of a file at most: what is exported of it is far shorter.
+const MAX_BYTES: usize = 64 << 10;
+
+/// A deleted executable's link ends so.
+const DELETED: &[u8] = b" (deleted)";
+
+#[derive(Debug)]
+pub(crate) struct Files {
+    /// `/proc/PID/NAME` of the last access; the first `base` bytes stay.
+    path: Vec<u8>,
+    base: usize,
+    buffer: Vec<u8>,
+    /// The size of `fd/` is the number of descriptors (Linux 6.2 and newer).
+    fd_size_counts: bool,
+}
+
+impl Files {
+    /// The processes below `proc`.
+    pub(crate) fn new(proc: &Path) -> Self {
+        let mut path = proc.as_os_str().as_bytes().to_vec();
+        path.push(b'/');
+        Self { base: path.len(), path, buffer: vec![0; PAGE], fd_size_counts: fd_size_counts(proc) }
+    }
+
+    fn locate(&mut self, pid: u32, name: &str) -> &Path {
+        self.path.truncate(self.base);
+        // Writing to a vector does not fail.
+        let _ = write!(self.path, "{pid}/{name}");
+        Path::new(OsStr::from_bytes(&self.path))
+    }
+
+    /// Puts the ids of all processes into `pids`, in the kernel's order.
+    pub(crate) fn pids(&mut self, pids: &mut Vec<u32>) -> io::Result<()> {
+        pids.clear();
+        self.path.truncate(self.base);
+        for entry in std::fs::read_dir(OsStr::from_bytes(&self.path))? {
+            let name = entry?.file_name();
+            let digits = name.as_encoded_bytes();
+            if digits.first().is_some_and(u8::is_ascii_digit)
+                && let Some(pid) = name.to_str().and_then(|name| name.parse().ok())
+            {
+                pids.push(pid);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a file from its beginning.
+    pub(crate) fn read(&mut self, pid: u32, source: Source) -> Result<Text<'_>, Failure> {
+        let mut file = File::open(self.locate(pid, source.name()))?;
+        let mut filled = 0;
+        loop {
+            let space = self.buffer.get_mut(filled..).unwrap_or_default();
+            let room = space.len();
+            let read = match file.read(space) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            filled += read;
+            // The kernel fills what it is given; less is the end, which saves a call.
+            if read < room {
+                return Ok(Text { bytes: self.buffer.get(..filled).unwrap_or_default(), cut: false });
+            }
+            if filled >= MAX_BYTES {
+                return Ok(Text { bytes: &self.buffer, cut: true });
+            }
+            self.buffer.resize((filled * 2).min(MAX_BYTES), 0);
+        }
+    }
+
+    /// Where the link `exe` points to; a deleted file keeps its old path, so that an upgrade makes no new series.
+    pub(crate) fn executable(&mut self, pid: u32) -> Result<String, Failure> {
+        let target = std::fs::read_link(self.locate(pid, Source::Exe.name()))?.into_os_string().into_vec();
+        let path = target.strip_suffix(DELETED).unwrap_or(&target);
+        Ok(String::from_utf8_lossy(path).into_owned())
+    }
+
+    /// How many file descriptors are open.
+    pub(crate) fn descriptors(&mut self, pid: u32) -> Result<u64, Failure> {
+        let by_size = self.fd_size_counts;
+        let path = self.locate(pid, Source::Fd.name());
+        if by_size {
+            // The size is shown even where the directory may not be listed; the mode is what forbids it.
+            return Ok(std::fs::metadata(path)?.len());
+        }
+        let mut count = 0;
+        for entry in std::fs::read_dir(path)? {
+            entry?;
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+/// Compares size and entries of the agent's own directory; other threads may open and close files meanwhile.
+fn fd_size_counts(proc: &Path) -> bool {
+    let own = proc.join("self/fd");
+    let (Ok(metadata), Ok(entries)) = (std::fs::metadata(&own), std::fs::read_dir(&own)) else { return false };
+    let counted = entries.count() as u64;
+    metadata.len() > 0 && metadata.len().abs_diff(counted) <= 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_whole_files_short_and_long() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("7")).unwrap();
+        std::fs::create_dir(dir.path().join("7up")).unwrap();
+        std::fs::create_dir(dir.path().join("sys")).unwrap();
+        let mut files = Files::new(dir.path());
+        for len in [0, 1, PAGE - 1, PAGE, PAGE + 1, MAX_BYTES - 1] {
+            std::fs::write(dir.path().join("7/cmdline"), vec![b'x'; len]).unwrap();
+            let text = files.read(7, Source::Cmdline).unwrap();
+            assert_eq!((text.bytes.len(), text.cut), (len, false));
+        }
+        std::fs::write(dir.path().join("7/cmdline"), vec![b'x'; MAX_BYTES + 1]).unwrap();
+        let text = files.read(7, Source::Cmdline).unwrap();
+        assert_eq!((text.bytes.len(), text.cut), (MAX_BYTES, true));
+        let mut pids = Vec::new();
+        files.pids(&mut pids).unwrap();
+        assert_eq!(pids, [7]);
+        assert!(matches!(files.read(8, Source::Stat), Err(Failure::Gone)));
+        assert!(matches!(files.read(7, Source::Stat), Err(Failure::Gone)));
+    }
+
+    #[test]
+    fn a_deleted_executable_keeps_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("7/fd")).unwrap();
+        std::os::unix::fs::symlink("/usr/bin/app (deleted)", dir.path().join("7/exe")).unwrap();
+        std::fs::write(dir.path().join("7/fd/0"), "").unwrap();
+        std::fs::write(dir.path().join("7/fd/1"), "").unwrap();
+        let mut files = Files::new(dir.path());
+        assert_eq!(files.executable(7).unwrap(), "/usr/bin/app");
+        assert_eq!(files.descriptors(7).unwrap(), 2, "a directory that is not procfs is listed");
+    }
+
+    #[test]
+    fn descriptors_of_this_process_are_counted() {
+        let mut files = Files::new(Path::new("/proc"));
+        let own = std::process::id();
+        let held: Vec<File> = (0..50).map(|_| File::open("/dev/null").unwrap()).collect();
+        let with = files.descriptors(own).unwrap();
+        drop(held);
+        let without = files.descriptors(own).unwrap();
+        assert!(with >= without + 40 && without > 0, "{with} {without}");
+    }
+}

@@ -1,0 +1,76 @@
+//! The `process` scraper: CPU, memory, I/O and identity of every process of the host.
+//!
+//! `reading` parses, `files` opens, `facts` and `owner` and `cgroup` know who a process is, `measure` knows its numbers, `table`
+//! follows the processes from scrape to scrape and `project` writes them down. Where the Collector's scraper is known to be
+//! wrong this one is not: disk I/O is that of block devices, signals are counted, shares lie between 0 and 1.
+
+mod cgroup;
+mod config;
+mod facts;
+mod files;
+mod measure;
+mod metrics;
+mod owner;
+mod project;
+mod reading;
+mod table;
+#[cfg(test)]
+mod tests;
+mod trouble;
+
+pub use config::{AttributeSettings, CommandLine, Config, Names};
+pub use metrics::ROWS;
+
+use phoenix_telemetry::BatchBuilder;
+
+use super::catalog::Naming;
+use super::names::Filter;
+use super::root::Root;
+use super::scraper::{Moment, Outcome, Scraper, Setup};
+use facts::FactReader;
+use files::Files;
+use measure::Measure;
+use owner::Owners;
+use project::Projection;
+use table::{Parts, Table};
+use trouble::Troubles;
+
+/// Builds the scraper.
+///
+/// # Errors
+/// A pattern that does not compile, which the config check has reported before.
+pub(super) fn build(config: &Config, setup: &Setup<'_>) -> Result<Box<dyn Scraper>, String> {
+    Ok(Box::new(Process::new(config, setup.root, setup.naming, setup.boot_unix_nanos)?))
+}
+
+struct Process {
+    table: Table,
+}
+
+impl Process {
+    fn new(config: &Config, root: &Root, naming: Naming, boot_unix_nanos: u64) -> Result<Self, String> {
+        let projection = Projection::new(config, naming);
+        let owners = Owners::new(root.etc.join("passwd"), root.foreign);
+        let table = Table::new(Parts {
+            max: config.max_processes,
+            filter: Filter::new(&config.include, &config.exclude)?,
+            delay: config.scrape_process_delay,
+            files: Files::new(&root.proc),
+            facts: FactReader::new(config, owners),
+            measure: Measure::new(&projection, root, boot_unix_nanos, !config.scrape_process_delay.is_zero()),
+            projection,
+            troubles: Troubles::new(config),
+        });
+        Ok(Self { table })
+    }
+}
+
+impl Scraper for Process {
+    fn name(&self) -> &'static str {
+        "process"
+    }
+
+    fn scrape(&mut self, at: &Moment, out: &mut BatchBuilder) -> Outcome {
+        self.table.scrape(at, out)
+    }
+}

@@ -1,0 +1,159 @@
+//! The batch: input bytes, the arena that edits write to, and the index over both.
+//!
+//! A point that is dropped stays in the index and leaves the counts of its branch; nothing is moved until the batch is
+//! encoded. Cloning shares the input bytes and copies the rest.
+
+use crate::decode;
+use crate::error::{DecodeError, Limits};
+use crate::index::{Index, MetricEntry, PointEntry, ResourceEntry, ScopeEntry, Span};
+pub use crate::index::Verdict;
+use crate::view::{Point, PointId, Resource};
+use bytes::Bytes;
+use std::fmt;
+
+/// OTLP metrics: an export request's bytes with an index, and what was changed since.
+#[derive(Clone, Default)]
+pub struct Batch {
+    pub(crate) bytes: Bytes,
+    /// What edits and joins wrote; addressed as if it lay behind `bytes`.
+    pub(crate) arena: Vec<u8>,
+    pub(crate) index: Index,
+    pub(crate) live: usize,
+    /// The output is no longer `bytes`.
+    pub(crate) dirty: bool,
+}
+
+impl Batch {
+    /// Validates an `ExportMetricsServiceRequest` and indexes it.
+    ///
+    /// Any order of fields, unknown fields, packed and unpacked lists and messages sent in pieces are read as protobuf
+    /// prescribes. Where the input is legal but in pieces, the batch holds an equal request in the usual form.
+    ///
+    /// # Errors
+    /// Everything malformed is an error with its offset in `bytes`: truncation, wrong wire types, field number 0, groups,
+    /// invalid UTF-8, and whatever passes `limits`. Memory taken is bounded by the input's size and the limits.
+    pub fn decode(bytes: Bytes, limits: &Limits) -> Result<Batch, DecodeError> {
+        decode::decode(bytes, limits)
+    }
+
+    /// Whether no live point is left.
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// Number of live points.
+    pub fn points(&self) -> usize {
+        self.live
+    }
+
+    /// The resources, without those that lost all their points.
+    pub fn resources(&self) -> impl Iterator<Item = Resource<'_>> {
+        (0u32..)
+            .zip(&self.index.resources)
+            .filter(|(_, entry)| !entry.thinned || entry.live > 0)
+            .map(|(index, _)| Resource { batch: self, index })
+    }
+
+    /// Every live point, in the order of the bytes.
+    pub fn series(&self) -> impl Iterator<Item = Point<'_>> {
+        self.live(0..self.index.points.len() as u32)
+    }
+
+    /// The point of that id, unless it was dropped.
+    pub fn point(&self, id: PointId) -> Option<Point<'_>> {
+        let entry = self.index.points.get(id.0 as usize)?;
+        entry.is_live().then_some(Point { batch: self, index: id.0 })
+    }
+
+    /// Takes out every live point that `doomed` says so of; returns how many. A metric, scope or resource that lost
+    /// points and has none left goes with them.
+    pub fn drop_points(&mut self, mut doomed: impl FnMut(Point<'_>) -> bool) -> usize {
+        let before = self.live;
+        for index in 0..self.index.points.len() as u32 {
+            let live = self.index.points.get(index as usize).is_some_and(PointEntry::is_live);
+            if live && doomed(Point { batch: &*self, index }) {
+                self.kill(index);
+            }
+        }
+        before - self.live
+    }
+
+    /// What is to become of a point; `Drop` for an id the batch does not know.
+    pub fn verdict(&self, id: PointId) -> Verdict {
+        self.index.points.get(id.0 as usize).map_or(Verdict::Drop, |entry| entry.verdict)
+    }
+
+    /// Says what is to become of a point. `Drop` takes it out at once and is final.
+    pub fn set_verdict(&mut self, id: PointId, verdict: Verdict) {
+        let Some(entry) = self.index.points.get_mut(id.0 as usize) else { return };
+        if !entry.is_live() {
+            return;
+        }
+        if verdict == Verdict::Drop {
+            self.kill(id.0);
+        } else {
+            entry.verdict = verdict;
+        }
+    }
+
+    /// Memory this batch keeps alive, in bytes: input, arena and index. Parts of a split batch share the input, and
+    /// each counts all of it.
+    pub fn retained_bytes(&self) -> usize {
+        fn held<T>(entries: &Vec<T>) -> usize {
+            entries.capacity() * size_of::<T>()
+        }
+        self.bytes.len()
+            + self.arena.capacity()
+            + held::<ResourceEntry>(&self.index.resources)
+            + held::<ScopeEntry>(&self.index.scopes)
+            + held::<MetricEntry>(&self.index.metrics)
+            + held::<PointEntry>(&self.index.points)
+            + held::<Span>(&self.index.extras)
+    }
+
+    /// The bytes of a span. Spans never reach across the seam between input and arena.
+    #[inline(always)]
+    pub(crate) fn slice(&self, span: Span) -> &[u8] {
+        let seam = self.bytes.len();
+        let range = span.range();
+        if range.end <= seam {
+            &self.bytes[range]
+        } else {
+            &self.arena[range.start - seam..range.end - seam]
+        }
+    }
+
+    /// Takes a live point out of its branch.
+    fn kill(&mut self, point: u32) {
+        let index = &mut self.index;
+        let Some(entry) = index.points.get_mut(point as usize) else { return };
+        entry.verdict = Verdict::Drop;
+        let len = entry.encoded_len();
+        let Some(metric) = index.metrics.get_mut(entry.metric as usize) else { return };
+        metric.live -= 1;
+        metric.live_bytes -= len;
+        metric.thinned = true;
+        metric.dirty = true;
+        let Some(scope) = index.scopes.get_mut(metric.scope as usize) else { return };
+        scope.live -= 1;
+        scope.thinned = true;
+        scope.dirty = true;
+        let Some(resource) = index.resources.get_mut(scope.resource as usize) else { return };
+        resource.live -= 1;
+        resource.thinned = true;
+        resource.dirty = true;
+        self.live -= 1;
+        self.dirty = true;
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("resources", &self.index.resources.len())
+            .field("metrics", &self.index.metrics.len())
+            .field("points", &self.live)
+            .field("bytes", &self.encoded_len())
+            .finish()
+    }
+}

@@ -1,0 +1,238 @@
+//! Edits of attributes, on the bytes: the message's new body is written to the arena and the index points there.
+//!
+//! Whatever else the message holds (unknown fields, counts of dropped attributes, entity references, exemplars)
+//! survives. An edit that changes nothing leaves the batch untouched.
+
+use crate::batch::Batch;
+use crate::hash;
+use crate::index::Span;
+use crate::value::{AnyValue, Attributes, Values, key_value};
+use crate::view::{PointId, ResourceId};
+use crate::wire::{Payload, VARINT, close, fields, open, put_bytes, put_fixed64, put_tag, put_varint};
+use bytes::Bytes;
+
+impl Batch {
+    /// Edits the attributes of a resource. An id the batch does not know is ignored.
+    pub fn edit_resource(&mut self, id: ResourceId, edit: impl FnOnce(&mut AttributeEdits<'_>)) {
+        let index = id.0 as usize;
+        let Some(entry) = self.index.resources.get(index) else { return };
+        let (body, attributes) = (entry.body, entry.attributes);
+        let Some((body, attributes)) = self.rewrite(body, 1, attributes, edit) else { return };
+        let Some(entry) = self.index.resources.get_mut(index) else { return };
+        entry.body = body;
+        entry.attributes = attributes;
+        entry.edited = true;
+        entry.dirty = true;
+        self.dirty = true;
+        self.index.identify(index);
+    }
+
+    /// Edits the attributes of a data point. An id the batch does not know, or of a dropped point, is ignored.
+    pub fn edit_point(&mut self, id: PointId, edit: impl FnOnce(&mut AttributeEdits<'_>)) {
+        let index = id.0 as usize;
+        let Some(&entry) = self.index.points.get(index) else { return };
+        let Some(metric) = self.index.metrics.get(entry.metric as usize) else { return };
+        if !entry.is_live() {
+            return;
+        }
+        let field = metric.kind.attributes_field();
+        let Some((body, attributes)) = self.rewrite(entry.body, field, entry.attributes, edit) else { return };
+        let Some(point) = self.index.points.get_mut(index) else { return };
+        point.body = body;
+        point.attributes = attributes;
+        point.edited = true;
+        let (before, after) = (entry.encoded_len(), point.encoded_len());
+        let Some(metric) = self.index.metrics.get_mut(entry.metric as usize) else { return };
+        metric.live_bytes = metric.live_bytes - before + after;
+        metric.dirty = true;
+        let Some(scope) = self.index.scopes.get_mut(metric.scope as usize) else { return };
+        scope.dirty = true;
+        let Some(resource) = self.index.resources.get_mut(scope.resource as usize) else { return };
+        resource.dirty = true;
+        self.dirty = true;
+    }
+
+    /// Runs `edit` on a message; returns the new body and sum of hashes where something changed.
+    fn rewrite(
+        &mut self,
+        body: Span,
+        field: u32,
+        sum: u64,
+        edit: impl FnOnce(&mut AttributeEdits<'_>),
+    ) -> Option<(Span, u64)> {
+        let seam = self.bytes.len();
+        let start = self.arena.len();
+        let mut edits = AttributeEdits { bytes: &self.bytes, arena: &mut self.arena, body, start, changed: false, field, sum };
+        edit(&mut edits);
+        let (changed, sum) = (edits.changed, edits.sum);
+        let end = seam + self.arena.len();
+        if changed && u32::try_from(end).is_ok() {
+            Some((Span::new(seam + start, end), sum))
+        } else {
+            self.arena.truncate(start);
+            None
+        }
+    }
+}
+
+/// The attributes of one message, to be changed.
+pub struct AttributeEdits<'a> {
+    bytes: &'a Bytes,
+    arena: &'a mut Vec<u8>,
+    /// The message as it was.
+    body: Span,
+    /// Where the message lies in the arena once something changed.
+    start: usize,
+    changed: bool,
+    field: u32,
+    sum: u64,
+}
+
+impl AttributeEdits<'_> {
+    /// The value of the first attribute of that key.
+    pub fn get(&self, key: &str) -> Option<AnyValue<'_>> {
+        self.attributes().get(key)
+    }
+
+    /// The attributes as they stand.
+    pub fn attributes(&self) -> Attributes<'_> {
+        Attributes { body: self.message(), field: self.field }
+    }
+
+    /// Adds the attribute unless its key is there. Returns whether it was added.
+    pub fn insert<'v>(&mut self, key: &str, value: impl Into<AnyValue<'v>>) -> bool {
+        let absent = self.find(key).is_none();
+        if absent {
+            self.append(key, value.into());
+        }
+        absent
+    }
+
+    /// Gives the attribute a new value if its key is there. Returns whether it was.
+    pub fn update<'v>(&mut self, key: &str, value: impl Into<AnyValue<'v>>) -> bool {
+        let found = self.find(key);
+        if let Some((start, end)) = found {
+            self.replace(start, end, key, value.into());
+        }
+        found.is_some()
+    }
+
+    /// Adds the attribute, or gives it a new value.
+    pub fn upsert<'v>(&mut self, key: &str, value: impl Into<AnyValue<'v>>) {
+        match self.find(key) {
+            Some((start, end)) => self.replace(start, end, key, value.into()),
+            None => self.append(key, value.into()),
+        }
+    }
+
+    /// Removes every attribute of that key. Returns whether there was one.
+    pub fn delete(&mut self, key: &str) -> bool {
+        let mut any = false;
+        while let Some((start, end)) = self.find(key) {
+            self.forget(start, end);
+            self.own();
+            self.arena.drain(self.start + start..self.start + end);
+            any = true;
+        }
+        any
+    }
+
+    fn message(&self) -> &[u8] {
+        if self.changed {
+            &self.arena[self.start..]
+        } else {
+            let seam = self.bytes.len();
+            let range = self.body.range();
+            if range.end <= seam { &self.bytes[range] } else { &self.arena[range.start - seam..range.end - seam] }
+        }
+    }
+
+    /// Copies the message to the end of the arena, once.
+    fn own(&mut self) {
+        if self.changed {
+            return;
+        }
+        self.changed = true;
+        let seam = self.bytes.len();
+        let range = self.body.range();
+        if range.end <= seam {
+            self.arena.extend_from_slice(&self.bytes[range]);
+        } else {
+            self.arena.extend_from_within(range.start - seam..range.end - seam);
+        }
+    }
+
+    /// Where the first attribute of that key lies in the message, with its tag.
+    fn find(&self, key: &str) -> Option<(usize, usize)> {
+        fields(self.message())
+            .find(|field| field.number == self.field && key_value(field.payload.bytes()).0 == key.as_bytes())
+            .map(|field| (field.start, field.end))
+    }
+
+    /// Takes the attribute at that place out of the sum of hashes.
+    fn forget(&mut self, start: usize, end: usize) {
+        let field = self.message().get(start..end).and_then(|field| fields(field).next());
+        if let Some(field) = field {
+            let (key, value) = key_value(field.payload.bytes());
+            self.sum = self.sum.wrapping_sub(hash::attribute(key, AnyValue::parse(value)));
+        }
+    }
+
+    fn append(&mut self, key: &str, value: AnyValue<'_>) {
+        self.own();
+        self.sum = self.sum.wrapping_add(hash::attribute(key.as_bytes(), value));
+        put_attribute(self.arena, self.field, key, value);
+    }
+
+    fn replace(&mut self, start: usize, end: usize, key: &str, value: AnyValue<'_>) {
+        self.forget(start, end);
+        self.own();
+        let tail = self.arena.len();
+        self.append(key, value);
+        let len = self.arena.len() - tail;
+        self.arena[self.start + start..].rotate_right(len);
+        let old = self.start + start + len;
+        self.arena.drain(old..old + (end - start));
+    }
+}
+
+/// Appends an attribute as a field of that number.
+pub(crate) fn put_attribute(out: &mut Vec<u8>, number: u32, key: &str, value: AnyValue<'_>) {
+    let body = open(out, number);
+    put_bytes(out, 1, key.as_bytes());
+    let inner = open(out, 2);
+    put_value(out, value);
+    let end = out.len();
+    close(out, inner, end);
+    let end = out.len();
+    close(out, body, end);
+}
+
+/// Appends the content of an `AnyValue`.
+fn put_value(out: &mut Vec<u8>, value: AnyValue<'_>) {
+    match value {
+        AnyValue::Empty => {}
+        AnyValue::Str(text) => put_bytes(out, 1, text.as_bytes()),
+        AnyValue::Bool(value) => {
+            put_tag(out, 2, VARINT);
+            out.push(u8::from(value));
+        }
+        AnyValue::Int(value) => {
+            put_tag(out, 3, VARINT);
+            put_varint(out, value as u64);
+        }
+        AnyValue::Double(value) => put_fixed64(out, 4, value.to_bits()),
+        AnyValue::Array(Values { body }) => put_bytes(out, 5, body),
+        AnyValue::Map(map) => {
+            let body = open(out, 6);
+            for field in fields(map.body).filter(|field| field.number == map.field) {
+                if let Payload::Len(entry) = field.payload {
+                    put_bytes(out, 1, entry.rest());
+                }
+            }
+            let end = out.len();
+            close(out, body, end);
+        }
+        AnyValue::Bytes(data) => put_bytes(out, 7, data),
+    }
+}

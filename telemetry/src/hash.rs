@@ -1,0 +1,89 @@
+//! Identity hashes with a definition that never changes, so that sketches built from them merge across agents.
+//!
+//! Every hash is rapidhash V3 "micro" with one fixed seed. An attribute is hashed over its *canonical* protobuf form:
+//! key, then value, both present, all lengths minimal; arrays and maps by the hashes of their elements. A set of
+//! attributes is the wrapping sum of its members' hashes, so order does not count. Sums of hashes are no proof of
+//! equality: compare the views wherever a collision would merge data.
+
+use crate::value::{AnyValue, Attributes};
+use crate::view::{MetricKind, Temporality};
+use crate::wire::{put_bytes, put_fixed64, put_tag, put_varint};
+use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
+
+const SECRETS: RapidSecrets = RapidSecrets::seed(0x70_68_6F_65_6E_69_78);
+
+#[inline(always)]
+pub(crate) fn bytes(data: &[u8]) -> u64 {
+    rapidhash_v3_micro_inline::<true, false>(data, &SECRETS)
+}
+
+/// Two hashes to one; the order counts. A full multiplication folded in two, rapidhash's own mixing step.
+#[inline(always)]
+pub(crate) fn combine(a: u64, b: u64) -> u64 {
+    let product = u128::from(a ^ 0x2D35_8DCC_AA6C_78A5) * u128::from(b ^ 0x8BB8_4B93_962E_ACC9);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// A resource by the sum of its attributes.
+#[inline(always)]
+pub(crate) fn resource(attributes: u64) -> u64 {
+    combine(0x7265_736F_7572_6365, attributes)
+}
+
+/// A scope by name, version and the sum of its attributes.
+pub(crate) fn scope(name: &[u8], version: &[u8], attributes: u64) -> u64 {
+    combine(combine(bytes(name), bytes(version)), attributes)
+}
+
+/// What is identifying in a metric's text.
+pub(crate) fn metric_text(name: &[u8], unit: &[u8]) -> u64 {
+    combine(bytes(name), bytes(unit))
+}
+
+/// A metric by its text and shape. Description, bounds and scale do not identify.
+#[inline]
+pub(crate) fn metric(text: u64, kind: MetricKind, temporality: Temporality, monotonic: bool) -> u64 {
+    combine(text, kind as u64 | (temporality as u64) << 8 | u64::from(monotonic) << 16)
+}
+
+/// The sum over a set of attributes.
+pub(crate) fn attributes(set: Attributes<'_>) -> u64 {
+    set.iter().fold(0, |sum, (key, value)| sum.wrapping_add(attribute(key.as_bytes(), value)))
+}
+
+/// One attribute.
+pub(crate) fn attribute(key: &[u8], value: AnyValue<'_>) -> u64 {
+    let mut canonical = Vec::with_capacity(64);
+    let mut content = Vec::with_capacity(32);
+    canonical_value(&mut content, value);
+    put_bytes(&mut canonical, 1, key);
+    put_bytes(&mut canonical, 2, &content);
+    bytes(&canonical)
+}
+
+fn canonical_value(out: &mut Vec<u8>, value: AnyValue<'_>) {
+    match value {
+        AnyValue::Empty => {}
+        AnyValue::Str(text) => put_bytes(out, 1, text.as_bytes()),
+        AnyValue::Bool(value) => {
+            put_tag(out, 2, crate::wire::VARINT);
+            out.push(u8::from(value));
+        }
+        AnyValue::Int(value) => {
+            put_tag(out, 3, crate::wire::VARINT);
+            put_varint(out, value as u64);
+        }
+        AnyValue::Double(value) => put_fixed64(out, 4, value.to_bits()),
+        AnyValue::Array(values) => {
+            let mut hashes = Vec::new();
+            for value in values.iter() {
+                let mut element = Vec::new();
+                canonical_value(&mut element, value);
+                hashes.extend_from_slice(&bytes(&element).to_le_bytes());
+            }
+            put_bytes(out, 5, &hashes);
+        }
+        AnyValue::Map(map) => put_bytes(out, 6, &attributes(map).to_le_bytes()),
+        AnyValue::Bytes(data) => put_bytes(out, 7, data),
+    }
+}

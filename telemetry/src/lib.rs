@@ -1,0 +1,38 @@
+//! OTLP metrics as bytes with an index.
+//!
+//! An export request is never decoded into a tree of structs. [`Batch::decode`] makes one validating pass over the
+//! protobuf bytes and builds a flat index of resources, scopes, metrics and points: byte ranges, hashes, times and
+//! values. Views ([`Resource`], [`Scope`], [`Metric`], [`Point`]) read through the index, edits write beside the input
+//! and repoint, and [`Batch::encode`] copies byte ranges under fresh length prefixes. What nobody asks for is never
+//! looked at again: unknown fields, exemplars, buckets and metadata pass through to the byte.
+//!
+//! The crate does no I/O, knows no clock and starts no thread.
+#![forbid(unsafe_code)]
+
+mod batch;
+mod build;
+mod decode;
+mod distribution;
+mod edit;
+mod encode;
+mod error;
+mod hash;
+mod index;
+mod join;
+pub mod json;
+mod normal;
+mod schema;
+mod validate;
+mod value;
+mod view;
+mod wire;
+
+pub use batch::{Batch, Verdict};
+pub use build::{BatchBuilder, Descriptor, MetricBuilder, ResourceBuilder, ScopeBuilder, Shape};
+pub use distribution::{Buckets, Exemplar, ExponentialHistogram, Histogram, Summary};
+pub use edit::AttributeEdits;
+pub use error::{DecodeError, DecodeErrorKind, Limits};
+pub use json::JsonError;
+pub use schema::Message;
+pub use value::{AnyValue, Attributes, Values};
+pub use view::{Metric, MetricKind, Number, Point, PointId, Resource, ResourceId, Scope, Temporality};

@@ -1,0 +1,401 @@
+//! Views: small copyable handles that read a batch through its index.
+//!
+//! They borrow the batch and never fail. Edits go through the ids they hand out.
+
+use crate::batch::Batch;
+use crate::distribution::{Exemplar, ExponentialHistogram, Histogram, Summary};
+use crate::hash;
+use crate::index::{MetricEntry, PointEntry, ResourceEntry, ScopeEntry, Span, slice};
+use crate::value::Attributes;
+use crate::wire::{fields, text};
+
+/// Names a resource of one batch, until that batch is appended to or split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ResourceId(pub(crate) u32);
+
+/// Names a data point of one batch, until that batch is appended to or split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PointId(pub(crate) u32);
+
+/// The type of a metric's data.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum MetricKind {
+    /// A metric without data.
+    #[default]
+    None,
+    /// Last values.
+    Gauge,
+    /// Sums, monotonic or not.
+    Sum,
+    /// Histograms with explicit bounds.
+    Histogram,
+    /// Histograms with exponential bounds.
+    ExponentialHistogram,
+    /// Quantiles.
+    Summary,
+}
+
+impl MetricKind {
+    /// The number of the data field in `Metric`; 0 for none.
+    pub(crate) fn field(self) -> u32 {
+        match self {
+            MetricKind::None => 0,
+            MetricKind::Gauge => 5,
+            MetricKind::Sum => 7,
+            MetricKind::Histogram => 9,
+            MetricKind::ExponentialHistogram => 10,
+            MetricKind::Summary => 11,
+        }
+    }
+
+    /// The number of the attributes field in the kind's points.
+    #[inline]
+    pub(crate) fn attributes_field(self) -> u32 {
+        match self {
+            MetricKind::Histogram => 9,
+            MetricKind::ExponentialHistogram => 1,
+            _ => 7,
+        }
+    }
+
+    /// The number of the exemplars field in the kind's points; 0 for none.
+    fn exemplars_field(self) -> u32 {
+        match self {
+            MetricKind::Gauge | MetricKind::Sum => 5,
+            MetricKind::Histogram => 8,
+            MetricKind::ExponentialHistogram => 11,
+            MetricKind::None | MetricKind::Summary => 0,
+        }
+    }
+}
+
+/// What the values of a sum or histogram count from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Temporality {
+    /// Not said, or a value the specification does not know.
+    #[default]
+    Unspecified,
+    /// Since the point before.
+    Delta,
+    /// Since the start time.
+    Cumulative,
+}
+
+impl Temporality {
+    pub(crate) fn from_wire(value: u64) -> Self {
+        match value as u32 {
+            1 => Temporality::Delta,
+            2 => Temporality::Cumulative,
+            _ => Temporality::Unspecified,
+        }
+    }
+}
+
+/// The value of a number point.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Number {
+    /// A signed integer.
+    Int(i64),
+    /// A double.
+    Double(f64),
+}
+
+impl Number {
+    /// The value as a double; integers beyond 2^53 lose their last digits.
+    pub fn as_f64(self) -> f64 {
+        match self {
+            Number::Int(value) => value as f64,
+            Number::Double(value) => value,
+        }
+    }
+}
+
+/// A resource and what it reports.
+#[derive(Clone, Copy)]
+pub struct Resource<'a> {
+    pub(crate) batch: &'a Batch,
+    pub(crate) index: u32,
+}
+
+impl<'a> Resource<'a> {
+    fn entry(self) -> &'a ResourceEntry {
+        &self.batch.index.resources[self.index as usize]
+    }
+
+    /// Names this resource in edits.
+    pub fn id(self) -> ResourceId {
+        ResourceId(self.index)
+    }
+
+    /// The resource's attributes.
+    pub fn attributes(self) -> Attributes<'a> {
+        Attributes { body: self.batch.slice(self.entry().body), field: 1 }
+    }
+
+    /// The schema the resource follows; empty where not said.
+    pub fn schema_url(self) -> &'a str {
+        text(self.batch.slice(self.entry().schema_url))
+    }
+
+    /// Hash of the attributes, whatever their order.
+    pub fn hash(self) -> u64 {
+        hash::resource(self.entry().attributes)
+    }
+
+    /// Live points of the resource.
+    pub fn live_points(self) -> usize {
+        self.entry().live as usize
+    }
+
+    /// The resource's scopes.
+    pub fn scopes(self) -> impl Iterator<Item = Scope<'a>> + use<'a> {
+        self.entry().scopes.clone().map(move |index| Scope { batch: self.batch, index }).filter(|scope| {
+            let entry = scope.entry();
+            !entry.thinned || entry.live > 0
+        })
+    }
+
+    /// The metrics of all scopes.
+    pub fn metrics(self) -> impl Iterator<Item = Metric<'a>> + use<'a> {
+        self.scopes().flat_map(|scope| scope.metrics())
+    }
+}
+
+/// An instrumentation scope of a resource.
+#[derive(Clone, Copy)]
+pub struct Scope<'a> {
+    batch: &'a Batch,
+    index: u32,
+}
+
+impl<'a> Scope<'a> {
+    fn entry(self) -> &'a ScopeEntry {
+        &self.batch.index.scopes[self.index as usize]
+    }
+
+    /// The scope's name.
+    pub fn name(self) -> &'a str {
+        text(self.batch.slice(self.entry().name))
+    }
+
+    /// The scope's version.
+    pub fn version(self) -> &'a str {
+        text(self.batch.slice(self.entry().version))
+    }
+
+    /// The scope's attributes.
+    pub fn attributes(self) -> Attributes<'a> {
+        Attributes { body: self.batch.slice(self.entry().body), field: 3 }
+    }
+
+    /// The schema the scope's metrics follow; empty where not said.
+    pub fn schema_url(self) -> &'a str {
+        text(self.batch.slice(self.entry().schema_url))
+    }
+
+    /// The resource the scope belongs to.
+    pub fn resource(self) -> Resource<'a> {
+        Resource { batch: self.batch, index: self.entry().resource }
+    }
+
+    /// The scope's metrics.
+    pub fn metrics(self) -> impl Iterator<Item = Metric<'a>> + use<'a> {
+        self.entry().metrics.clone().map(move |index| Metric { batch: self.batch, index }).filter(|metric| {
+            let entry = metric.entry();
+            !entry.thinned || entry.live > 0
+        })
+    }
+}
+
+/// A metric of a scope.
+#[derive(Clone, Copy)]
+pub struct Metric<'a> {
+    batch: &'a Batch,
+    index: u32,
+}
+
+impl<'a> Metric<'a> {
+    fn entry(self) -> &'a MetricEntry {
+        &self.batch.index.metrics[self.index as usize]
+    }
+
+    /// The metric's name.
+    pub fn name(self) -> &'a str {
+        text(self.batch.slice(self.entry().name))
+    }
+
+    /// What the metric tells, in words.
+    pub fn description(self) -> &'a str {
+        text(self.batch.slice(self.entry().description))
+    }
+
+    /// The unit, in UCUM.
+    pub fn unit(self) -> &'a str {
+        text(self.batch.slice(self.entry().unit))
+    }
+
+    /// The type of the data.
+    pub fn kind(self) -> MetricKind {
+        self.entry().kind
+    }
+
+    /// What values count from; `Unspecified` for gauges and summaries.
+    pub fn temporality(self) -> Temporality {
+        self.entry().temporality
+    }
+
+    /// Whether it is a sum that never falls.
+    pub fn is_monotonic(self) -> bool {
+        self.entry().monotonic
+    }
+
+    /// The metric's metadata.
+    pub fn metadata(self) -> Attributes<'a> {
+        let MetricEntry { head, tail, .. } = self.entry();
+        let body = Span { start: head.start, len: tail.end() - head.start };
+        Attributes { body: self.batch.slice(body), field: 12 }
+    }
+
+    /// The scope the metric belongs to.
+    pub fn scope(self) -> Scope<'a> {
+        Scope { batch: self.batch, index: self.entry().scope }
+    }
+
+    /// The resource the metric belongs to.
+    pub fn resource(self) -> Resource<'a> {
+        self.scope().resource()
+    }
+
+    /// The live points.
+    pub fn points(self) -> impl Iterator<Item = Point<'a>> + use<'a> {
+        self.batch.live(self.entry().points.clone())
+    }
+
+    /// Hash of resource attributes, scope (name, version, attributes), name, unit, kind, temporality and monotonicity:
+    /// what the data model calls identifying.
+    pub fn identity(self) -> u64 {
+        self.entry().identity
+    }
+
+    /// Whether two metrics are the same by what [`Metric::identity`] hashes, compared value by value.
+    pub fn same_identity(self, other: Metric<'_>) -> bool {
+        let (scope, theirs) = (self.scope(), other.scope());
+        self.name() == other.name()
+            && self.unit() == other.unit()
+            && self.kind() == other.kind()
+            && self.temporality() == other.temporality()
+            && self.is_monotonic() == other.is_monotonic()
+            && scope.name() == theirs.name()
+            && scope.version() == theirs.version()
+            && scope.attributes() == theirs.attributes()
+            && self.resource().attributes() == other.resource().attributes()
+    }
+}
+
+/// A data point of any kind.
+#[derive(Clone, Copy)]
+pub struct Point<'a> {
+    pub(crate) batch: &'a Batch,
+    pub(crate) index: u32,
+}
+
+impl<'a> Point<'a> {
+    #[inline]
+    fn entry(self) -> &'a PointEntry {
+        &self.batch.index.points[self.index as usize]
+    }
+
+    #[inline]
+    fn metric_entry(self) -> &'a MetricEntry {
+        &self.batch.index.metrics[self.entry().metric as usize]
+    }
+
+    /// Names this point in edits and verdicts.
+    pub fn id(self) -> PointId {
+        PointId(self.index)
+    }
+
+    /// The metric the point belongs to.
+    pub fn metric(self) -> Metric<'a> {
+        Metric { batch: self.batch, index: self.entry().metric }
+    }
+
+    /// The point's own attributes.
+    pub fn attributes(self) -> Attributes<'a> {
+        Attributes { body: self.body(), field: self.metric_entry().kind.attributes_field() }
+    }
+
+    /// Start of the interval, Unix nanoseconds; 0 where not set.
+    pub fn start_time(self) -> u64 {
+        self.entry().start_time
+    }
+
+    /// End of the interval, Unix nanoseconds; 0 where not set.
+    pub fn time(self) -> u64 {
+        self.entry().time
+    }
+
+    /// The flags as on the wire.
+    pub fn flags(self) -> u32 {
+        self.entry().flags
+    }
+
+    /// Whether the point says that its series has ended (flag bit 0).
+    pub fn no_recorded_value(self) -> bool {
+        self.entry().flags & 1 == 1
+    }
+
+    /// The value of a number point; `None` for distributions and where no value is set.
+    pub fn value(self) -> Option<Number> {
+        self.entry().number()
+    }
+
+    /// The identity of the series: metric identity and attributes, whatever their order.
+    #[inline]
+    pub fn series(self) -> u64 {
+        hash::combine(self.metric_entry().identity, self.entry().attributes)
+    }
+
+    /// Whether two points belong to one series, compared value by value.
+    pub fn same_series(self, other: Point<'_>) -> bool {
+        self.attributes() == other.attributes() && self.metric().same_identity(other.metric())
+    }
+
+    /// The point's protobuf message, without tag and length.
+    pub fn body(self) -> &'a [u8] {
+        self.batch.slice(self.entry().body)
+    }
+
+    /// The point as a histogram, where its metric is one.
+    pub fn histogram(self) -> Option<Histogram<'a>> {
+        (self.metric_entry().kind == MetricKind::Histogram).then(|| Histogram::parse(self.body()))
+    }
+
+    /// The point as an exponential histogram, where its metric is one.
+    pub fn exponential_histogram(self) -> Option<ExponentialHistogram<'a>> {
+        (self.metric_entry().kind == MetricKind::ExponentialHistogram)
+            .then(|| ExponentialHistogram::parse(self.body()))
+    }
+
+    /// The point as a summary, where its metric is one.
+    pub fn summary(self) -> Option<Summary<'a>> {
+        (self.metric_entry().kind == MetricKind::Summary).then(|| Summary::parse(self.body()))
+    }
+
+    /// The point's exemplars; a summary has none.
+    pub fn exemplars(self) -> impl Iterator<Item = Exemplar<'a>> + use<'a> {
+        let number = self.metric_entry().kind.exemplars_field();
+        fields(self.body())
+            .filter(move |field| field.number == number)
+            .map(|field| Exemplar::parse(field.payload.bytes()))
+    }
+}
+
+impl Batch {
+    /// The live points in a range of the index.
+    pub(crate) fn live(&self, range: std::ops::Range<u32>) -> impl Iterator<Item = Point<'_>> {
+        let first = range.start;
+        let entries = self.index.points.get(slice(&range)).unwrap_or_default();
+        (first..).zip(entries).filter(|(_, entry)| entry.is_live()).map(|(index, _)| Point { batch: self, index })
+    }
+}
