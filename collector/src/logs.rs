@@ -1,7 +1,7 @@
 //! What the agent logs: `tracing` events to the places the configuration names, repeats limited.
 //!
 //! A fault that repeats on every scrape must not fill a disk: per place in the code and period, the first few lines pass
-//! and then every n-th (the Collector's `sampling`). What is held back is counted in `phoenix_log_suppressed`. Level
+//! and then every n-th (the Collector's `sampling`). What is held back is counted in `phoenix_log_suppressed_total`. Level
 //! and sampling can change while the agent runs; the outputs and the encoding are chosen once, at the start.
 
 use std::collections::HashMap;

@@ -45,7 +45,7 @@ static SYSTEM: Instrument = Instrument {
     level: Level::Basic,
 };
 static SUPPRESSED: Instrument = Instrument {
-    name: "phoenix_log_suppressed",
+    name: "phoenix_log_suppressed_total",
     unit: "{line}",
     description: "Log lines held back because the same line had been written often.",
     level: Level::Basic,
@@ -197,7 +197,7 @@ impl Summary {
             at: clock.now(),
             cpu_seconds: usage.cpu_seconds,
             points: total("otelcol_receiver_accepted_metric_points"),
-            batches: total("phoenix_receiver_batches"),
+            batches: total("phoenix_receiver_batches_total"),
         };
         let series_in = total("phoenix_pipeline_series_in");
         let series_out = total("phoenix_pipeline_series_out");

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use phoenix_telemetry::Batch;
 
-use crate::{ComponentId, Context, Delivery, Exporter, Handover, Instrument, Level, Metrics, Processor, Shipment};
+use crate::{
+    ComponentId, Context, Delivery, Exporter, Handover, Instrument, Level, Marks, Metrics, Processor, Shipment,
+};
 
 static INCOMING: Instrument = Instrument {
     name: "otelcol_processor_incoming_items",
@@ -59,6 +61,7 @@ pub struct Chain {
     pipeline: Arc<str>,
     stages: Vec<Stage>,
     exporters: Vec<Arc<dyn Exporter>>,
+    marks: Marks,
     series_in: metrics::Gauge,
     series_out: metrics::Gauge,
 }
@@ -68,7 +71,7 @@ impl Chain {
     pub fn new(pipeline: &str, stages: Vec<Stage>, exporters: Vec<Arc<dyn Exporter>>, metrics: &Metrics) -> Self {
         let labels = [("pipeline", pipeline)];
         let (series_in, series_out) = (metrics.gauge(&SERIES_IN, &labels), metrics.gauge(&SERIES_OUT, &labels));
-        Chain { pipeline: pipeline.into(), stages, exporters, series_in, series_out }
+        Chain { pipeline: pipeline.into(), stages, exporters, marks: Marks::default(), series_in, series_out }
     }
 
     /// The pipeline's name.
@@ -83,9 +86,11 @@ impl Chain {
     }
 
     fn run(&mut self, from: usize, mut batch: Batch, mut delivery: Delivery, now: Instant) {
+        let marks = &mut self.marks;
+        marks.clear();
         for stage in self.stages.iter_mut().skip(from) {
             stage.incoming.increment(batch.points() as u64);
-            stage.processor.process(&mut batch, &mut Context { now, delivery: &mut delivery });
+            stage.processor.process(&mut batch, &mut Context { now, delivery: &mut delivery, marks });
             if batch.is_empty() {
                 // Filtered away, refused (the delivery knows), or held by the stage together with its delivery.
                 return delivery.delivered();
@@ -129,7 +134,12 @@ impl Chain {
                 return;
             }
             let (mut batch, mut delivery) = (Batch::default(), Delivery::none());
-            stage.processor.flush(&mut batch, &mut Context { now, delivery: &mut delivery }, all);
+            self.marks.clear();
+            stage.processor.flush(
+                &mut batch,
+                &mut Context { now, delivery: &mut delivery, marks: &mut self.marks },
+                all,
+            );
             if batch.is_empty() {
                 return delivery.delivered();
             }

@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use phoenix_telemetry::Batch;
 
 use crate::config::{Mistake, Settings, Value, read};
-use crate::{Clock, Delivery, Listeners, Metrics, Outlet, Refusal, Status, StatusBoard};
+use crate::{Clock, Delivery, Listeners, Marks, Metrics, Outlet, Refusal, Status, StatusBoard};
 
 /// A future behind a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -167,6 +168,8 @@ pub struct Site {
     pub status: Status,
     /// Where it gets listening sockets.
     pub listeners: Listeners,
+    /// A directory of its own for state that survives a restart; none where the agent keeps no state.
+    pub state: Option<Arc<Path>>,
     /// The agent's version.
     pub version: &'static str,
 }
@@ -183,17 +186,15 @@ impl Site {
     /// A site for tests: a board, a registry and listeners of its own. Runs on the current runtime, or on one that is
     /// made for it and lives as long as the process.
     pub fn for_test(id: &str) -> Site {
-        static RUNTIME: OnceLock<Option<tokio::runtime::Runtime>> = OnceLock::new();
+        static RUNTIME: OnceLock<Option<tokio::runtime::Handle>> = OnceLock::new();
         let own = || {
-            let build = || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-                let handle = runtime.handle().clone();
-                std::thread::spawn(move || handle.block_on(std::future::pending::<()>()));
-                Some(runtime)
-            };
-            RUNTIME.get_or_init(build).as_ref().map(|runtime| runtime.handle().clone())
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            let handle = runtime.handle().clone();
+            std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+            Some(handle)
         };
-        let Some(runtime) = tokio::runtime::Handle::try_current().ok().or_else(own) else {
+        let current = tokio::runtime::Handle::try_current().ok();
+        let Some(runtime) = current.or_else(|| RUNTIME.get_or_init(own).clone()) else {
             unreachable!("a current-thread runtime needs nothing that a test host lacks")
         };
         let board = StatusBoard::default();
@@ -205,6 +206,7 @@ impl Site {
             runtime,
             status: board.status(id),
             listeners: Listeners::default(),
+            state: None,
             version: "0.0.0-test",
         }
     }
@@ -267,6 +269,8 @@ pub struct Context<'a> {
     pub now: Instant,
     /// The promise of the batch at hand.
     pub delivery: &'a mut Delivery,
+    /// What earlier stages said about the batch at hand.
+    pub marks: &'a mut Marks,
 }
 
 impl Context<'_> {

@@ -16,13 +16,13 @@ use phoenix_telemetry::Batch;
 use crate::{Chain, Clock, Delivery, Instrument, Level, Metrics, Refusal};
 
 static SWAPS: Instrument = Instrument {
-    name: "phoenix_swap_count",
+    name: "phoenix_swaps_total",
     unit: "{swap}",
     description: "Times a lane took up new chains.",
     level: Level::Basic,
 };
 static HANDOVER: Instrument = Instrument {
-    name: "phoenix_swap_pieces",
+    name: "phoenix_swap_pieces_total",
     unit: "{piece}",
     description: "Pieces of processor state at a swap, by what became of them.",
     level: Level::Normal,

@@ -17,6 +17,7 @@ pub mod config;
 mod delivery;
 mod lane;
 mod listen;
+mod marks;
 mod metrics;
 mod outlet;
 mod page;
@@ -31,6 +32,7 @@ pub use component::{
 pub use delivery::{Delivery, Refusal};
 pub use lane::{Lane, LaneHandle};
 pub use listen::{Listener, Listeners};
+pub use marks::{Class, Decision, Entity, Mark, Marks};
 pub use metrics::{Histogram, Instrument, Level, Metrics, Observed};
 pub use outlet::{Outlet, Target};
 pub use page::{PageServer, serve};

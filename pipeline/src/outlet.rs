@@ -24,7 +24,7 @@ static REFUSED: Instrument = Instrument {
     level: Level::Basic,
 };
 static BATCHES: Instrument = Instrument {
-    name: "phoenix_receiver_batches",
+    name: "phoenix_receiver_batches_total",
     unit: "{batch}",
     description: "Batches (scrapes, requests) that a receiver pushed into its pipelines.",
     level: Level::Basic,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use phoenix_pipeline::config::{Value, parse};
-use phoenix_pipeline::{Context, Delivery, Level, Processor, ProcessorFactory, Site};
+use phoenix_pipeline::{Context, Delivery, Level, Marks, Processor, ProcessorFactory, Site};
 use phoenix_telemetry::{AnyValue, Batch, BatchBuilder, Descriptor, Number, Shape};
 
 /// A configuration block.
@@ -24,7 +24,7 @@ pub(crate) fn build(factory: &ProcessorFactory, id: &str, text: &str) -> Box<dyn
 /// Runs a batch nobody waits for through a stage.
 pub(crate) fn run(stage: &mut dyn Processor, batch: &mut Batch) {
     let mut delivery = Delivery::none();
-    stage.process(batch, &mut Context { now: Instant::now(), delivery: &mut delivery });
+    stage.process(batch, &mut Context { now: Instant::now(), delivery: &mut delivery, marks: &mut Marks::default() });
 }
 
 /// A batch of `points` gauge points, numbered from 0.

@@ -50,7 +50,10 @@ fn finish(site: &Site, receiver: &mut dyn Receiver) {
     // The future borrows the receiver, so it is driven here; its blocking part runs on the site's runtime.
     let runtime = site.runtime.clone();
     std::thread::scope(|scope| {
-        scope.spawn(|| done.send(runtime.block_on(receiver.shutdown())));
+        scope.spawn(|| {
+            runtime.block_on(receiver.shutdown());
+            done.send(())
+        });
         finished.recv_timeout(Duration::from_secs(20)).expect("shutdown ends");
     });
 }

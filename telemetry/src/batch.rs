@@ -69,10 +69,21 @@ impl Batch {
     /// points and has none left goes with them.
     pub fn drop_points(&mut self, mut doomed: impl FnMut(Point<'_>) -> bool) -> usize {
         let before = self.live;
-        for index in 0..self.index.points.len() as u32 {
-            let live = self.index.points.get(index as usize).is_some_and(PointEntry::is_live);
-            if live && doomed(Point { batch: &*self, index }) {
-                self.kill(index);
+        for metric in 0..self.index.metrics.len() {
+            let Some(points) = self.index.metrics.get(metric).map(|entry| entry.points.clone()) else { continue };
+            let (mut dropped, mut bytes) = (0, 0);
+            for index in points {
+                let live = self.index.points.get(index as usize).is_some_and(PointEntry::is_live);
+                if live && doomed(Point { batch: &*self, index }) {
+                    if let Some(point) = self.index.points.get_mut(index as usize) {
+                        point.verdict = Verdict::Drop;
+                        dropped += 1;
+                        bytes += point.encoded_len();
+                    }
+                }
+            }
+            if dropped > 0 {
+                self.thin(metric, dropped, bytes);
             }
         }
         before - self.live
@@ -89,10 +100,10 @@ impl Batch {
         if !entry.is_live() {
             return;
         }
+        entry.verdict = verdict;
         if verdict == Verdict::Drop {
-            self.kill(id.0);
-        } else {
-            entry.verdict = verdict;
+            let (metric, bytes) = (entry.metric as usize, entry.encoded_len());
+            self.thin(metric, 1, bytes);
         }
     }
 
@@ -123,26 +134,23 @@ impl Batch {
         }
     }
 
-    /// Takes a live point out of its branch.
-    fn kill(&mut self, point: u32) {
+    /// Takes points that were dropped out of the counts of their branch.
+    fn thin(&mut self, metric: usize, dropped: u32, bytes: u32) {
         let index = &mut self.index;
-        let Some(entry) = index.points.get_mut(point as usize) else { return };
-        entry.verdict = Verdict::Drop;
-        let len = entry.encoded_len();
-        let Some(metric) = index.metrics.get_mut(entry.metric as usize) else { return };
-        metric.live -= 1;
-        metric.live_bytes -= len;
+        let Some(metric) = index.metrics.get_mut(metric) else { return };
+        metric.live -= dropped;
+        metric.live_bytes -= bytes;
         metric.thinned = true;
         metric.dirty = true;
         let Some(scope) = index.scopes.get_mut(metric.scope as usize) else { return };
-        scope.live -= 1;
+        scope.live -= dropped;
         scope.thinned = true;
         scope.dirty = true;
         let Some(resource) = index.resources.get_mut(scope.resource as usize) else { return };
-        resource.live -= 1;
+        resource.live -= dropped;
         resource.thinned = true;
         resource.dirty = true;
-        self.live -= 1;
+        self.live -= dropped as usize;
         self.dirty = true;
     }
 }

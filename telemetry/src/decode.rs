@@ -11,9 +11,8 @@ use crate::index::{Index, MetricEntry, PointEntry, ResourceEntry, ScopeEntry, Sp
 use crate::normal;
 use crate::schema::Message;
 use crate::validate::Validator;
-use crate::value::{AnyValue, key_value};
 use crate::view::{MetricKind, Temporality};
-use crate::wire::{FIXED64, LEN, Reader, VARINT, is_ascii, is_utf8};
+use crate::wire::{FIXED64, LEN, Reader, VARINT, is_utf8, same};
 use bytes::Bytes;
 
 type Outcome<T> = Result<T, DecodeError>;
@@ -364,33 +363,15 @@ impl<'a> Scan<'a> {
             return false;
         }
         let id = self.index.metrics.len() as u32;
-        let first = self.index.points.len() as u32;
-        let mut seen = 0;
-        for index in slice(&points) {
-            let Some(&point) = self.index.points.get(index) else { return false };
-            let core = (point.body.start - origin) as usize + usize::from(point.core) - 1;
-            let numbers = new.get(core..).and_then(|rest| rest.first_chunk()).and_then(numbers);
-            let equal = old.get(seen..core) == new.get(seen..core);
-            let Some((start_time, time, bits, _)) = numbers.filter(|numbers| equal && numbers.3 == point.value)
-            else {
-                self.index.points.truncate(first as usize);
-                return false;
-            };
-            self.index.points.push(PointEntry {
-                at: point.at + by,
-                body: point.body.moved(by),
-                metric: id,
-                start_time,
-                time,
-                bits,
-                ..point
-            });
-            seen = core + CORE;
-        }
-        if old.get(seen..) != new.get(seen..) {
-            self.index.points.truncate(first as usize);
+        let first = self.index.points.len();
+        let entries = &mut self.index.points;
+        entries.extend_from_within(slice(&points));
+        let fresh = entries.get_mut(first..).unwrap_or_default();
+        if renumber(fresh, old, new, origin, by, id).is_none() {
+            entries.truncate(first);
             return false;
         }
+        let first = first as u32;
         let Some(pattern) = self.patterns.get_mut(place % PATTERNS).and_then(|slot| slot.replace(id)) else {
             return false;
         };
@@ -556,7 +537,7 @@ impl<'a> Scan<'a> {
     /// Validates a `KeyValue` and returns its hash.
     #[inline]
     fn attribute(&mut self, pair: Reader<'a>) -> Outcome<u64> {
-        if canonical(pair) {
+        if hash::is_canonical(pair.rest()) {
             return Ok(hash::bytes(pair.rest()));
         }
         self.any_attribute(pair)
@@ -568,8 +549,7 @@ impl<'a> Scan<'a> {
         if self.validator.in_pieces {
             return Ok(0);
         }
-        let (key, value) = key_value(pair.rest());
-        Ok(hash::attribute(key, AnyValue::parse(value)))
+        Ok(hash::key_value(pair.rest()))
     }
 
     fn at(&self, span: Span) -> &'a [u8] {
@@ -600,41 +580,26 @@ fn numbers(core: &[u8; CORE]) -> Option<(u64, u64, u64, ValueKind)> {
     ))
 }
 
-/// Whether these are the bytes of a well-formed `KeyValue` with a scalar value in the canonical form, which is hashed as
-/// it lies. Says no where it is not sure.
+/// Turns copies of a pattern's points into those of a metric whose bytes are `new`, if these differ from the pattern's,
+/// `old`, in nothing but the numbers. The pattern begins at `origin`, the metric `by` bytes further on.
 #[inline(always)]
-fn canonical(pair: Reader<'_>) -> bool {
-    let [0x0A, rest @ ..] = pair.rest() else { return false };
-    let Some((key, rest)) = chunk(rest) else { return false };
-    let [0x12, rest @ ..] = rest else { return false };
-    let Some((value, [])) = chunk(rest) else { return false };
-    match value {
-        // Short lengths and tags are ASCII themselves: one look at the whole pair covers key and text.
-        [0x0A, rest @ ..] => match chunk(rest) {
-            Some((text, [])) => is_ascii(pair.rest()) || (is_utf8(key) && is_utf8(text)),
-            _ => false,
-        },
-        [0x10, 0 | 1] => is_utf8(key),
-        [0x18, number @ .., last] => {
-            // Minimal and of at most 9 bytes: all but the last byte say that more follow.
-            let minimal = *last < 0x80 && (*last != 0 || number.is_empty()) && number.len() < 9;
-            minimal && number.iter().all(|byte| *byte >= 0x80) && is_utf8(key)
+fn renumber(points: &mut [PointEntry], old: &[u8], new: &[u8], origin: u32, by: u32, metric: u32) -> Option<()> {
+    let mut seen = 0;
+    for point in points {
+        let core = (point.body.start - origin) as usize + usize::from(point.core) - 1;
+        let (start_time, time, bits, value) = numbers(new.get(core..)?.first_chunk()?)?;
+        if !same(old.get(seen..core)?, new.get(seen..core)?) || value != point.value {
+            return None;
         }
-        [0x21, number @ ..] => number.len() == 8 && is_utf8(key),
-        _ => false,
+        point.at += by;
+        point.body.start += by;
+        point.metric = metric;
+        point.start_time = start_time;
+        point.time = time;
+        point.bits = bits;
+        seen = core + CORE;
     }
-}
-
-/// Takes a minimal length of at most two bytes and as many bytes.
-#[inline(always)]
-fn chunk(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    match bytes {
-        [len, rest @ ..] if *len < 0x80 => rest.split_at_checked(usize::from(*len)),
-        [low, high @ 1..0x80, rest @ ..] => {
-            rest.split_at_checked(usize::from(*low & 0x7F) | usize::from(*high) << 7)
-        }
-        _ => None,
-    }
+    same(old.get(seen..)?, new.get(seen..)?).then_some(())
 }
 
 /// A string field's content, where it lies.

@@ -173,15 +173,18 @@ impl AttributeEdits<'_> {
     fn forget(&mut self, start: usize, end: usize) {
         let field = self.message().get(start..end).and_then(|field| fields(field).next());
         if let Some(field) = field {
-            let (key, value) = key_value(field.payload.bytes());
-            self.sum = self.sum.wrapping_sub(hash::attribute(key, AnyValue::parse(value)));
+            self.sum = self.sum.wrapping_sub(hash::key_value(field.payload.bytes()));
         }
     }
 
     fn append(&mut self, key: &str, value: AnyValue<'_>) {
         self.own();
-        self.sum = self.sum.wrapping_add(hash::attribute(key.as_bytes(), value));
+        let before = self.arena.len();
         put_attribute(self.arena, self.field, key, value);
+        let written = self.arena.get(before..).and_then(|field| fields(field).next());
+        if let Some(field) = written {
+            self.sum = self.sum.wrapping_add(hash::key_value(field.payload.bytes()));
+        }
     }
 
     fn replace(&mut self, start: usize, end: usize, key: &str, value: AnyValue<'_>) {

@@ -8,11 +8,7 @@ use bytes::Bytes;
 impl Batch {
     /// Length of [`Batch::encode`]'s result, in bytes.
     pub fn encoded_len(&self) -> usize {
-        if !self.dirty {
-            return self.bytes.len();
-        }
-        let extras: usize = self.index.extras.iter().map(|span| span.len as usize).sum();
-        extras + self.index.resources.iter().map(|entry| self.resource_field_len(entry)).sum::<usize>()
+        if self.dirty { self.measure(&mut Vec::new()) } else { self.bytes.len() }
     }
 
     /// The batch as an `ExportMetricsServiceRequest`. An untouched batch shares its input.
@@ -20,7 +16,10 @@ impl Batch {
         if !self.dirty {
             return self.bytes.clone();
         }
-        let mut out = Output { batch: self, bytes: Vec::with_capacity(self.encoded_len()), from: 0, to: 0 };
+        let mut lengths = Vec::with_capacity(self.index.resources.len() + self.index.scopes.len());
+        let len = self.measure(&mut lengths);
+        let mut out =
+            Output { batch: self, bytes: Vec::with_capacity(len), from: 0, to: 0, lengths: lengths.into_iter() };
         for span in &self.index.extras {
             out.copy(*span);
         }
@@ -31,38 +30,42 @@ impl Batch {
         Bytes::from(out.bytes)
     }
 
-    fn resource_field_len(&self, entry: &ResourceEntry) -> usize {
+    /// The output's length; adds to `lengths` those of the messages that are written anew, each before its children's.
+    fn measure(&self, lengths: &mut Vec<usize>) -> usize {
+        let extras: usize = self.index.extras.iter().map(|span| span.len as usize).sum();
+        extras + self.index.resources.iter().map(|entry| self.measure_resource(entry, lengths)).sum::<usize>()
+    }
+
+    fn measure_resource(&self, entry: &ResourceEntry, lengths: &mut Vec<usize>) -> usize {
         if !entry.dirty {
             return entry.whole.len as usize;
         }
         if entry.thinned && entry.live == 0 {
             return 0;
         }
-        field_len(1, self.resource_len(entry))
-    }
-
-    fn resource_len(&self, entry: &ResourceEntry) -> usize {
+        let place = lengths.len();
+        lengths.push(0);
         let mut len = (entry.head.len + entry.tail.len) as usize;
         if entry.edited {
             len = len - entry.own.len as usize + field_len(1, entry.body.len as usize);
         }
         let scopes = self.index.scopes.get(slice(&entry.scopes)).unwrap_or_default();
-        len + scopes.iter().map(|scope| self.scope_field_len(scope)).sum::<usize>()
+        len += scopes.iter().map(|scope| self.measure_scope(scope, lengths)).sum::<usize>();
+        lengths[place] = len;
+        field_len(1, len)
     }
 
-    fn scope_field_len(&self, entry: &ScopeEntry) -> usize {
+    fn measure_scope(&self, entry: &ScopeEntry, lengths: &mut Vec<usize>) -> usize {
         if !entry.dirty {
             return entry.whole.len as usize;
         }
         if entry.thinned && entry.live == 0 {
             return 0;
         }
-        field_len(2, self.scope_len(entry))
-    }
-
-    fn scope_len(&self, entry: &ScopeEntry) -> usize {
         let metrics = self.index.metrics.get(slice(&entry.metrics)).unwrap_or_default();
-        (entry.head.len + entry.tail.len) as usize + metrics.iter().map(metric_field_len).sum::<usize>()
+        let len = (entry.head.len + entry.tail.len) as usize + metrics.iter().map(metric_field_len).sum::<usize>();
+        lengths.push(len);
+        field_len(2, len)
     }
 }
 
@@ -95,6 +98,8 @@ struct Output<'a> {
     bytes: Vec<u8>,
     from: u32,
     to: u32,
+    /// What [`Batch::measure`] found, in the order of writing.
+    lengths: std::vec::IntoIter<usize>,
 }
 
 impl Output<'_> {
@@ -132,7 +137,8 @@ impl Output<'_> {
             return;
         }
         let batch = self.batch;
-        self.prefix(1, batch.resource_len(entry));
+        let len = self.lengths.next().unwrap_or_default();
+        self.prefix(1, len);
         let in_head = entry.own.end() <= entry.head.end();
         self.around(entry.head, entry, entry.edited && in_head);
         for scope in batch.index.scopes.get(slice(&entry.scopes)).unwrap_or_default() {
@@ -160,7 +166,8 @@ impl Output<'_> {
             return;
         }
         let batch = self.batch;
-        self.prefix(2, batch.scope_len(entry));
+        let len = self.lengths.next().unwrap_or_default();
+        self.prefix(2, len);
         self.copy(entry.head);
         for metric in batch.index.metrics.get(slice(&entry.metrics)).unwrap_or_default() {
             self.metric(metric);

@@ -5,9 +5,9 @@
 //! attributes is the wrapping sum of its members' hashes, so order does not count. Sums of hashes are no proof of
 //! equality: compare the views wherever a collision would merge data.
 
-use crate::value::{AnyValue, Attributes};
+use crate::value::{self, AnyValue, Attributes};
 use crate::view::{MetricKind, Temporality};
-use crate::wire::{put_bytes, put_fixed64, put_tag, put_varint};
+use crate::wire::{is_ascii, is_utf8, put_bytes, put_fixed64, put_tag, put_varint};
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
 
 const SECRETS: RapidSecrets = RapidSecrets::seed(0x70_68_6F_65_6E_69_78);
@@ -51,8 +51,16 @@ pub(crate) fn attributes(set: Attributes<'_>) -> u64 {
     set.iter().fold(0, |sum, (key, value)| sum.wrapping_add(attribute(key.as_bytes(), value)))
 }
 
-/// One attribute.
-pub(crate) fn attribute(key: &[u8], value: AnyValue<'_>) -> u64 {
+/// One attribute, by the bytes of its validated `KeyValue`.
+pub(crate) fn key_value(pair: &[u8]) -> u64 {
+    if is_canonical(pair) {
+        return bytes(pair);
+    }
+    let (key, value) = value::key_value(pair);
+    attribute(key, AnyValue::parse(value))
+}
+
+fn attribute(key: &[u8], value: AnyValue<'_>) -> u64 {
     let mut canonical = Vec::with_capacity(64);
     let mut content = Vec::with_capacity(32);
     canonical_value(&mut content, value);
@@ -85,5 +93,42 @@ fn canonical_value(out: &mut Vec<u8>, value: AnyValue<'_>) {
         }
         AnyValue::Map(map) => put_bytes(out, 6, &attributes(map).to_le_bytes()),
         AnyValue::Bytes(data) => put_bytes(out, 7, data),
+    }
+}
+
+/// Whether these are the bytes of a well-formed `KeyValue` with a scalar value in the canonical form, which is hashed as
+/// it lies. Says no where it is not sure.
+#[inline(always)]
+pub(crate) fn is_canonical(pair: &[u8]) -> bool {
+    let [0x0A, rest @ ..] = pair else { return false };
+    let Some((key, rest)) = chunk(rest) else { return false };
+    let [0x12, rest @ ..] = rest else { return false };
+    let Some((value, [])) = chunk(rest) else { return false };
+    match value {
+        // Short lengths and tags are ASCII themselves: one look at the whole pair covers key and text.
+        [0x0A, rest @ ..] => match chunk(rest) {
+            Some((text, [])) => is_ascii(pair) || (is_utf8(key) && is_utf8(text)),
+            _ => false,
+        },
+        [0x10, 0 | 1] => is_utf8(key),
+        [0x18, number @ .., last] => {
+            // Minimal and of at most 9 bytes: all but the last byte say that more follow.
+            let minimal = *last < 0x80 && (*last != 0 || number.is_empty()) && number.len() < 9;
+            minimal && number.iter().all(|byte| *byte >= 0x80) && is_utf8(key)
+        }
+        [0x21, number @ ..] => number.len() == 8 && is_utf8(key),
+        _ => false,
+    }
+}
+
+/// Takes a minimal length of at most two bytes and as many bytes.
+#[inline(always)]
+fn chunk(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    match bytes {
+        [len, rest @ ..] if *len < 0x80 => rest.split_at_checked(usize::from(*len)),
+        [low, high @ 1..0x80, rest @ ..] => {
+            rest.split_at_checked(usize::from(*low & 0x7F) | usize::from(*high) << 7)
+        }
+        _ => None,
     }
 }

@@ -13,9 +13,23 @@ use crate::wire::{fields, text};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ResourceId(pub(crate) u32);
 
+impl ResourceId {
+    /// Its place among the resources of the batch, from 0: for tables beside the batch.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Names a data point of one batch, until that batch is appended to or split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PointId(pub(crate) u32);
+
+impl PointId {
+    /// Its place among the points of the batch, from 0: for tables beside the batch.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// The type of a metric's data.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

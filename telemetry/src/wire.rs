@@ -283,6 +283,25 @@ pub(crate) fn is_ascii(bytes: &[u8]) -> bool {
     }
 }
 
+/// Whether two slices of one length are the same. Inline, as most of what is compared here is shorter than the call of
+/// a library function is worth.
+#[inline(always)]
+pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
+    let word = |chunk: &[u8; 8]| u64::from_le_bytes(*chunk);
+    if a.len() != b.len() {
+        return false;
+    }
+    if a.len() > 64 {
+        return a == b;
+    }
+    let (words, theirs) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let head = words.0.iter().zip(theirs.0).fold(0, |seen, (a, b)| seen | (word(a) ^ word(b)));
+    match (a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(a), Some(b)) => head | (word(a) ^ word(b)) == 0,
+        _ => words.1.iter().zip(theirs.1).fold(0, |seen, (a, b)| seen | (a ^ b)) == 0,
+    }
+}
+
 /// A string that was validated when the batch was decoded.
 #[inline]
 pub(crate) fn text(bytes: &[u8]) -> &str {

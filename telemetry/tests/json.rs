@@ -150,7 +150,7 @@ fn faults_say_what_and_where() {
     assert!(found.contains("flags occurs twice"), "{found}");
     let text = "{\n  \"resourceMetrics\": 7}";
     let error = read(text).unwrap_err();
-    assert_eq!(&text[error.offset..], "}", "{error}");
+    assert_eq!(&text[error.offset..], "7}", "{error}");
     assert!(read("").is_err() && read("[]").is_err() && read("{} {}").is_err());
 }
 

@@ -2,15 +2,7 @@
 //!
 //! A printed config ends up in tickets. What is hidden is decided by names, generously: rather a harmless value too many.
 
-use phoenix_pipeline::config::{Kind, REDACTED, Value};
-
-/// Parts of a key's name that make its value a secret.
-const SECRET_NAMES: [&str; 16] = [
-    "password", "passwd", "passphrase", "secret", "token", "apikey", "licensekey", "accesskey", "privatekey", "keypem", "credential",
-    "authorization", "cookie", "ownerauth", "signature", "bearer",
-];
-/// Keys whose values are secrets from there on down.
-const SECRET_BLOCKS: [&str; 4] = ["headers", "response_headers", "request_params", "auth_headers"];
+use phoenix_pipeline::config::{Kind, REDACTED, Value, is_secret_block, is_secret_key};
 
 /// The config as a person may see it.
 pub fn redacted(value: &Value) -> Value {
@@ -42,14 +34,9 @@ fn hide(value: &Value, secret: bool) -> Value {
 }
 
 fn is_secret(key: &str, value: &Value) -> bool {
-    if SECRET_BLOCKS.contains(&key) {
-        return true;
-    }
-    let plain: String = key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
-    // A path is no secret, and neither is a block that only has such a name.
-    let path = plain.ends_with("file") || plain.ends_with("path");
+    // A block or a switch that only has such a name is none.
     let block = matches!(value.kind, Kind::Map(_) | Kind::Bool(_));
-    !path && !block && SECRET_NAMES.iter().any(|name| plain.contains(name))
+    is_secret_block(key) || (!block && is_secret_key(key))
 }
 
 /// Hides the password in `scheme://user:password@host`, and secret parameters behind a `?`.
@@ -69,7 +56,7 @@ fn without_credentials(text: &str) -> String {
             let query: Vec<String> = query
                 .split('&')
                 .map(|pair| match pair.split_once('=') {
-                    Some((name, _)) if is_secret(name, &Value::null(Default::default())) || name == "key" => format!("{name}={REDACTED}"),
+                    Some((name, _)) if is_secret_key(name) || name == "key" => format!("{name}={REDACTED}"),
                     _ => pair.to_owned(),
                 })
                 .collect();

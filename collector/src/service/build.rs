@@ -115,6 +115,7 @@ fn build<C>(
         runtime: shared.runtime.clone(),
         status: shared.board.status(status),
         listeners: shared.listeners.clone(),
+        state: None,
         version: shared.version,
     };
     (factory.build)(config, &site).map_err(|error| match error {

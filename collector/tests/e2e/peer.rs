@@ -16,13 +16,16 @@ const HOSTMETRICS: &str = "
     initial_delay: 100ms
     scrapers:
       cpu: {metrics: {system.cpu.utilization: {enabled: true}, system.cpu.logical.count: {enabled: true},
-        system.cpu.physical.count: {enabled: true}}}
+        system.cpu.physical.count: {enabled: true}, system.cpu.frequency: {enabled: true}}}
       memory: {metrics: {system.memory.utilization: {enabled: true}, system.memory.limit: {enabled: true},
         system.memory.page_size: {enabled: true}, system.linux.memory.available: {enabled: true},
-        system.linux.memory.dirty: {enabled: true}}}
+        system.linux.memory.dirty: {enabled: true}, system.memory.linux.hugepages.limit: {enabled: true},
+        system.memory.linux.hugepages.usage: {enabled: true}, system.memory.linux.hugepages.utilization: {enabled: true},
+        system.memory.linux.hugepages.reserved: {enabled: true}, system.memory.linux.hugepages.surplus: {enabled: true},
+        system.memory.linux.hugepages.page_size: {enabled: true}}}
       load:
       disk:
-      filesystem: {metrics: {system.filesystem.utilization: {enabled: true}}}
+      filesystem: {include_virtual_filesystems: true, metrics: {system.filesystem.utilization: {enabled: true}}}
       network: {metrics: {system.network.conntrack.count: {enabled: true}, system.network.conntrack.max: {enabled: true}}}
       paging: {metrics: {system.paging.utilization: {enabled: true}}}
       processes:

@@ -139,7 +139,8 @@ exporters:
   otlp_http:
     endpoint: \"http://127.0.0.1:{http}\"
     headers: {{x-road: secrets, x-file: {secret}, x-env: \"${{env:PLANTED}}\"}}
-  otlp_http/refused: {{endpoint: \"http://127.0.0.1:{nobody}\", headers: {{authorization: \"Bearer {secret}\"}}}}
+  otlp_http/refused: {{endpoint: \"http://127.0.0.1:{nobody}\", headers: {{authorization: \"Bearer {secret}\"}},
+    retry_on_failure: {{enabled: false}}}}
   prometheus:
     endpoint: \"localhost:{metrics}\"
     resource_constant_labels: {{included: [\"*\", process.command_line]}}

@@ -21,7 +21,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from google.protobuf import json_format
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as service
 
 import proc_reader
@@ -81,7 +80,7 @@ class Http(BaseHTTPRequestHandler):
                 raise ValueError(f"the path is {self.path}")
             plain = self.decoders[encoding](body)
             if kind == "application/json":
-                json_format.Parse(plain, service.ExportMetricsServiceRequest())
+                json.loads(plain)  # the checker decodes it; here that would keep the sender waiting
                 suffix, answer = "json", b"{}"
             elif kind == "application/x-protobuf":
                 service.ExportMetricsServiceRequest.FromString(plain)

@@ -56,7 +56,7 @@ def process(pid):
         "voluntary": int(status["voluntary_ctxt_switches"]),
         "involuntary": int(status["nonvoluntary_ctxt_switches"]),
     }
-    for key, read in (("path", lambda: os.readlink(folder + "exe")), ("files", lambda: len(os.listdir(folder + "fd")))):
+    for key, read in (("path", lambda: executable(folder)), ("files", lambda: len(os.listdir(folder + "fd")))):
         try:
             found[key] = read()
         except OSError:
@@ -67,6 +67,11 @@ def process(pid):
     except OSError:
         pass
     return found
+
+
+def executable(folder):
+    """The kernel's remark that the file has been replaced since is no part of its path."""
+    return os.readlink(folder + "exe").removesuffix(" (deleted)")
 
 
 def owner(uid):

@@ -147,7 +147,7 @@ fn histogram(out: &mut String, value: &Histogram<'_>) {
 fn exponential(out: &mut String, value: &ExponentialHistogram<'_>) {
     totals(out, value.count, [("Sum", value.sum), ("Min", value.min), ("Max", value.max)]);
     let _ = writeln!(out, "Scale: {}", value.scale);
-    let bound = |index: i64| (index as f64 * f64::from(-value.scale).exp2()).exp2();
+    let bound = |index: i64| (index as f64 * (-f64::from(value.scale)).exp2()).exp2();
     let indexed = |buckets: Buckets<'_>| (i64::from(buckets.offset)..).zip(buckets.counts()).collect::<Vec<_>>();
     for (index, count) in indexed(value.negative()).into_iter().rev() {
         let _ = writeln!(out, "Bucket [{:.6}, {:.6}), Count: {count}", -bound(index + 1), -bound(index));

@@ -162,6 +162,23 @@ fn detailed_shows_every_field_of_every_kind() {
 }
 
 #[test]
+fn a_scale_that_cannot_be_is_shown_as_it_is() {
+    let point = ExponentialHistogramDataPoint {
+        scale: i32::MIN,
+        positive: Some(Buckets { offset: i32::MAX, bucket_counts: vec![1] }),
+        ..Default::default()
+    };
+    let data =
+        Data::ExponentialHistogram(ExponentialHistogram { data_points: vec![point], aggregation_temporality: 1 });
+    let scope_metrics =
+        vec![ScopeMetrics { metrics: vec![Metric { data: Some(data), ..Default::default() }], ..Default::default() }];
+    let request =
+        ExportMetricsServiceRequest { resource_metrics: vec![ResourceMetrics { scope_metrics, ..Default::default() }] };
+    let batch = Batch::decode(request.encode_to_vec().into(), &Limits::default()).unwrap();
+    assert!(text(&batch, Verbosity::Detailed, 0).contains("Scale: -2147483648\nBucket (inf, inf], Count: 1\n"));
+}
+
+#[test]
 fn sampling_writes_the_first_few_of_a_second_and_every_nth_after() {
     let sample = |thereafter| {
         let mut sampler = Sampler::new(&Config { sampling_thereafter: thereafter, ..Config::default() });

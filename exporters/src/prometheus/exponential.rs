@@ -92,5 +92,5 @@ fn merge(buckets: &[(i64, u64)], merged: u32) -> Option<Vec<(i64, u64)>> {
 
 /// The lower end of bucket `index`: base^index, with base = 2^(2^-scale).
 fn bound(index: i64, scale: i32) -> f64 {
-    (index as f64 * f64::from(-scale).exp2()).exp2()
+    (index as f64 * (-f64::from(scale)).exp2()).exp2()
 }

@@ -15,6 +15,7 @@ mod negotiate;
 mod number;
 mod options;
 mod store;
+mod stream;
 mod target;
 mod text;
 mod value;
@@ -62,19 +63,19 @@ static SERIES: Instrument = Instrument {
     level: Level::Basic,
 };
 static DROPPED: Instrument = Instrument {
-    name: "phoenix_prometheus_dropped_points",
+    name: "phoenix_prometheus_dropped_points_total",
     unit: "{datapoint}",
     description: "Data points a prometheus exporter left off its page, by reason.",
     level: Level::Basic,
 };
 static REPLACED: Instrument = Instrument {
-    name: "phoenix_prometheus_replaced_series",
+    name: "phoenix_prometheus_replaced_series_total",
     unit: "{series}",
     description: "Series that made way for a newer one with the same labels on the page.",
     level: Level::Normal,
 };
 static SCRAPES: Instrument = Instrument {
-    name: "phoenix_prometheus_scrapes",
+    name: "phoenix_prometheus_scrapes_total",
     unit: "{scrape}",
     description: "Times the page of a prometheus exporter was read.",
     level: Level::Normal,

@@ -14,15 +14,13 @@ use phoenix_telemetry::{Batch, Metric, Point, Resource};
 use super::identity;
 use super::interner::Interner;
 use super::labels::{self, Label, Origin};
-use super::names::{self, Suffix};
 use super::options::TextOptions;
+use super::stream::Stream;
 use super::target::{self, Target};
 use super::value::{self, Exemplar, Kind, Reason, Treatment, Value};
 
 /// Longest identity or label text of a series, in bytes: a hostile sender must not fill memory with a few series.
 const MAX_LABEL_BYTES: usize = 64 * 1024;
-/// Most characters of a description that are shown.
-const MAX_HELP: usize = 1024;
 /// Most different complaints that are made once each.
 const MAX_COMPLAINTS: usize = 256;
 
@@ -45,17 +43,6 @@ pub(crate) struct Absorbed {
     pub(crate) replaced: u64,
     /// What a person should read once.
     pub(crate) complaints: Vec<String>,
-}
-
-/// A metric within a scope.
-#[derive(Debug)]
-struct Stream {
-    /// The family its samples stand in, or why there is none.
-    family: Result<Arc<str>, Reason>,
-    treatment: Treatment,
-    scope_labels: Vec<Label>,
-    help: String,
-    unit: String,
 }
 
 /// What the samples of a resource share.
@@ -406,27 +393,6 @@ impl Store {
         };
         if self.complained.len() < MAX_COMPLAINTS && self.complained.insert((reason, name)) {
             absorbed.complaints.push(format!("metric {} is not wholly on the page: {why}", metric.name()));
-        }
-    }
-}
-
-impl Stream {
-    fn of(metric: Metric<'_>, options: &TextOptions) -> Self {
-        let treatment = Treatment::of(metric);
-        let suffix = match treatment {
-            Ok(Treatment { kind: Kind::Counter, .. }) => Suffix::Total,
-            Ok(Treatment { kind: Kind::Gauge, .. }) if metric.kind() == phoenix_telemetry::MetricKind::Gauge => {
-                Suffix::Ratio
-            }
-            _ => Suffix::None,
-        };
-        let name = names::metric(metric.name(), metric.unit(), suffix, &options.naming).ok_or(Reason::Malformed);
-        Self {
-            family: treatment.and(name).map(Arc::from),
-            treatment: treatment.unwrap_or(Treatment { kind: Kind::Unknown, delta: false }),
-            scope_labels: labels::of_scope(metric.scope(), options),
-            help: metric.description().chars().take(MAX_HELP).collect(),
-            unit: if options.naming.units { names::unit_word(metric.unit()) } else { String::new() },
         }
     }
 }

@@ -135,7 +135,7 @@ impl Page {
         let mut below = 0u64;
         let mut low = f64::NEG_INFINITY;
         let bounds = distribution.bounds.iter().copied().zip(distribution.counts.iter().copied());
-        let above = distribution.count.saturating_sub(distribution.counts.iter().take(distribution.bounds.len()).sum());
+        let above = distribution.counts.last().copied().unwrap_or(distribution.count);
         for (bound, count) in bounds.chain([(f64::INFINITY, above)]) {
             below = below.saturating_add(count);
             self.head(name, "_bucket", series, Some(("le", bound)));

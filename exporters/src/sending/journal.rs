@@ -39,19 +39,19 @@ static IN_FLIGHT: Instrument = Instrument {
     level: Level::Basic,
 };
 static REJECTED: Instrument = Instrument {
-    name: "phoenix_exporter_rejected_metric_points",
+    name: "phoenix_exporter_rejected_metric_points_total",
     unit: "{datapoint}",
     description: "Number of metric points the destination rejected in an answer that took the rest (partial success).",
     level: Level::Basic,
 };
 static DROPPED: Instrument = Instrument {
-    name: "phoenix_exporter_dropped_metric_points",
+    name: "phoenix_exporter_dropped_metric_points_total",
     unit: "{datapoint}",
     description: "Number of metric points given up, by cause.",
     level: Level::Basic,
 };
 static RETRIES: Instrument = Instrument {
-    name: "phoenix_exporter_retries",
+    name: "phoenix_exporter_retries_total",
     unit: "{request}",
     description: "Number of attempts that failed and are repeated, by cause.",
     level: Level::Normal,

@@ -150,7 +150,7 @@ async fn resource_exhausted_is_repeated_only_when_told_when() {
     let refusal = subject.send(batch(1)).await.unwrap_err();
     assert_eq!(refusal, Refusal::last("the peer answered RESOURCE_EXHAUSTED: too large"));
     assert_eq!(metrics.calls.lock().unwrap().len(), 1);
-    assert_eq!(subject.counted("phoenix_exporter_dropped_metric_points", "RESOURCE_EXHAUSTED"), 1.0);
+    assert_eq!(subject.counted("phoenix_exporter_dropped_metric_points_total", "RESOURCE_EXHAUSTED"), 1.0);
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn unavailable_is_repeated_and_invalid_argument_is_not() {
     let subject = start(&metrics, "").await;
     subject.send(batch(1)).await.unwrap();
     assert_eq!(metrics.calls.lock().unwrap().len(), 3);
-    assert_eq!(subject.counted("phoenix_exporter_retries", "UNAVAILABLE"), 2.0);
+    assert_eq!(subject.counted("phoenix_exporter_retries_total", "UNAVAILABLE"), 2.0);
     let metrics = Metrics::answering([Err(Status::invalid_argument("no %unit"))]);
     let refusal = start(&metrics, "").await.send(batch(1)).await.unwrap_err();
     assert_eq!(refusal, Refusal::last("the peer answered INVALID_ARGUMENT: no %unit"));
@@ -173,7 +173,7 @@ async fn a_partial_success_is_counted_and_not_repeated() {
     subject.send(batch(5)).await.unwrap();
     assert_eq!(metrics.calls.lock().unwrap().len(), 1);
     assert_eq!(subject.counted("otelcol_exporter_sent_metric_points", ""), 3.0);
-    assert_eq!(subject.counted("phoenix_exporter_rejected_metric_points", ""), 2.0);
+    assert_eq!(subject.counted("phoenix_exporter_rejected_metric_points_total", ""), 2.0);
 }
 
 #[tokio::test]

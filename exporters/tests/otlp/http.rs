@@ -81,7 +81,7 @@ async fn a_503_with_retry_after_is_repeated_after_that_time() {
     assert_eq!(received.len(), 2);
     assert!(received[1].at - received[0].at >= Duration::from_secs(1));
     assert_eq!(received[0].body, received[1].body, "the request is made once");
-    assert_eq!(subject.counted("phoenix_exporter_retries", "503"), 1.0);
+    assert_eq!(subject.counted("phoenix_exporter_retries_total", "503"), 1.0);
     assert_eq!(subject.counted("otelcol_exporter_sent_metric_points", ""), 2.0);
     assert_eq!(subject.counted("otelcol_exporter_send_failed_metric_points", ""), 0.0);
     assert_eq!(subject.site.status.board().snapshot()["otlp/test"], Health::Ok);
@@ -96,7 +96,7 @@ async fn a_400_is_not_repeated() {
     let refusal = subject.send(batch(2)).await.unwrap_err();
     assert_eq!(refusal, Refusal::last("the peer answered 400 Bad Request: no unit"));
     assert_eq!(backend.count(), 1);
-    assert_eq!(subject.counted("phoenix_exporter_dropped_metric_points", "400"), 2.0);
+    assert_eq!(subject.counted("phoenix_exporter_dropped_metric_points_total", "400"), 2.0);
     assert_eq!(subject.counted("otelcol_exporter_send_failed_metric_points", ""), 2.0);
     assert!(matches!(subject.site.status.board().snapshot()["otlp/test"], Health::Recoverable(_)));
 }
@@ -112,7 +112,7 @@ async fn a_partial_success_is_counted_and_not_repeated() {
     assert_eq!(backend.count(), 1);
     assert_eq!(subject.counted("otelcol_exporter_sent_metric_points", ""), 3.0);
     assert_eq!(subject.counted("otelcol_exporter_send_failed_metric_points", ""), 2.0);
-    assert_eq!(subject.counted("phoenix_exporter_rejected_metric_points", ""), 2.0);
+    assert_eq!(subject.counted("phoenix_exporter_rejected_metric_points_total", ""), 2.0);
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn a_peer_that_does_not_answer_is_a_timeout() {
     let subject = Subject::http(&backend, yaml);
     let refusal = subject.send(batch(1)).await.unwrap_err();
     assert_eq!(refusal, Refusal::later("no answer within the timeout of 100ms"));
-    assert_eq!(subject.counted("phoenix_exporter_dropped_metric_points", "timeout"), 1.0);
+    assert_eq!(subject.counted("phoenix_exporter_dropped_metric_points_total", "timeout"), 1.0);
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn a_peer_that_is_away_is_found_when_it_comes() {
     drop(listener);
     let subject = Subject::new(&otlp::http::FACTORY, &format!("endpoint: http://{address}\n{EAGER}"));
     let outcome = subject.export(batch(1));
-    until("a failed attempt", || subject.counted("phoenix_exporter_retries", "connection") >= 1.0).await;
+    until("a failed attempt", || subject.counted("phoenix_exporter_retries_total", "connection") >= 1.0).await;
     let Health::Recoverable(why) = subject.site.status.board().snapshot()["otlp/test"].clone() else {
         panic!("no fault")
     };

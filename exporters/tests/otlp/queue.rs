@@ -138,7 +138,7 @@ async fn a_shutdown_counts_what_it_could_not_send() {
     let started = Instant::now();
     subject.shutdown(Duration::from_millis(200)).await;
     assert!(started.elapsed() < Duration::from_secs(2));
-    assert_eq!(subject.counted("phoenix_exporter_dropped_metric_points", "shutdown"), 9.0);
+    assert_eq!(subject.counted("phoenix_exporter_dropped_metric_points_total", "shutdown"), 9.0);
     assert_eq!(subject.counted("otelcol_exporter_send_failed_metric_points", ""), 9.0);
     assert_eq!(subject.counted("otelcol_exporter_queue_size", "metrics"), 0.0);
     for outcome in outcomes {
@@ -154,7 +154,7 @@ async fn a_shutdown_counts_only_the_parts_of_a_shipment_that_were_not_sent() {
     until("the second part is out", || backend.count() == 2).await;
     subject.shutdown(Duration::from_millis(50)).await;
     assert_eq!(subject.counted("otelcol_exporter_sent_metric_points", ""), 10.0);
-    assert_eq!(subject.counted("phoenix_exporter_dropped_metric_points", "shutdown"), 25.0);
+    assert_eq!(subject.counted("phoenix_exporter_dropped_metric_points_total", "shutdown"), 25.0);
     assert_eq!(subject.counted("otelcol_exporter_queue_size", "metrics"), 0.0);
 }
 
@@ -163,7 +163,7 @@ async fn a_shutdown_ends_a_wait_for_the_next_attempt() {
     let backend = Backend::start([Answer::status(503), Answer::status(200)]).await;
     let subject = Subject::http(&backend, "retry_on_failure: { initial_interval: 60s, max_interval: 60s }");
     subject.send(batch(1)).await.unwrap();
-    until("the first attempt failed", || subject.counted("phoenix_exporter_retries", "503") == 1.0).await;
+    until("the first attempt failed", || subject.counted("phoenix_exporter_retries_total", "503") == 1.0).await;
     subject.shutdown(Duration::from_secs(10)).await;
     assert_eq!(backend.count(), 2);
     assert_eq!(subject.counted("otelcol_exporter_sent_metric_points", ""), 1.0);

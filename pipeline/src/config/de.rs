@@ -5,6 +5,7 @@
 //! (`grpc:`) is there with its defaults.
 
 use super::mistake::{Mistake, join};
+use super::secret::is_secret_key;
 use super::value::{Key, Kind, Mark, Value};
 use serde::de::{
     self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Expected, IntoDeserializer, MapAccess,
@@ -85,10 +86,12 @@ impl Error {
     /// Completes the error with the node it happened in.
     fn at(mut self, node: &Node<'_, '_>) -> Self {
         if self.0.at.is_none() {
+            let hidden = node.value.mark.origin.is_some() || node.place.is_secret();
             match &mut self.0.fault {
+                Fault::Wrong { found, .. } if hidden => *found = node.value.kind.name().to_owned(),
                 Fault::Wrong { found, .. } => *found = node.value.described(),
-                Fault::Said(message) => *message = node.value.discreet(message),
-                Fault::UnknownName { found, .. } if node.value.mark.origin.is_some() => *found = String::new(),
+                Fault::Said(message) if hidden => *message = node.value.discreet(message),
+                Fault::UnknownName { found, .. } if hidden => *found = String::new(),
                 _ => {}
             }
             self.0.at = Some((identity(node.value), node.value.mark.clone(), node.place.to_string()));
@@ -161,6 +164,13 @@ enum Step<'a> {
 struct Place<'a> {
     parent: Option<&'a Place<'a>>,
     step: Step<'a>,
+}
+
+impl Place<'_> {
+    /// Whether a key on the way says that what stands here is a secret.
+    fn is_secret(&self) -> bool {
+        matches!(self.step, Step::Key(key) if is_secret_key(key)) || self.parent.is_some_and(Place::is_secret)
+    }
 }
 
 impl fmt::Display for Place<'_> {

@@ -15,7 +15,7 @@ mod value;
 pub use mistake::{Help, Mistake, nearest};
 pub use parse::{MAX_DEPTH, MAX_NODES, MAX_TEXT, parse, parse_on, scalar};
 pub use read::{Report, Settings, read};
-pub use secret::{Headers, REDACTED, Secret};
+pub use secret::{Headers, REDACTED, Secret, is_secret_block, is_secret_key};
 pub use value::{Key, Kind, Mark, Value};
 
 #[cfg(test)]

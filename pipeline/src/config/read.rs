@@ -5,6 +5,7 @@
 
 use super::de::{self, Skipped, identity};
 use super::mistake::{Mistake, join};
+use super::secret::is_secret_key;
 use super::value::{Kind, Mark, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -100,8 +101,7 @@ impl<'v> Report<'v> {
     /// written in the file, the place of its nearest parent is shown.
     pub fn error(&mut self, path: &str, message: impl Into<String>) {
         let spot = self.spot(path);
-        let message = message.into();
-        let message = spot.value.map_or_else(|| message.clone(), |value| value.discreet(&message));
+        let message = spot.discreet(message.into());
         self.push(Mistake::new(spot.mark, spot.path, message), spot.present);
     }
 
@@ -144,6 +144,15 @@ struct Spot<'v> {
     mark: Mark,
     present: bool,
     value: Option<&'v Value>,
+}
+
+impl Spot<'_> {
+    /// The sentence, without the text of a value that may be a secret.
+    fn discreet(&self, sentence: String) -> String {
+        let Some(value) = self.value else { return sentence };
+        let named = self.path.split("::").any(|key| is_secret_key(key.split('[').next().unwrap_or(key)));
+        if named || value.mark.origin.is_some() { value.discreet(&sentence) } else { sentence }
+    }
 }
 
 fn locate<'v>(root: &'v Value, path: &str) -> Spot<'v> {

@@ -10,6 +10,26 @@ use std::fmt;
 /// What is printed in place of a secret, as the Collector does.
 pub const REDACTED: &str = "[REDACTED]";
 
+/// Parts of a key's name, without separators, that make its value a secret.
+const SECRET_NAMES: [&str; 16] = [
+    "password", "passwd", "passphrase", "secret", "token", "apikey", "licensekey", "accesskey", "privatekey", "keypem",
+    "credential", "authorization", "cookie", "ownerauth", "signature", "bearer",
+];
+/// Keys whose values are secrets from there on down.
+const SECRET_BLOCKS: [&str; 4] = ["headers", "response_headers", "request_params", "auth_headers"];
+
+/// Whether everything below a key is secret (`headers`).
+pub fn is_secret_block(key: &str) -> bool {
+    SECRET_BLOCKS.contains(&key)
+}
+
+/// Whether a key's name says that its value is a secret (`api_key`). The path of a file is none.
+pub fn is_secret_key(key: &str) -> bool {
+    let plain: String = key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    let path = plain.ends_with("file") || plain.ends_with("path");
+    is_secret_block(key) || (!path && SECRET_NAMES.iter().any(|name| plain.contains(name)))
+}
+
 /// An opaque string.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Secret(String);

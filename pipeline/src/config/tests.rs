@@ -187,6 +187,10 @@ fn secrets_are_not_shown() {
         lines(read::<Sample>(&value).unwrap_err()),
         ["t.yaml:1:8 (${env:TOKEN}): limit: found a string, expected a whole number from 0 to 4294967295"]
     );
+    for text in ["headers: hunter2", "headers: {a: [hunter2]}", "token: [hunter2]"] {
+        let found = sample(text).unwrap_err().join("\n");
+        assert!(!found.contains("hunter2"), "{found}");
+    }
     for text in ["interval: hunter2", "level: hunter2", "rules: [{class: hunter2}]"] {
         let mut value = parse("t.yaml", text).unwrap();
         through(&mut value);

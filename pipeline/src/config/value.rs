@@ -190,12 +190,10 @@ impl Value {
         }
     }
 
-    /// A sentence about this value, without its text if that came through a variable or a file: it may be a secret.
+    /// A sentence about this value without its text, in case that is a secret.
     pub(super) fn discreet(&self, sentence: &str) -> String {
-        match (&self.mark.origin, self.scalar_text()) {
-            (Some(_), Some(text)) if !text.is_empty() => {
-                sentence.replace(&format!("{text:?}"), "the value").replace(&text, "the value")
-            }
+        match self.scalar_text() {
+            Some(text) if !text.is_empty() => sentence.replace(&format!("{text:?}"), "the value").replace(&text, "the value"),
             _ => sentence.to_owned(),
         }
     }

@@ -28,7 +28,7 @@ static FILTERED: Instrument = Instrument {
     level: Level::Normal,
 };
 static DROPPED: Instrument = Instrument {
-    name: "phoenix_filter_dropped_points",
+    name: "phoenix_filter_dropped_points_total",
     unit: "{datapoint}",
     description: "Data points dropped by a filter, by reason.",
     level: Level::Normal,

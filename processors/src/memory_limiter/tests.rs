@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
-use phoenix_pipeline::Delivery;
+use phoenix_pipeline::{Delivery, Marks};
 
 use super::*;
 use crate::testing::{batch_of, counted};
@@ -39,7 +39,7 @@ fn run(stage: &mut MemoryLimiter, now: Instant) -> Result<(), Refusal> {
     let (told, heard) = mpsc::channel();
     let mut delivery = Delivery::new(move |outcome| told.send(outcome).unwrap());
     let mut batch = batch_of(3);
-    stage.process(&mut batch, &mut Context { now, delivery: &mut delivery });
+    stage.process(&mut batch, &mut Context { now, delivery: &mut delivery, marks: &mut Marks::default() });
     let refused = batch.is_empty();
     delivery.delivered();
     let outcome = heard.recv().unwrap();

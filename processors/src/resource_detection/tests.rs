@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use phoenix_pipeline::Delivery;
+use phoenix_pipeline::{Delivery, Marks};
 use phoenix_telemetry::{AnyValue, BatchBuilder, Descriptor, Number, Shape};
 
 use super::*;
@@ -67,7 +67,7 @@ fn names(batch: &Batch) -> Vec<String> {
 }
 
 fn process(stage: &mut Detection, batch: &mut Batch, now: Instant) {
-    stage.process(batch, &mut Context { now, delivery: &mut Delivery::none() });
+    stage.process(batch, &mut Context { now, delivery: &mut Delivery::none(), marks: &mut Marks::default() });
 }
 
 fn config(text: &str) -> Config {

@@ -66,6 +66,14 @@ impl Member {
         Self { v0: Some(word), v1: Some(word) }
     }
 
+    /// The word under `naming`; `None`: there is no such point there.
+    pub const fn word(&self, naming: Naming) -> Option<&'static str> {
+        match naming {
+            Naming::V0 => self.v0,
+            Naming::V1 => self.v1,
+        }
+    }
+
     /// A word that changed.
     pub const fn renamed(v0: &'static str, v1: &'static str) -> Self {
         Self { v0: Some(v0), v1: Some(v1) }
@@ -86,6 +94,16 @@ pub struct Attribute {
     pub v1: Option<&'static str>,
     /// The closed set of values; empty: any text.
     pub members: &'static [Member],
+}
+
+impl Attribute {
+    /// The key under `naming`; `None`: points do not carry it there.
+    pub const fn key(&self, naming: Naming) -> Option<&'static str> {
+        match naming {
+            Naming::V0 => self.v0,
+            Naming::V1 => self.v1,
+        }
+    }
 }
 
 /// One metric of the receiver.
@@ -122,14 +140,6 @@ impl Row {
         match naming {
             Naming::V0 => self.v0,
             Naming::V1 => Some(self.v1),
-        }
-    }
-
-    /// An attribute's key under `naming`.
-    pub(super) fn key_of(attribute: &Attribute, naming: Naming) -> Option<&'static str> {
-        match naming {
-            Naming::V0 => attribute.v0,
-            Naming::V1 => attribute.v1,
         }
     }
 

@@ -1,7 +1,8 @@
 //! The `cpu` scraper: `/proc/stat`, `/proc/cpuinfo` and the topology under `/sys`.
 //!
-//! Guest time is already inside user and nice, so it is not counted again. iowait may fall between two readings: a
-//! difference is never less than zero.
+//! Guest time is already inside user and nice, so it is not counted again. The kernel lets iowait, and idle with it, fall a
+//! little between two readings: then the last value stands. A large fall is a CPU that was taken out and put back: its
+//! counters begin anew, with a start time of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -88,6 +89,32 @@ pub const ROWS: &[Row] = &[TIME, UTILIZATION, LOGICAL, PHYSICAL, FREQUENCY];
 /// Ticks of one CPU per mode.
 type Ticks = [u64; MODES];
 
+/// A counter that falls by more than this many seconds has begun anew; a smaller fall is the kernel's inexact bookkeeping.
+const RESET_SECONDS: u64 = 3;
+
+/// What was last written of a CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    ticks: Ticks,
+    /// Since when its counters count, nanoseconds since the Unix epoch.
+    since: u64,
+}
+
+impl Seen {
+    /// What to write next: counters never fall, unless they begin anew at `reset_at`.
+    fn next(self, now: Ticks, reset: u64, reset_at: u64) -> Self {
+        let pairs = || now.into_iter().zip(self.ticks);
+        if pairs().any(|(now, before)| before.saturating_sub(now) > reset) {
+            return Self { ticks: now, since: reset_at };
+        }
+        let mut ticks = now;
+        for (slot, (now, before)) in ticks.iter_mut().zip(pairs()) {
+            *slot = now.max(before);
+        }
+        Self { ticks, since: self.since }
+    }
+}
+
 pub(crate) struct Cpu {
     stat: Reading,
     cpuinfo: Reading,
@@ -95,7 +122,8 @@ pub(crate) struct Cpu {
     boot: u64,
     naming: Naming,
     ticks_per_second: f64,
-    previous: BTreeMap<u32, Ticks>,
+    previous: BTreeMap<u32, Seen>,
+    previous_scrape: u64,
     time: Option<Plan>,
     utilization: Option<Plan>,
     logical: Option<Plan>,
@@ -114,6 +142,7 @@ impl Cpu {
             naming: setup.naming,
             ticks_per_second: procfs::ticks_per_second() as f64,
             previous: BTreeMap::new(),
+            previous_scrape: setup.boot_unix_nanos,
             time: plan(&TIME),
             utilization: plan(&UTILIZATION),
             logical: plan(&LOGICAL),
@@ -126,24 +155,35 @@ impl Cpu {
         if self.time.is_none() && self.utilization.is_none() {
             return Ok(());
         }
-        let now = ticks(self.stat.text()?)?;
+        let reset = RESET_SECONDS * self.ticks_per_second as u64;
+        let mut now = BTreeMap::new();
+        for (cpu, ticks) in ticks(self.stat.text()?)? {
+            let first = Seen { ticks, since: self.boot };
+            let seen = self.previous.get(&cpu).map_or(first, |seen| seen.next(ticks, reset, self.previous_scrape));
+            now.insert(cpu, seen);
+        }
         if let Some(plan) = &self.time {
             let mut metric = plan.open(scope);
-            for (&cpu, ticks) in &now {
-                let seconds = ticks.map(|ticks| ticks as f64 / self.ticks_per_second);
-                modes(self.naming, cpu, seconds, |value, labels| metric.point(self.boot, at.unix_nanos, value, labels));
+            for (&cpu, seen) in &now {
+                let seconds = seen.ticks.map(|ticks| ticks as f64 / self.ticks_per_second);
+                modes(self.naming, cpu, seconds, |value, labels| {
+                    metric.point(seen.since, at.unix_nanos, value, labels)
+                });
             }
             tally.wrote(metric.finish());
         }
         if let Some(plan) = &self.utilization {
             let mut metric = plan.open(scope);
-            for (&cpu, ticks) in &now {
-                let Some(shares) = self.previous.get(&cpu).and_then(|before| shares(before, ticks)) else { continue };
+            for (&cpu, seen) in &now {
+                let before = self.previous.get(&cpu).filter(|before| before.since == seen.since);
+                let Some(shares) = before.and_then(|before| shares(&before.ticks, &seen.ticks)) else { continue };
                 modes(self.naming, cpu, shares, |value, labels| metric.point(self.boot, at.unix_nanos, value, labels));
             }
             tally.wrote(metric.finish());
         }
-        self.previous = now;
+        self.previous_scrape = at.unix_nanos;
+        // A CPU that is offline keeps its place, for when it comes back.
+        self.previous.extend(now);
         Ok(())
     }
 
@@ -380,6 +420,15 @@ mod tests {
         assert_eq!(shares[IOWAIT], 0.0);
         assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-12);
         assert!(super::shares(&now, &now).is_none());
+    }
+
+    #[test]
+    fn a_small_fall_is_held_and_a_large_one_begins_anew() {
+        let before = Seen { ticks: [100, 0, 50, 8000, 40, 0, 0, 0], since: 7 };
+        let held = before.next([110, 0, 50, 8100, 35, 0, 0, 0], 300, 9);
+        assert_eq!(held, Seen { ticks: [110, 0, 50, 8100, 40, 0, 0, 0], since: 7 });
+        let reset = before.next([110, 0, 50, 20, 0, 0, 0, 0], 300, 9);
+        assert_eq!(reset, Seen { ticks: [110, 0, 50, 20, 0, 0, 0, 0], since: 9 });
     }
 
     proptest! {

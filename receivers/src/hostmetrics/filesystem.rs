@@ -76,6 +76,11 @@ const MODE: Attribute = Attribute { v0: Some("mode"), v1: Some("system.filesyste
 const POINT: Attribute = Attribute { v0: Some("mountpoint"), v1: Some("system.filesystem.mountpoint"), members: &[] };
 const TYPE: Attribute = Attribute { v0: Some("type"), v1: Some("system.filesystem.type"), members: &[] };
 const STATE: Attribute = Attribute { v0: Some("state"), v1: Some("system.filesystem.state"), members: STATES };
+const INODE_STATE: Attribute = Attribute {
+    v0: Some("state"),
+    v1: Some("system.filesystem.state"),
+    members: &[Member::same("used"), Member::same("free")],
+};
 const NEW_STATE: Attribute = Attribute { v0: None, v1: Some("system.filesystem.state"), members: STATES };
 
 const USAGE: Row = Row {
@@ -92,6 +97,7 @@ const INODES: Row = Row {
     v0: Some(Form { name: "system.filesystem.inodes.usage", unit: "{inodes}" }),
     v1: Form { name: "system.filesystem.inodes.usage", unit: "{inodes}" },
     description: "FileSystem inodes used.",
+    attributes: &[DEVICE, MODE, POINT, TYPE, INODE_STATE],
     ..USAGE
 };
 const UTILIZATION: Row = Row {

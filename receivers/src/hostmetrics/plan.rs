@@ -26,7 +26,7 @@ impl Row {
             .attributes
             .iter()
             .map(|attribute| {
-                let key = Self::key_of(attribute, naming);
+                let key = attribute.key(naming);
                 let wanted = kept.is_none_or(|kept| {
                     kept.iter().any(|k| Some(k.as_str()) == attribute.v0 || Some(k.as_str()) == attribute.v1)
                 });
@@ -34,7 +34,7 @@ impl Row {
             })
             .collect();
         let folds = kept.is_some_and(|_| {
-            self.attributes.iter().zip(&labels).any(|(a, l)| Self::key_of(a, naming).is_some() && l.key.is_none())
+            self.attributes.iter().zip(&labels).any(|(a, l)| a.key(naming).is_some() && l.key.is_none())
         });
         let default_strategy = if matches!(self.shape, Shape::Gauge) { Strategy::Avg } else { Strategy::Sum };
         Some(Plan {
@@ -221,11 +221,7 @@ fn put(
 
 impl PlannedLabel {
     fn word(&self, index: usize, naming: Naming) -> Option<&'static str> {
-        let member = self.members.get(index)?;
-        match naming {
-            Naming::V0 => member.v0,
-            Naming::V1 => member.v1,
-        }
+        self.members.get(index)?.word(naming)
     }
 }
 

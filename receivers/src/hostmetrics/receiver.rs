@@ -38,7 +38,7 @@ static DURATION: Instrument = Instrument {
     level: Level::Normal,
 };
 static MISSED: Instrument = Instrument {
-    name: "phoenix_scrape_missed",
+    name: "phoenix_scrape_missed_total",
     unit: "{scrape}",
     description: "Scrapes that were left out because the one before took longer than the interval.",
     level: Level::Normal,
@@ -88,7 +88,6 @@ impl Receiver for HostMetrics {
         let worker = Worker { round, schedule, outlet, stop, clock, status, receiver, missed, duration };
         let thread = std::thread::Builder::new().name("hostmetrics".into()).spawn(move || worker.run());
         self.thread = Some(thread.map_err(|error| format!("cannot start the scraping thread: {error}"))?);
-        self.site.status.ok();
         Ok(())
     }
 
@@ -188,7 +187,9 @@ pub(super) struct Round {
     host: Vec<(Box<dyn HostScraper>, String, Counters)>,
     others: Vec<(Box<dyn Scraper>, Counters)>,
     causes: BTreeMap<&'static str, BTreeSet<String>>,
+    /// Written after the first scrape, then when anything changes.
     status: Status,
+    scraped: bool,
     last_bytes: usize,
 }
 
@@ -232,6 +233,7 @@ impl Round {
             others: others.collect(),
             causes: BTreeMap::new(),
             status: site.status.clone(),
+            scraped: false,
             last_bytes: 0,
         }
     }
@@ -264,7 +266,7 @@ impl Round {
 
     /// Logs causes that are new, forgets those that are gone, and sets the status when anything changed.
     fn report(&mut self, failures: Vec<(&'static str, Vec<String>)>) {
-        let mut changed = false;
+        let mut changed = !std::mem::replace(&mut self.scraped, true);
         for (scraper, causes) in failures {
             let causes: BTreeSet<String> = causes.into_iter().take(MAX_CAUSES).collect();
             let before = self.causes.entry(scraper).or_default();

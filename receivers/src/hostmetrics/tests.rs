@@ -8,6 +8,7 @@ use std::time::Instant;
 use phoenix_pipeline::Site;
 use phoenix_pipeline::config::{parse, read};
 use phoenix_telemetry::{AnyValue, Batch, MetricKind, Number, Point, Shape, Temporality};
+use proptest::prelude::*;
 
 use super::catalog::{MetricSettings, MetricsSettings, Naming, Row, ValueType};
 use super::receiver::Round;
@@ -175,14 +176,12 @@ fn every_metric_is_what_the_catalog_says() {
                 assert_eq!((point.start_time(), point.time()), (BOOT, NOW));
                 let scope = metric.scope().name().to_owned();
                 assert!(scope.ends_with(&format!("internal/scraper/{}scraper", row.scraper)), "{scope}");
-                let keys: Vec<_> =
-                    row.attributes.iter().filter_map(|a| if naming == Naming::V0 { a.v0 } else { a.v1 }).collect();
+                let keys: Vec<_> = row.attributes.iter().filter_map(|a| a.key(naming)).collect();
                 assert_eq!(point.attributes().iter().map(|(key, _)| key).collect::<Vec<_>>(), keys, "{}", form.name);
                 for attribute in row.attributes.iter().filter(|a| !a.members.is_empty()) {
-                    let Some(key) = (if naming == Naming::V0 { attribute.v0 } else { attribute.v1 }) else { continue };
+                    let Some(key) = attribute.key(naming) else { continue };
                     let value = point.attributes().get_str(key).unwrap();
-                    let known =
-                        attribute.members.iter().any(|m| if naming == Naming::V0 { m.v0 } else { m.v1 } == Some(value));
+                    let known = attribute.members.iter().any(|m| m.word(naming) == Some(value));
                     assert!(known, "{} {key}={value}", form.name);
                 }
             }
@@ -380,6 +379,25 @@ fn defaults_are_the_collectors() {
         (field("root_path"), field("naming"), field("metadata_collection_interval")),
         ("".into(), "v0".into(), "5m".into())
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever a file holds, the scrape ends and the files that are right are read.
+    #[test]
+    fn no_content_of_a_file_stops_a_scrape(file in 0usize..11, content in prop::collection::vec(any::<u8>(), 0..300), cut in any::<prop::sample::Index>()) {
+        let files = ["stat", "meminfo", "loadavg", "uptime", "cpuinfo", "diskstats", "swaps", "vmstat", "1/net/dev", "1/net/tcp", "1/mountinfo"];
+        let host = host();
+        let site = Site::for_test("hostmetrics");
+        let mut round = round(&everything(Naming::V0), host.path(), &site);
+        let path = host.path().join("proc").join(files[file]);
+        let good = std::fs::read(&path).unwrap();
+        for bad in [&content[..], &good[..cut.index(good.len())], &[&good, &content[..]].concat()] {
+            std::fs::write(&path, bad).unwrap();
+            prop_assert!(scrape(&mut round).points() > 50);
+        }
+    }
 }
 
 /// Values of this machine against readings of our own, within what may change between the two.

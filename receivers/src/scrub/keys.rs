@@ -12,30 +12,39 @@ pub(super) enum Strength {
 }
 
 /// Found anywhere in a name, these make it a secret's.
+#[rustfmt::skip] // a list of words
 const STRONG_PARTS: &[&str] = &[
-    "password", "passwd", "passphrase", "passcode", "secret", "credential", "apikey", "api_key", "accesskey", "access_key", "privatekey",
-    "private_key", "accountkey", "account_key", "sharedkey", "shared_key", "licensekey", "license_key", "insertkey", "insert_key", "authkey",
-    "auth_key", "masterkey", "master_key", "encryptionkey", "encryption_key", "signingkey", "signing_key", "authorization", "masterauth",
-    "bearer",
+    "password", "passwd", "passphrase", "passcode", "secret", "apikey", "api_key", "accesskey",
+    "access_key", "privatekey", "private_key", "accountkey", "account_key", "sharedkey", "shared_key", "licensekey",
+    "license_key", "insertkey", "insert_key", "authkey", "auth_key", "masterkey", "master_key", "encryptionkey",
+    "encryption_key", "signingkey", "signing_key", "masterauth", "bearer",
 ];
 
 /// A word of a name (between `_`, `-`, `.` or a change of case) that is one of these.
-const STRONG_WORDS: &[&str] = &["pass", "pwd", "pw", "psw", "pswd", "passin", "passout", "requirepass", "storepass", "keypass", "userpass", "dbpass", "jwt", "creds"];
+#[rustfmt::skip] // a list of words
+const STRONG_WORDS: &[&str] = &[
+    "pass", "pwd", "pw", "psw", "pswd", "passin", "passout", "requirepass", "storepass", "keypass", "userpass",
+    "dbpass", "jwt", "creds",
+];
 
 /// The last word of a name that may be a secret's.
 const WEAK_LAST: &[&str] = &["auth", "cookie", "sig", "signature", "pat", "otp", "cred", "setcookie", "community"];
 
 /// Words before `key` that make it an ordinary one.
+#[rustfmt::skip] // a list of words
 const ORDINARY_KEYS: &[&str] = &[
-    "public", "pub", "primary", "foreign", "sort", "partition", "group", "host", "routing", "row", "index", "cache", "shard", "order", "object",
-    "registry", "map", "lookup", "message", "record", "join", "cluster", "label", "config",
+    "public", "pub", "primary", "foreign", "sort", "partition", "group", "host", "routing", "row", "index", "cache",
+    "shard", "order", "object", "registry", "map", "lookup", "message", "record", "join", "cluster", "label",
+    "config",
 ];
 
 /// A last word that makes the name one about a secret, not of one.
+#[rustfmt::skip] // a list of words
 const ABOUT: &[&str] = &[
-    "file", "path", "dir", "url", "uri", "endpoint", "ttl", "timeout", "expiry", "expiration", "length", "size", "count", "limit", "policy",
-    "type", "provider", "name", "stdin", "prompt", "enabled", "disabled", "version", "algorithm", "mode", "interval", "ref", "webhook", "header",
-    "issuer", "audience", "lifetime", "rotation", "namespace", "class", "format",
+    "file", "path", "dir", "url", "uri", "endpoint", "ttl", "timeout", "expiry", "expiration", "length", "size",
+    "count", "limit", "policy", "type", "provider", "name", "stdin", "prompt", "enabled", "disabled", "version",
+    "algorithm", "mode", "interval", "ref", "webhook", "header", "issuer", "audience", "lifetime", "rotation",
+    "namespace", "class", "format",
 ];
 
 /// A first word that makes the name a switch.
@@ -51,11 +60,15 @@ pub(super) fn strength(key: &str) -> Option<Strength> {
         return None;
     }
     let token = |word: &str| word.ends_with("token");
-    if STRONG_PARTS.iter().any(|part| name.contains(part)) || words.iter().any(|word| STRONG_WORDS.contains(word) || token(word)) {
+    let strong_last = last.ends_with("authorization");
+    if strong_last
+        || STRONG_PARTS.iter().any(|part| name.contains(part))
+        || words.iter().any(|word| STRONG_WORDS.contains(word) || token(word))
+    {
         return Some(Strength::Strong);
     }
     let keyed = last == "key" && words.len() > 1 && !words.iter().any(|word| ORDINARY_KEYS.contains(word));
-    (keyed || WEAK_LAST.contains(&last)).then_some(Strength::Weak)
+    (keyed || name.contains("credential") || WEAK_LAST.contains(&last)).then_some(Strength::Weak)
 }
 
 /// True for the names of HTTP headers that carry secrets: what follows their colon is a secret to the end of the header.

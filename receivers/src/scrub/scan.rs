@@ -71,6 +71,12 @@ fn is_quote(b: u8) -> bool {
     matches!(b, b'"' | b'\'' | b'`')
 }
 
+/// An absolute path of more than one element, of the characters that files usually have.
+fn is_path(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-' | b'+' | b'@');
+    text.strip_prefix('/').is_some_and(|rest| rest.contains('/')) && text.bytes().all(plain)
+}
+
 struct Scan<'t> {
     text: &'t str,
     bytes: &'t [u8],
@@ -133,7 +139,8 @@ impl Scan<'_> {
     }
 
     fn begins_word(&self, at: usize) -> bool {
-        self.before(at).is_none_or(|b| b.is_ascii_whitespace() || (self.script && matches!(b, b';' | b'|' | b'&' | b'(')))
+        self.before(at)
+            .is_none_or(|b| b.is_ascii_whitespace() || (self.script && matches!(b, b';' | b'|' | b'&' | b'(')))
     }
 
     /// A word as a whole: what was expected, a program, or one of its options.
@@ -204,8 +211,10 @@ impl Scan<'_> {
             if colon < sign {
                 return self.redact(colon + 1, sign);
             }
-            let web = self.slice(0, at).to_ascii_lowercase();
-            let token = (web.ends_with("http://") || web.ends_with("https://")) && sign - at >= 16;
+            let is = |scheme: &[u8]| {
+                self.bytes.get(at.saturating_sub(scheme.len())..at).is_some_and(|s| s.eq_ignore_ascii_case(scheme))
+            };
+            let token = (is(b"http://") || is(b"https://")) && sign - at >= 16;
             return if token { self.redact(at, sign) } else { at };
         }
         // No port is anything but digits, so this colon began a password that was not escaped.
@@ -223,7 +232,9 @@ impl Scan<'_> {
 
     /// `from..end` is a name: an assignment, an option, a word before a secret, or nothing of interest.
     fn name(&mut self, from: usize, end: usize, state: &mut State) -> Option<usize> {
-        if let Some(next) = self.overlay(from, end).or_else(|| self.assignment(from, end)).or_else(|| self.pair(from, end)) {
+        if let Some(next) =
+            self.overlay(from, end).or_else(|| self.assignment(from, end)).or_else(|| self.pair(from, end))
+        {
             return Some(next);
         }
         let name = self.slice(from, end);
@@ -251,7 +262,7 @@ impl Scan<'_> {
     /// `NAME=value`, `NAME: value`, `"NAME": "value"`: redacts the value if the name is a secret's.
     fn assignment(&mut self, from: usize, end: usize) -> Option<usize> {
         let key = self.slice(from, end);
-        keys::strength(key)?;
+        let strength = keys::strength(key)?;
         let header = keys::is_header(key);
         let escaped = usize::from(self.byte(end) == Some(b'\\') && self.byte(end + 1).is_some_and(is_quote));
         let quoted = self.byte(end + escaped).is_some_and(is_quote);
@@ -270,7 +281,9 @@ impl Scan<'_> {
                 return None;
             }
         }
-        if matches!(key, "PWD" | "OLDPWD") && rest.starts_with('/') {
+        let word = self.slice(value, self.find(value, |b| b.is_ascii_whitespace() || is_quote(b) || b == b';'));
+        let file = strength == Strength::Weak || matches!(key, "PWD" | "OLDPWD");
+        if file && !header && is_path(word) {
             return None;
         }
         let (start, to) = self.value(from, value, header);

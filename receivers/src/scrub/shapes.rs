@@ -4,18 +4,21 @@
 //! UUIDs) is never taken for a secret here.
 
 /// Prefix and the least number of characters that follow it.
+#[rustfmt::skip] // one issuer a line
 const PREFIXES: &[(&str, usize)] = &[
-    ("AKIA", 16), ("ASIA", 16), ("AIDA", 16), ("AROA", 16), ("AGPA", 16), ("ANPA", 16), ("ANVA", 16), ("ABIA", 16), ("ACCA", 16), // AWS ids
+    ("AKIA", 16), ("ASIA", 16), ("AIDA", 16), ("AROA", 16), ("AGPA", 16), ("ANPA", 16), ("ANVA", 16), ("ABIA", 16), // AWS
     ("ghp_", 16), ("gho_", 16), ("ghu_", 16), ("ghs_", 16), ("ghr_", 16), ("github_pat_", 16), // GitHub
     ("glpat-", 16), ("glptt-", 16), ("gldt-", 16), ("glrt-", 16), ("glsoat-", 16), ("glcbt-", 16), // GitLab
     ("glsa_", 16), ("glc_", 16), // Grafana
     ("xoxa-", 8), ("xoxb-", 8), ("xoxe-", 8), ("xoxo-", 8), ("xoxp-", 8), ("xoxr-", 8), ("xoxs-", 8), ("xapp-", 8), // Slack
     ("sk_live_", 8), ("sk_test_", 8), ("rk_live_", 8), ("rk_test_", 8), ("whsec_", 8), // Stripe
-    ("sk-", 20), ("hf_", 20), ("npm_", 20), ("pypi-", 20), ("dckr_pat_", 16), ("rubygems_", 20),
     ("AIza", 30), ("ya29.", 16), ("GOCSPX-", 16), // Google
     ("hvs.", 16), ("hvb.", 16), ("hvr.", 16), // Vault
-    ("dop_v1_", 16), ("doo_v1_", 16), ("shpat_", 16), ("SG.", 30), ("NRAK-", 16), ("NRII-", 16), ("dt0c01.", 16), ("dt0s01.", 16),
-    ("PMAK-", 16), ("tskey-", 12), ("lin_api_", 16), ("AGE-SECRET-KEY-1", 16), ("dapi", 32),
+    ("npm_", 20), ("pypi-", 20), ("dckr_pat_", 16), ("rubygems_", 20), // registries
+    ("sk-", 20), ("hf_", 20), // model services
+    ("NRAK-", 16), ("NRII-", 16), ("dt0c01.", 16), ("dt0s01.", 16), // New Relic, Dynatrace
+    ("dop_v1_", 16), ("doo_v1_", 16), ("shpat_", 16), ("SG.", 30), ("PMAK-", 16), ("tskey-", 12), ("lin_api_", 16), ("dapi", 32),
+    ("AGE-SECRET-KEY-1", 16),
 ];
 
 /// An AWS secret access key has this many characters.
@@ -35,7 +38,9 @@ pub(super) fn secret_len(text: &str, at: usize) -> Option<usize> {
     if before.is_some_and(|b| b.is_ascii_alphanumeric()) {
         return None;
     }
-    if tail.starts_with("-----BEGIN ") && tail.get(..48.min(tail.len())).is_some_and(|head| head.contains("PRIVATE KEY")) {
+    if tail.starts_with("-----BEGIN ")
+        && tail.get(..48.min(tail.len())).is_some_and(|head| head.contains("PRIVATE KEY"))
+    {
         return Some(tail.len());
     }
     prefixed(tail).or_else(|| web_token(tail)).or_else(|| new_relic(tail)).or_else(|| aws_secret(before, tail))

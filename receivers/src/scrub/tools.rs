@@ -23,14 +23,45 @@ const LOGIN: Tool = Tool { programs: &["login"], options: &[("-p", Where::Both, 
 const TOOLS: &[Tool] = &[
     Tool {
         programs: &[
-            "mysql", "mysqldump", "mysqladmin", "mysqlimport", "mysqlcheck", "mysqlshow", "mysqlslap", "mysqlbinlog", "mysqlpump", "mariadb",
-            "mariadb-dump", "mariadb-admin", "mariadb-import", "mariadb-check", "mariadb-show", "mycli", "xtrabackup", "mariabackup", "7z", "7za",
-            "7zr", "rar", "unrar",
+            "mysql",
+            "mysqldump",
+            "mysqladmin",
+            "mysqlimport",
+            "mysqlcheck",
+            "mysqlshow",
+            "mysqlslap",
+            "mysqlbinlog",
+            "mysqlpump",
+            "mariadb",
+            "mariadb-dump",
+            "mariadb-admin",
+            "mariadb-import",
+            "mariadb-check",
+            "mariadb-show",
+            "mycli",
+            "xtrabackup",
+            "mariabackup",
+            "7z",
+            "7za",
+            "7zr",
+            "rar",
+            "unrar",
         ],
         options: &[("-p", Where::Attached, Expect::Secret)],
     },
     Tool {
-        programs: &["sshpass", "mongo", "mongosh", "mongodump", "mongorestore", "mongoexport", "mongoimport", "mongostat", "rdesktop", "clickhouse-client"],
+        programs: &[
+            "sshpass",
+            "mongo",
+            "mongosh",
+            "mongodump",
+            "mongorestore",
+            "mongoexport",
+            "mongoimport",
+            "mongostat",
+            "rdesktop",
+            "clickhouse-client",
+        ],
         options: &[("-p", Where::Both, Expect::Secret)],
     },
     Tool { programs: &["redis-cli", "valkey-cli"], options: &[("-a", Where::Both, Expect::Secret)] },
@@ -55,7 +86,11 @@ const TOOLS: &[Tool] = &[
     Tool { programs: &["xfreerdp", "wlfreerdp"], options: &[("/p:", Where::Attached, Expect::Secret)] },
     Tool {
         programs: &["snmpget", "snmpwalk", "snmpbulkwalk", "snmpset"],
-        options: &[("-c", Where::Both, Expect::Secret), ("-A", Where::Both, Expect::Secret), ("-X", Where::Both, Expect::Secret)],
+        options: &[
+            ("-c", Where::Both, Expect::Secret),
+            ("-A", Where::Both, Expect::Secret),
+            ("-X", Where::Both, Expect::Secret),
+        ],
     },
 ];
 
@@ -90,7 +125,11 @@ impl Tool {
         let alone = self.options.iter().find_map(|&(option, place, expect)| {
             let rest = word.strip_prefix(option)?;
             let long = option.starts_with("--");
-            (!long || rest.is_empty() || rest.starts_with('=')).then_some((option.len() + usize::from(long && !rest.is_empty()), place, expect))
+            (!long || rest.is_empty() || rest.starts_with('=')).then_some((
+                option.len() + usize::from(long && !rest.is_empty()),
+                place,
+                expect,
+            ))
         });
         alone.or_else(|| self.bundle(word))
     }
@@ -98,8 +137,11 @@ impl Tool {
     /// `-sSu`: the last of several letters takes the next word.
     fn bundle(&self, word: &str) -> Option<(usize, Where, Expect)> {
         let letters = word.strip_prefix('-').filter(|letters| letters.bytes().all(|b| b.is_ascii_alphabetic()))?;
-        let takes = |option: &str| option.strip_prefix('-').is_some_and(|letter| letter.len() == 1 && letters.ends_with(letter));
-        let (_, place, expect) = self.options.iter().find(|(option, place, _)| *place == Where::Both && takes(option))?;
+        let takes = |option: &str| {
+            option.strip_prefix('-').is_some_and(|letter| letter.len() == 1 && letters.ends_with(letter))
+        };
+        let (_, place, expect) =
+            self.options.iter().find(|(option, place, _)| *place == Where::Both && takes(option))?;
         Some((word.len(), *place, *expect))
     }
 }

@@ -83,16 +83,42 @@ mod tests {
     fn every_shape_of_the_runtimes() {
         let unit = UID.replace('-', "_");
         let table = [
-            (format!("0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{unit}.slice/cri-containerd-{ID}.scope"), Some(ID), Some(UID)),
+            (
+                format!(
+                    "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{unit}.slice/cri-containerd-{ID}.scope"
+                ),
+                Some(ID),
+                Some(UID),
+            ),
             (format!("0::/kubepods/besteffort/pod{UID}/{ID}"), Some(ID), Some(UID)),
-            (format!("4:memory:/system.slice/containerd.service/kubepods-besteffort-pod{unit}.slice:cri-containerd:{ID}"), Some(ID), Some(UID)),
-            (format!("0::/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{unit}.slice/crio-{ID}.scope"), Some(ID), Some(UID)),
-            (format!("0::/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{unit}.slice/crio-conmon-{ID}.scope"), None, Some(UID)),
+            (
+                format!(
+                    "4:memory:/system.slice/containerd.service/kubepods-besteffort-pod{unit}.slice:cri-containerd:{ID}"
+                ),
+                Some(ID),
+                Some(UID),
+            ),
+            (
+                format!(
+                    "0::/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{unit}.slice/crio-{ID}.scope"
+                ),
+                Some(ID),
+                Some(UID),
+            ),
+            (
+                format!(
+                    "0::/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{unit}.slice/crio-conmon-{ID}.scope"
+                ),
+                None,
+                Some(UID),
+            ),
             (format!("0::/kubepods/besteffort/pod{UID}/crio-{ID}"), Some(ID), Some(UID)),
             (format!("0::/system.slice/docker-{ID}.scope"), Some(ID), None),
             (format!("9:name=systemd:/docker/{ID}\n0::/"), Some(ID), None),
             (
-                format!("0::/docker/{OUTER}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{unit}.slice/cri-containerd-{ID}.scope"),
+                format!(
+                    "0::/docker/{OUTER}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{unit}.slice/cri-containerd-{ID}.scope"
+                ),
                 Some(ID),
                 Some(UID),
             ),

@@ -67,7 +67,7 @@ pub struct Config {
     pub mute_process_all_errors: bool,
     /// What becomes of the arguments of a process. Default: scrubbed.
     pub command_line: CommandLine,
-    /// No more processes than this are followed. Default: 100000, about 100 MB of the agent's memory and three times the usual
+    /// No more processes than this are followed. Default: 100000, about 100 MB with ordinary command lines and three times the usual
     /// limit of process ids, so that only a runaway host meets it.
     pub max_processes: usize,
 }
@@ -111,8 +111,13 @@ impl Config {
 
     /// Whether an attribute is wanted.
     pub(crate) fn wants(&self, attribute: Attribute) -> bool {
-        let said = self.resource_attributes.iter().find(|(name, _)| attribute.is_called(name)).and_then(|(_, settings)| settings.enabled);
-        said.unwrap_or(attribute.default_on()) && !(attribute == Attribute::CommandLine && self.command_line == CommandLine::Off)
+        let said = self
+            .resource_attributes
+            .iter()
+            .find(|(name, _)| attribute.is_called(name))
+            .and_then(|(_, settings)| settings.enabled);
+        said.unwrap_or(attribute.default_on())
+            && !(attribute == Attribute::CommandLine && self.command_line == CommandLine::Off)
     }
 }
 

@@ -91,7 +91,14 @@ impl FactReader {
     }
 
     /// What may change during the life of a program: its user and its control group. Everything, if the program is another one.
-    pub(crate) fn renew(&mut self, pid: u32, comm: &Comm, old: &Facts, files: &mut Files, troubles: &mut Troubles) -> Option<Facts> {
+    pub(crate) fn renew(
+        &mut self,
+        pid: u32,
+        comm: &Comm,
+        old: &Facts,
+        files: &mut Files,
+        troubles: &mut Troubles,
+    ) -> Option<Facts> {
         if self.executable(pid, files, troubles) != old.path {
             return self.read(pid, comm, files, troubles);
         }
@@ -119,7 +126,7 @@ impl FactReader {
         if self.owner {
             facts.owner = None;
             let uid = match files.read(pid, Source::Status) {
-                Ok(text) => reading::status(text.bytes).map(|status| status.uid).map_err(Cause::from),
+                Ok(text) => reading::uid(text.bytes).map_err(Cause::from),
                 Err(Failure::Gone) => return None,
                 Err(Failure::Failed(error)) => Err(error.into()),
             };

@@ -19,6 +19,8 @@ pub(crate) enum Source {
     Cgroup,
     Exe,
     Fd,
+    /// The listing of all processes.
+    Processes,
 }
 
 impl Source {
@@ -33,6 +35,7 @@ impl Source {
             Source::Cgroup => "cgroup",
             Source::Exe => "exe",
             Source::Fd => "fd",
+            Source::Processes => "..",
         }
     }
 }
@@ -48,7 +51,11 @@ pub(crate) enum Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH) { Failure::Gone } else { Failure::Failed(error) }
+        if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH) {
+            Failure::Gone
+        } else {
+            Failure::Failed(error)
+        }
     }
 }
 
@@ -64,8 +71,9 @@ pub(crate) struct Text<'a> {
 /// The numbers of a process fit in one page; only its arguments may be longer.
 const PAGE: usize = 4096;
 
-/// So much is read of a file at most: what is exported of it is far shorter.
-const MAX_BYTES: usize = 64 << 10;
+/// So much is read of a file at most: four times what is exported of it, and little enough that nobody keeps the agent busy
+/// with the arguments of many processes.
+pub(crate) const MAX_BYTES: usize = 16 << 10;
 
 /// A deleted executable's link ends so.
 const DELETED: &[u8] = b" (deleted)";

@@ -66,7 +66,13 @@ impl Measure {
             said: false,
             errored: 0,
         };
-        Self { wanted, host, boot: boot_unix_nanos, ticks_per_second: procfs::ticks_per_second().max(1), page: procfs::page_size() }
+        Self {
+            wanted,
+            host,
+            boot: boot_unix_nanos,
+            ticks_per_second: procfs::ticks_per_second().max(1),
+            page: procfs::page_size(),
+        }
     }
 
     fn wants(&self, metric: Metric) -> bool {
@@ -80,11 +86,14 @@ impl Measure {
             let line = text.lines().next().ok_or(text.malformed("expected seconds since boot"))?;
             line.number::<f64>(line.text.split_ascii_whitespace().next(), "expected seconds since boot")
         };
-        self.host.seconds = self.host.uptime.as_mut().map(uptime).transpose().unwrap_or_else(|error| self.host.complain(&error));
+        self.host.seconds =
+            self.host.uptime.as_mut().map(uptime).transpose().unwrap_or_else(|error| self.host.complain(&error));
         let count = |reading: &mut Reading| cpu::count(reading.text()?).map(|count| count as f64);
-        self.host.cpu_count = self.host.cpus.as_mut().map(count).transpose().unwrap_or_else(|error| self.host.complain(&error));
+        self.host.cpu_count =
+            self.host.cpus.as_mut().map(count).transpose().unwrap_or_else(|error| self.host.complain(&error));
         let total = |reading: &mut Reading| reading.text()?.required("MemTotal").map(|bytes| bytes as f64);
-        self.host.mem_total = self.host.meminfo.as_mut().map(total).transpose().unwrap_or_else(|error| self.host.complain(&error));
+        self.host.mem_total =
+            self.host.meminfo.as_mut().map(total).transpose().unwrap_or_else(|error| self.host.complain(&error));
     }
 
     /// Points that are missing because of the host's own files, since the last call.
@@ -139,14 +148,24 @@ impl Measure {
                 values.set(Metric::MemoryUtilization, &[Number::Double(resident as f64 / total)]);
             }
         }
-        if let Some(io) = self.file(pid, Source::Io, &[Metric::DiskIo, Metric::DiskOperations], reading::io, files, troubles) {
+        if let Some(io) =
+            self.file(pid, Source::Io, &[Metric::DiskIo, Metric::DiskOperations], reading::io, files, troubles)
+        {
             values.set(Metric::DiskIo, &[int(io.read_bytes), int(io.write_bytes)]);
             values.set(Metric::DiskOperations, &[int(io.read_calls), int(io.write_calls)]);
         }
         let status = [Metric::ContextSwitches, Metric::SignalsPending];
-        if let Some(status) = self.file(pid, Source::Status, &status, reading::status, files, troubles) {
-            values.set(Metric::ContextSwitches, &[int(status.involuntary), int(status.voluntary)]);
-            values.set(Metric::SignalsPending, &[int(status.signals)]);
+        let both = |text: &[u8]| Ok((reading::switches(text), reading::signals(text)));
+        if let Some((switches, signals)) = self.file(pid, Source::Status, &status, both, files, troubles) {
+            // Not every kernel writes all lines (gVisor), so one metric does not wait for the other's.
+            match switches {
+                Ok(counts) => values.set(Metric::ContextSwitches, &counts.map(int)),
+                Err(cause) => self.note(Metric::ContextSwitches, Source::Status, cause, pid, troubles),
+            }
+            match signals {
+                Ok(count) => values.set(Metric::SignalsPending, &[int(count)]),
+                Err(cause) => self.note(Metric::SignalsPending, Source::Status, cause, pid, troubles),
+            }
         }
         if self.wants(Metric::OpenFileDescriptors) {
             match files.descriptors(pid) {
@@ -168,7 +187,8 @@ impl Measure {
         files: &mut Files,
         troubles: &mut Troubles,
     ) -> Option<T> {
-        let points: usize = holds.iter().filter(|metric| self.wants(**metric)).map(|metric| arity(*metric as usize)).sum();
+        let points: usize =
+            holds.iter().filter(|metric| self.wants(**metric)).map(|metric| arity(*metric as usize)).sum();
         if points == 0 {
             return None;
         }
@@ -180,14 +200,26 @@ impl Measure {
         parsed.map_err(|cause| troubles.note(source, &cause, pid, points)).ok()
     }
 
+    /// Notes that a metric has no value, if it is wanted.
+    fn note(&self, metric: Metric, source: Source, cause: Malformed, pid: u32, troubles: &mut Troubles) {
+        if self.wants(metric) {
+            troubles.note(source, &cause.into(), pid, arity(metric as usize));
+        }
+    }
+
     /// The share of all CPUs since the last scrape; nothing at the first.
     fn utilization(&self, ticks: [u64; 3], now: Instant, span: &mut Option<Span>, values: &mut Values) {
         let before = span.replace(Span { at: now, ticks });
         let (Some(before), Some(cpus)) = (before, self.host.cpu_count) else { return };
         let available = now.saturating_duration_since(before.at).as_secs_f64() * cpus;
         if available > 0.0 {
-            let used = |index: usize| ticks.get(index).zip(before.ticks.get(index)).map_or(0, |(now, then)| now.saturating_sub(*then));
-            values.set(Metric::CpuUtilization, &std::array::from_fn::<_, 3, _>(|i| Number::Double(self.seconds(used(i)) / available)));
+            let used = |index: usize| {
+                ticks.get(index).zip(before.ticks.get(index)).map_or(0, |(now, then)| now.saturating_sub(*then))
+            };
+            values.set(
+                Metric::CpuUtilization,
+                &std::array::from_fn::<_, 3, _>(|i| Number::Double(self.seconds(used(i)) / available)),
+            );
         }
     }
 }

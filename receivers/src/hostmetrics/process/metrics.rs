@@ -11,17 +11,29 @@ const STATE: Attribute = Attribute {
     v1: Some("cpu.mode"),
     members: &[Member::same("user"), Member::same("system"), Member::renamed("wait", "iowait")],
 };
-const DIRECTION: Attribute =
-    Attribute { v0: Some("direction"), v1: Some("disk.io.direction"), members: &[Member::same("read"), Member::same("write")] };
-const FAULT: Attribute =
-    Attribute { v0: Some("type"), v1: Some("system.paging.fault.type"), members: &[Member::same("major"), Member::same("minor")] };
+const DIRECTION: Attribute = Attribute {
+    v0: Some("direction"),
+    v1: Some("disk.io.direction"),
+    members: &[Member::same("read"), Member::same("write")],
+};
+const FAULT: Attribute = Attribute {
+    v0: Some("type"),
+    v1: Some("system.paging.fault.type"),
+    members: &[Member::same("major"), Member::same("minor")],
+};
 const SWITCH: Attribute = Attribute {
     v0: Some("type"),
     v1: Some("process.context_switch.type"),
     members: &[Member::same("involuntary"), Member::same("voluntary")],
 };
 
-const fn row(name: &'static str, unit: &'static str, v1: Form, description: &'static str, attributes: &'static [Attribute]) -> Row {
+const fn row(
+    name: &'static str,
+    unit: &'static str,
+    v1: Form,
+    description: &'static str,
+    attributes: &'static [Attribute],
+) -> Row {
     Row {
         scraper: NAME,
         v0: Some(Form { name, unit }),
@@ -43,7 +55,13 @@ pub const ROWS: &[Row] = &[
     Row {
         value: ValueType::Double,
         enabled: true,
-        ..row("process.cpu.time", "s", form("process.cpu.time", "s"), "Total CPU seconds broken down by different states.", &[STATE])
+        ..row(
+            "process.cpu.time",
+            "s",
+            form("process.cpu.time", "s"),
+            "Total CPU seconds broken down by different states.",
+            &[STATE],
+        )
     },
     Row {
         shape: GAUGE,
@@ -59,7 +77,13 @@ pub const ROWS: &[Row] = &[
     Row {
         shape: UP_DOWN,
         enabled: true,
-        ..row("process.memory.usage", "By", form("process.memory.usage", "By"), "The amount of physical memory in use.", &[])
+        ..row(
+            "process.memory.usage",
+            "By",
+            form("process.memory.usage", "By"),
+            "The amount of physical memory in use.",
+            &[],
+        )
     },
     Row {
         shape: UP_DOWN,
@@ -88,7 +112,13 @@ pub const ROWS: &[Row] = &[
         "Number of disk operations performed by the process.",
         &[DIRECTION],
     ),
-    row("process.paging.faults", "{faults}", form("process.paging.faults", "{fault}"), "Number of page faults the process has made.", &[FAULT]),
+    row(
+        "process.paging.faults",
+        "{faults}",
+        form("process.paging.faults", "{fault}"),
+        "Number of page faults the process has made.",
+        &[FAULT],
+    ),
     row(
         "process.context_switches",
         "{count}",
@@ -106,7 +136,10 @@ pub const ROWS: &[Row] = &[
             &[],
         )
     },
-    Row { shape: UP_DOWN, ..row("process.threads", "{threads}", form("process.thread.count", "{thread}"), "Process threads count.", &[]) },
+    Row {
+        shape: UP_DOWN,
+        ..row("process.threads", "{threads}", form("process.thread.count", "{thread}"), "Process threads count.", &[])
+    },
     Row {
         shape: UP_DOWN,
         ..row(
@@ -188,7 +221,10 @@ mod tests {
         assert_eq!(name(Metric::DiskIo), "process.disk.io");
         assert_eq!(name(Metric::OpenFileDescriptors), "process.open_file_descriptors");
         assert_eq!(name(Metric::Uptime), "process.uptime");
-        assert_eq!((arity(Metric::CpuTime as usize), arity(Metric::DiskIo as usize), arity(Metric::Threads as usize)), (3, 2, 1));
+        assert_eq!(
+            (arity(Metric::CpuTime as usize), arity(Metric::DiskIo as usize), arity(Metric::Threads as usize)),
+            (3, 2, 1)
+        );
     }
 
     #[test]

@@ -42,7 +42,11 @@ impl Owners {
         let metadata = std::fs::metadata(&self.path).ok().filter(|m| m.len() <= MAX_BYTES);
         let version = metadata.and_then(|m| Some((m.modified().ok()?, m.len())));
         if version != self.version {
-            self.users = std::fs::read(&self.path).ok().filter(|_| version.is_some()).map(|text| parse(&text)).unwrap_or_default();
+            self.users = std::fs::read(&self.path)
+                .ok()
+                .filter(|_| version.is_some())
+                .map(|text| parse(&text))
+                .unwrap_or_default();
             self.version = version;
         }
     }
@@ -70,7 +74,9 @@ fn parse(text: &[u8]) -> HashMap<u32, String> {
     for line in text.split(|b| *b == b'\n') {
         let line = String::from_utf8_lossy(line);
         let mut fields = line.split(':');
-        let (Some(name), Some(_), Some(Ok(uid))) = (fields.next(), fields.next(), fields.next().map(str::parse)) else { continue };
+        let (Some(name), Some(_), Some(Ok(uid))) = (fields.next(), fields.next(), fields.next().map(str::parse)) else {
+            continue;
+        };
         if !name.is_empty() {
             users.entry(uid).or_insert_with(|| name.to_owned());
         }
@@ -120,7 +126,11 @@ mod tests {
         let now = Instant::now();
         owners.refresh(now);
         assert_eq!(owners.name(0), "0", "no file, and a foreign host asks nobody");
-        std::fs::write(&passwd, "# users\nroot:x:0:0::/root:/bin/sh\nwww:x:33:33::/:/bin/false\nalias:x:33:33::/:\n+::\nbad:x:no\n").unwrap();
+        std::fs::write(
+            &passwd,
+            "# users\nroot:x:0:0::/root:/bin/sh\nwww:x:33:33::/:/bin/false\nalias:x:33:33::/:\n+::\nbad:x:no\n",
+        )
+        .unwrap();
         owners.refresh(now);
         assert_eq!(owners.name(33), "www");
         std::fs::write(&passwd, "root:x:0:0::/root:/bin/sh\nhttpd:x:33:33::/:/bin/false\n").unwrap();

@@ -40,7 +40,11 @@ pub(crate) struct Projection {
 
 impl Projection {
     pub(crate) fn new(config: &Config, naming: Naming) -> Self {
-        let plans = ROWS.iter().enumerate().filter_map(|(index, row)| Some((index, row.plan(naming, &config.metrics)?))).collect();
+        let plans = ROWS
+            .iter()
+            .enumerate()
+            .filter_map(|(index, row)| Some((index, row.plan(naming, &config.metrics)?)))
+            .collect();
         let attributes = Attribute::ALL.into_iter().filter(|a| config.wants(*a)).map(|a| (a, a.key(naming))).collect();
         Self { plans, attributes, scope: scope_name("process") }
     }
@@ -56,7 +60,14 @@ impl Projection {
     }
 
     /// Writes the values, and closes what `before` had and `values` has not. Returns what is open now and how many points were written.
-    pub(crate) fn write(&self, entity: Entity<'_>, values: &Values, before: Written, time: u64, out: &mut BatchBuilder) -> (Written, usize) {
+    pub(crate) fn write(
+        &self,
+        entity: Entity<'_>,
+        values: &Values,
+        before: Written,
+        time: u64,
+        out: &mut BatchBuilder,
+    ) -> (Written, usize) {
         let mut resource = out.resource();
         for (attribute, key) in &self.attributes {
             let facts = entity.facts;
@@ -91,7 +102,11 @@ impl Projection {
             let mut metric = plan.open(&mut scope);
             for member in 0..arity(*index) {
                 let label = [Label::Member(member)];
-                let labels = if ROWS.get(*index).is_some_and(|row| row.attributes.is_empty()) { &label[..0] } else { &label[..] };
+                let labels = if ROWS.get(*index).is_some_and(|row| row.attributes.is_empty()) {
+                    &label[..0]
+                } else {
+                    &label[..]
+                };
                 match values.and_then(|values| values.get(member)) {
                     Some(value) => metric.point(entity.start, time, *value, labels),
                     None => metric.closed(entity.start, time, labels),

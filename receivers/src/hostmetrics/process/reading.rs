@@ -143,41 +143,40 @@ pub(crate) fn io(text: &[u8]) -> Result<Io, Malformed> {
     })
 }
 
-/// `/proc/PID/status`, as far as it is exported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Status {
-    /// Real user id.
-    pub uid: u32,
-    /// Signals that wait for the main thread or the whole process: each once, as the kernel keeps masks.
-    pub signals: u64,
-    /// Main thread alone.
-    pub voluntary: u64,
-    /// Main thread alone.
-    pub involuntary: u64,
+/// The real user id in `status`.
+pub(crate) fn uid(text: &[u8]) -> Result<u32, Malformed> {
+    let user = line(text, "Uid").and_then(|ids| words(ids).next()).and_then(number);
+    user.ok_or(Malformed { file: "status", field: "Uid" })
 }
 
-/// Parses `status`.
-pub(crate) fn status(text: &[u8]) -> Result<Status, Malformed> {
-    let fail = |field| Malformed { file: "status", field };
-    let find = |field: &'static str| line(text, field).ok_or(fail(field));
+/// The signals in `status` that wait for the main thread or the whole process; each counts once, as the kernel keeps masks.
+pub(crate) fn signals(text: &[u8]) -> Result<u64, Malformed> {
     let mask = |field| {
-        let text = std::str::from_utf8(find(field)?).ok().and_then(|hex| u128::from_str_radix(hex.trim(), 16).ok());
-        text.ok_or(fail(field))
+        let hex = line(text, field).and_then(|hex| std::str::from_utf8(hex).ok());
+        let mask = hex.and_then(|hex| u128::from_str_radix(hex.trim(), 16).ok());
+        mask.ok_or(Malformed { file: "status", field })
     };
-    let count = |field| find(field).and_then(|value| number(value).ok_or(fail(field)));
-    Ok(Status {
-        uid: words(find("Uid")?).next().and_then(number).ok_or(fail("Uid"))?,
-        signals: u64::from((mask("SigPnd")? | mask("ShdPnd")?).count_ones()),
-        voluntary: count("voluntary_ctxt_switches")?,
-        involuntary: count("nonvoluntary_ctxt_switches")?,
-    })
+    Ok(u64::from((mask("SigPnd")? | mask("ShdPnd")?).count_ones()))
 }
 
-/// The arguments in `cmdline`, each ended by a NUL; `cut` says that the text was not read to its end, so that the last piece
-/// may be half a secret and is left out.
+/// Context switches of the main thread in `status`: involuntary and voluntary. Those of the other threads would cost a file
+/// each, and a sum over the threads that live falls whenever one ends.
+pub(crate) fn switches(text: &[u8]) -> Result<[u64; 2], Malformed> {
+    let count = |field| line(text, field).and_then(number).ok_or(Malformed { file: "status", field });
+    Ok([count("nonvoluntary_ctxt_switches")?, count("voluntary_ctxt_switches")?])
+}
+
+/// What is left out at the end of arguments that were not read to their end: what stands there may be the half of a secret
+/// that the other half would have betrayed.
+const DOUBTFUL: usize = 4096;
+
+/// The arguments in `cmdline`, each ended by a NUL; `cut` says that the text was not read to its end.
 pub(crate) fn cmdline(text: &[u8], cut: bool) -> Vec<String> {
     let mut pieces: Vec<&[u8]> = text.split(|b| *b == 0).collect();
-    if cut || text.last() == Some(&0) || text.is_empty() {
+    if cut {
+        let last = pieces.pop().unwrap_or_default();
+        pieces.extend(last.get(..last.len().saturating_sub(DOUBTFUL)).filter(|rest| !rest.is_empty()));
+    } else if text.last().is_none_or(|end| *end == 0) {
         pieces.pop();
     }
     // A rewritten title is padded with NULs.
@@ -206,7 +205,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn sample(comm: &str, flags: u64) -> String {
-        format!("7 ({comm}) S 1 7 7 0 -1 {flags} 11 12 13 14 101 102 103 104 20 0 5 0 4321 2500000000 77 18446744073709551615 1 2 3 4 5 6 7 8 9 10 11 12 17 3 0 0 66 0 0 1 2 3 4 5 6 7 0\n")
+        format!(
+            "7 ({comm}) S 1 7 7 0 -1 {flags} 11 12 13 14 101 102 103 104 20 0 5 0 4321 2500000000 77 18446744073709551615 1 2 3 4 5 6 7 8 9 10 11 12 17 3 0 0 66 0 0 1 2 3 4 5 6 7 0\n"
+        )
     }
 
     #[test]
@@ -230,7 +231,11 @@ mod tests {
             ("ksoftirqd/0", "ksoftirqd/0"),
         ] {
             assert_eq!(stat(sample(name, PF_KTHREAD).as_bytes()).unwrap().comm.as_bytes(), expected.as_bytes());
-            assert_eq!(stat(sample(name, 0).as_bytes()).unwrap().comm.as_bytes(), name.as_bytes(), "a program may call itself so");
+            assert_eq!(
+                stat(sample(name, 0).as_bytes()).unwrap().comm.as_bytes(),
+                name.as_bytes(),
+                "a program may call itself so"
+            );
         }
     }
 
@@ -242,13 +247,14 @@ mod tests {
         assert_eq!(stat(b"7 (x) S 1 2 3").unwrap_err().to_string(), "stat: the field flags is missing or no number");
         assert_eq!(statm(b"12").unwrap_err().field, "resident");
         assert_eq!(io(b"rchar: 1\nread_bytes: 1\n").unwrap_err().field, "write_bytes");
-        assert_eq!(status(b"Name:\tx\n").unwrap_err().field, "Uid");
+        assert_eq!(uid(b"Name:\tx\n").unwrap_err().field, "Uid");
+        assert_eq!(signals(b"SigPnd:\t0\n").unwrap_err().field, "ShdPnd");
     }
 
     #[test]
     fn status_counts_pending_signals_and_takes_the_real_user() {
         let text = b"Name:\tx\nUid:\t33\t0\t0\t0\nSigQ:\t9/1\nSigPnd:\t0000000000000001\nShdPnd:\t0000000000004001\nvoluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t8\n";
-        assert_eq!(status(text).unwrap(), Status { uid: 33, signals: 2, voluntary: 7, involuntary: 8 });
+        assert_eq!((uid(text), signals(text), switches(text)), (Ok(33), Ok(2), Ok([8, 7])));
     }
 
     #[test]
@@ -265,6 +271,8 @@ mod tests {
         assert_eq!(cmdline(b"nginx: worker process\0\0\0\0", false), ["nginx: worker process"]);
         assert_eq!(cmdline(b"title without end", false), ["title without end"]);
         assert_eq!(cmdline(b"a\0--password=hal", true), ["a"]);
+        let long = [b"java\0-cp\0".as_slice(), &[b'x'; 5000]].concat();
+        assert_eq!(cmdline(&long, true), ["java", "-cp", &"x".repeat(5000 - DOUBTFUL)]);
         assert_eq!(cmdline(b"a\xff\0", false), ["a\u{fffd}"]);
     }
 
@@ -288,7 +296,8 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), cut: bool) {
-            let _ = (stat(&bytes), statm(&bytes), io(&bytes), status(&bytes), cmdline(&bytes, cut));
+            let _ = (stat(&bytes), statm(&bytes), io(&bytes), cmdline(&bytes, cut));
+            let _ = (uid(&bytes), signals(&bytes), switches(&bytes));
         }
     }
 }

@@ -74,7 +74,20 @@ impl Table {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { max, filter, delay, files, facts, measure, projection, troubles } = parts;
         let (processes, pids) = (HashMap::new(), Vec::new());
-        Self { processes, max, full: false, scrapes: 0, pids, filter, delay, files, facts, measure, projection, troubles }
+        Self {
+            processes,
+            max,
+            full: false,
+            scrapes: 0,
+            pids,
+            filter,
+            delay,
+            files,
+            facts,
+            measure,
+            projection,
+            troubles,
+        }
     }
 
     /// Reads and writes every process once.
@@ -91,7 +104,7 @@ impl Table {
                 }
                 points += self.close_gone(at, out);
             }
-            Err(error) => self.troubles.note(Source::Stat, &Cause::Io(error), 0, self.processes.len()),
+            Err(error) => self.troubles.note(Source::Processes, &Cause::Io(error), 0, self.processes.len().max(1)),
         }
         self.pids = pids;
         Outcome { points, errored: self.troubles.take() + self.measure.take_errored() }
@@ -139,8 +152,12 @@ impl Table {
                         return Some(0);
                     }
                     let facts = match &tracked.facts {
-                        Some(_) if tracked.renew.is_none() => Some(self.facts.read(pid, &stat.comm, &mut self.files, &mut self.troubles)?),
-                        Some(old) if due => Some(self.facts.renew(pid, &stat.comm, old, &mut self.files, &mut self.troubles)?),
+                        Some(_) if tracked.renew.is_none() => {
+                            Some(self.facts.read(pid, &stat.comm, &mut self.files, &mut self.troubles)?)
+                        }
+                        Some(old) if due => {
+                            Some(self.facts.renew(pid, &stat.comm, old, &mut self.files, &mut self.troubles)?)
+                        }
                         old => old.clone(),
                     };
                     (facts, true)
@@ -151,7 +168,11 @@ impl Table {
             Entry::Vacant(_) if full => {
                 self.troubles.missed(1);
                 if !std::mem::replace(&mut self.full, true) {
-                    tracing::warn!(scraper = "process", max_processes = self.max, "there are more processes than max_processes; the others are left out");
+                    tracing::warn!(
+                        scraper = "process",
+                        max_processes = self.max,
+                        "there are more processes than max_processes; the others are left out"
+                    );
                 }
                 return None;
             }
@@ -178,7 +199,10 @@ impl Table {
         }
         // Under the same resource attributes a new life is a new start time of the same series, and nothing is closed.
         let mut points = 0;
-        if old.facts == tracked.facts && old.parent == tracked.parent && (old.start == tracked.start || !self.projection.shows_start()) {
+        if old.facts == tracked.facts
+            && old.parent == tracked.parent
+            && (old.start == tracked.start || !self.projection.shows_start())
+        {
             tracked.written = old.written;
         } else {
             points = self.close(pid, &old, at, out);
@@ -195,7 +219,8 @@ impl Table {
 
     /// Closes and forgets the processes that were not there this time.
     fn close_gone(&mut self, at: &Moment, out: &mut BatchBuilder) -> usize {
-        let gone: Vec<u32> = self.processes.iter().filter(|(_, tracked)| tracked.seen != self.scrapes).map(|(pid, _)| *pid).collect();
+        let gone: Vec<u32> =
+            self.processes.iter().filter(|(_, tracked)| tracked.seen != self.scrapes).map(|(pid, _)| *pid).collect();
         let mut points = 0;
         for pid in gone {
             if let Some(tracked) = self.processes.remove(&pid) {

@@ -64,7 +64,10 @@ impl Host {
             std::fs::create_dir(host.dir.path().join(path)).unwrap();
         }
         host.file("etc/passwd", b"root:x:0:0::/root:/bin/sh\nwww-data:x:33:33::/:/bin/false\n");
-        host.file("proc/stat", b"cpu 1 2 3 4 5 6 7 8 9 10\ncpu0 1 2 3 4 5 6 7 8 9 10\ncpu1 1 2 3 4 5 6 7 8 9 10\nbtime 1700000000\n");
+        host.file(
+            "proc/stat",
+            b"cpu 1 2 3 4 5 6 7 8 9 10\ncpu0 1 2 3 4 5 6 7 8 9 10\ncpu1 1 2 3 4 5 6 7 8 9 10\nbtime 1700000000\n",
+        );
         host.file("proc/uptime", b"110.00 200.00\n");
         host.file("proc/meminfo", b"MemTotal:       1000 kB\n");
         host
@@ -164,7 +167,9 @@ fn text<'b>(batch: &'b Batch, pid: i64, key: &str) -> Option<&'b str> {
 /// The values of a metric of a process, with the value of the first attribute of each point.
 fn values(batch: &Batch, pid: i64, name: &str) -> Vec<(String, Option<Number>)> {
     let metric = resource(batch, pid).and_then(|r| r.metrics().find(|m| m.name() == name));
-    let label = |point: phoenix_telemetry::Point<'_>| point.attributes().iter().map(|(key, value)| format!("{key}={value}")).collect::<String>();
+    let label = |point: phoenix_telemetry::Point<'_>| {
+        point.attributes().iter().map(|(key, value)| format!("{key}={value}")).collect::<String>()
+    };
     metric.map(|m| m.points().map(|p| (label(p), p.value())).collect()).unwrap_or_default()
 }
 
@@ -190,10 +195,14 @@ fn by_default_it_is_what_the_collector_shows() {
     let page = procfs::page_size() as i64;
     assert_eq!(values(&batch, 42, "process.memory.usage"), [point("", Number::Int(100 * page))]);
     assert_eq!(values(&batch, 42, "process.memory.virtual"), [point("", Number::Int(200 * page))]);
-    assert_eq!(values(&batch, 42, "process.disk.io"), [point("direction=read", Number::Int(4096)), point("direction=write", Number::Int(8192))]);
+    assert_eq!(
+        values(&batch, 42, "process.disk.io"),
+        [point("direction=read", Number::Int(4096)), point("direction=write", Number::Int(8192))]
+    );
     let start = BOOT * NANOS + 1000 * NANOS / procfs::ticks_per_second();
     assert!(batch.series().all(|p| p.start_time() == start && p.time() == (BOOT + 110) * NANOS));
-    let attributes: Vec<String> = resource(&batch, 42).unwrap().attributes().iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let attributes: Vec<String> =
+        resource(&batch, 42).unwrap().attributes().iter().map(|(key, value)| format!("{key}={value}")).collect();
     assert_eq!(
         attributes,
         [
@@ -222,7 +231,16 @@ fn every_metric_in_both_namings() {
     let host = Host::new();
     host.process(&Spec::default());
     for (naming, fds, threads, state, direction, fault, switch, cgroup) in [
-        (Naming::V0, "process.open_file_descriptors", "process.threads", "state=wait", "direction=read", "type=major", "type=involuntary", "process.cgroup"),
+        (
+            Naming::V0,
+            "process.open_file_descriptors",
+            "process.threads",
+            "state=wait",
+            "direction=read",
+            "type=major",
+            "type=involuntary",
+            "process.cgroup",
+        ),
         (
             Naming::V1,
             "process.unix.file_descriptor.count",
@@ -261,14 +279,47 @@ fn every_metric_in_both_namings() {
 #[test]
 fn odd_processes_are_read_as_they_are() {
     let host = Host::new();
-    host.process(&Spec { pid: 2, comm: b"kthreadd", parent: 0, flags: 0x0020_0000, uid: 0, cmdline: b"", exe: None, ..Spec::default() });
-    host.process(&Spec { pid: 3, comm: b"kworker/0:1-events", parent: 2, flags: 0x0420_8060, uid: 0, cmdline: b"", exe: None, ..Spec::default() });
+    host.process(&Spec {
+        pid: 2,
+        comm: b"kthreadd",
+        parent: 0,
+        flags: 0x0020_0000,
+        uid: 0,
+        cmdline: b"",
+        exe: None,
+        ..Spec::default()
+    });
+    host.process(&Spec {
+        pid: 3,
+        comm: b"kworker/0:1-events",
+        parent: 2,
+        flags: 0x0420_8060,
+        uid: 0,
+        cmdline: b"",
+        exe: None,
+        ..Spec::default()
+    });
     host.process(&Spec { pid: 4, comm: b"a) S 9 (\nb", state: 'Z', cmdline: b"", exe: None, ..Spec::default() });
-    host.process(&Spec { pid: 5, comm: b"systemd-journal", cmdline: b"/usr/lib/systemd/systemd-journald\0", ..Spec::default() });
-    host.process(&Spec { pid: 6, comm: b"caf\xe9", uid: 4711, cmdline: b"\xff\xfe\0--x=\xc3\x28\0", ..Spec::default() });
+    host.process(&Spec {
+        pid: 5,
+        comm: b"systemd-journal",
+        cmdline: b"/usr/lib/systemd/systemd-journald\0",
+        ..Spec::default()
+    });
+    host.process(&Spec {
+        pid: 6,
+        comm: b"caf\xe9",
+        uid: 4711,
+        cmdline: b"\xff\xfe\0--x=\xc3\x28\0",
+        ..Spec::default()
+    });
     std::fs::create_dir(host.path("proc/7")).unwrap();
     let (batch, outcome) = host.scrape(&mut host.scraper("{}", Naming::V0), 0);
-    assert_eq!((batch.resources().count(), outcome.errored), (5, 0), "a process that vanished after it was listed is no error");
+    assert_eq!(
+        (batch.resources().count(), outcome.errored),
+        (5, 0),
+        "a process that vanished after it was listed is no error"
+    );
     assert_eq!(text(&batch, 2, "process.executable.name"), Some("kthreadd"));
     for key in ["process.executable.path", "process.command", "process.command_line"] {
         assert_eq!(text(&batch, 2, key), None, "kernel threads have no program");
@@ -292,12 +343,18 @@ fn a_process_that_is_gone_is_closed_once() {
     let (second, outcome) = host.scrape(&mut scraper, 10);
     assert_eq!((outcome.points, outcome.errored), (14, 0));
     let series = |batch: &Batch, closed: bool| {
-        let of_pid = batch.series().filter(|p| p.metric().resource().attributes().get("process.pid") == Some(AnyValue::Int(42)));
+        let of_pid =
+            batch.series().filter(|p| p.metric().resource().attributes().get("process.pid") == Some(AnyValue::Int(42)));
         of_pid.filter(|p| p.no_recorded_value() == closed).map(|p| (p.series(), p.start_time())).collect::<Vec<_>>()
     };
     assert_eq!(series(&first, false).len(), 7);
     assert_eq!(series(&second, true), series(&first, false), "the same series with the same start");
-    assert!(second.series().filter(|p| p.no_recorded_value()).all(|p| p.value().is_none() && p.time() == (BOOT + 120) * NANOS));
+    assert!(
+        second
+            .series()
+            .filter(|p| p.no_recorded_value())
+            .all(|p| p.value().is_none() && p.time() == (BOOT + 120) * NANOS)
+    );
     let (third, outcome) = host.scrape(&mut scraper, 20);
     assert_eq!((outcome.points, third.resources().count(), scraper.table.len()), (7, 1, 1));
 }
@@ -311,7 +368,9 @@ fn a_pid_that_comes_back_is_a_new_life() {
     host.process(&Spec { start: 5000, user: 1, ..Spec::default() });
     let (same, outcome) = host.scrape(&mut scraper, 10);
     assert_eq!(outcome.points, 7, "the same resource: a new start time on the same series, nothing is closed");
-    assert!(same.series().all(|p| !p.no_recorded_value() && p.start_time() > first.series().next().unwrap().start_time()));
+    assert!(
+        same.series().all(|p| !p.no_recorded_value() && p.start_time() > first.series().next().unwrap().start_time())
+    );
     host.process(&Spec { start: 9000, comm: b"other", ..Spec::default() });
     let (other, outcome) = host.scrape(&mut scraper, 20);
     assert_eq!(outcome.points, 14);
@@ -342,13 +401,18 @@ fn titles_are_kept_and_users_are_looked_at_again() {
     host.scrape(&mut scraper, 0);
     host.process(&Spec { cmdline: b"postgres: starting\0\0\0", ..Spec::default() });
     let (second, _) = host.scrape(&mut scraper, 10);
-    let command = |batch: &Batch| batch.resources().last().unwrap().attributes().get_str("process.command").unwrap().to_owned();
+    let command =
+        |batch: &Batch| batch.resources().last().unwrap().attributes().get_str("process.command").unwrap().to_owned();
     assert_eq!(command(&second), "postgres: starting", "what a program makes of itself at the start");
     host.process(&Spec { uid: 0, cmdline: b"postgres: idle\0\0\0", ..Spec::default() });
     let (third, outcome) = host.scrape(&mut scraper, 20);
     assert_eq!((command(&third).as_str(), outcome.points), ("postgres: starting", 7));
     let (late, outcome) = host.scrape(&mut scraper, 10 + 300 + 60);
-    assert_eq!((command(&late).as_str(), outcome.points), ("postgres: starting", 14), "the user changed, so the old series are closed");
+    assert_eq!(
+        (command(&late).as_str(), outcome.points),
+        ("postgres: starting", 14),
+        "the user changed, so the old series are closed"
+    );
     assert_eq!(late.resources().last().unwrap().attributes().get_str("process.owner"), Some("root"));
 }
 
@@ -399,13 +463,21 @@ fn names_choose_processes() {
         let mut scraper = host.scraper(yaml, Naming::V0);
         host.scrape(&mut scraper, 0);
         let (batch, _) = host.scrape(&mut scraper, 10);
-        let mut pids: Vec<i64> = batch.resources().filter_map(|r| if let Some(AnyValue::Int(pid)) = r.attributes().get("process.pid") { Some(pid) } else { None }).collect();
+        let mut pids: Vec<i64> = batch
+            .resources()
+            .filter_map(
+                |r| if let Some(AnyValue::Int(pid)) = r.attributes().get("process.pid") { Some(pid) } else { None },
+            )
+            .collect();
         pids.sort_unstable();
         pids
     };
     assert_eq!(pids("{include: {names: [nginx], match_type: strict}}"), [1]);
     assert_eq!(pids("{include: {names: [ngin], match_type: regexp}}"), [1, 2]);
-    assert_eq!(pids("{include: {names: [n], match_type: regexp}, exclude: {names: ['^nginx$'], match_type: regexp}}"), [2]);
+    assert_eq!(
+        pids("{include: {names: [n], match_type: regexp}, exclude: {names: ['^nginx$'], match_type: regexp}}"),
+        [2]
+    );
     assert_eq!(pids("{exclude: {names: [sshd], match_type: strict}}"), [1, 2]);
 }
 
@@ -431,10 +503,13 @@ fn young_processes_wait_and_the_number_is_bounded() {
 #[test]
 fn a_planted_secret_is_nowhere() {
     let host = Host::new();
-    let cmdline = b"worker --token Sw0rdfish\0--password=Sw0rdfish\0-e\0X_PASSWORD=Sw0rdfish\0postgres://u:Sw0rdfish@h/d\0";
+    let cmdline =
+        b"worker --token Sw0rdfish\0--password=Sw0rdfish\0-e\0X_PASSWORD=Sw0rdfish\0postgres://u:Sw0rdfish@h/d\0";
     host.process(&Spec { comm: b"worker --token ", cmdline, exe: Some("/opt/token=Sw0rdfish/app"), ..Spec::default() });
     let holds = |batch: &Batch| batch.encode().windows(9).any(|window| window == b"Sw0rdfish");
-    for (yaml, leaks, line) in [("{}", false, true), ("{command_line: off}", false, false), ("{command_line: raw}", true, true)] {
+    for (yaml, leaks, line) in
+        [("{}", false, true), ("{command_line: off}", false, false), ("{command_line: raw}", true, true)]
+    {
         let mut scraper = host.scraper(yaml, Naming::V0);
         let (batch, _) = host.scrape(&mut scraper, 0);
         assert_eq!((holds(&batch), text(&batch, 42, "process.command_line").is_some()), (leaks, line), "{yaml}");
@@ -497,7 +572,11 @@ fn this_machines_processes_agree_with_another_reader() {
     let boot = root.boot_time_seconds().unwrap();
     let mut scraper = Process::new(&config, &root, Naming::V0, boot * NANOS).unwrap();
     let mut out = BatchBuilder::new();
-    let before = procfs::process::all_processes().unwrap().flatten().filter_map(|p| Some((p.pid(), p.stat().ok()?, p.statm().ok()?))).collect::<Vec<_>>();
+    let before = procfs::process::all_processes()
+        .unwrap()
+        .flatten()
+        .filter_map(|p| Some((p.pid(), p.stat().ok()?, p.statm().ok()?)))
+        .collect::<Vec<_>>();
     scraper.scrape(&Moment { unix_nanos: boot * NANOS, now: Instant::now() }, &mut out);
     let batch = out.finish();
     let hertz = procfs::ticks_per_second();
@@ -506,14 +585,16 @@ fn this_machines_processes_agree_with_another_reader() {
         // What moved while the readings were taken is not compared.
         let after = procfs::process::Process::new(pid).and_then(|p| Ok((p.stat()?, p.statm()?)));
         let Ok((again, memory)) = after else { continue };
-        if (again.ppid, again.starttime, again.num_threads, again.utime, again.stime) != (stat.ppid, stat.starttime, stat.num_threads, stat.utime, stat.stime)
+        if (again.ppid, again.starttime, again.num_threads, again.utime, again.stime)
+            != (stat.ppid, stat.starttime, stat.num_threads, stat.utime, stat.stime)
             || (memory.resident, memory.size) != (statm.resident, statm.size)
         {
             continue;
         }
         let Some(resource) = resource(&batch, i64::from(pid)) else { continue };
         assert_eq!(resource.attributes().get("process.parent_pid"), Some(AnyValue::Int(i64::from(stat.ppid))));
-        let first = |name: &str, index: usize| values(&batch, i64::from(pid), name).get(index).and_then(|(_, value)| *value);
+        let first =
+            |name: &str, index: usize| values(&batch, i64::from(pid), name).get(index).and_then(|(_, value)| *value);
         assert_eq!(first("process.threads", 0), Some(Number::Int(stat.num_threads)));
         assert_eq!(first("process.cpu.time", 0), Some(ticks(stat.utime as f64)));
         assert_eq!(first("process.cpu.time", 1), Some(ticks(stat.stime as f64)));

@@ -50,7 +50,11 @@ impl Troubles {
             (Source::Cmdline, false),
             (Source::Fd, false),
         ];
-        let muted = mutes.iter().filter(|(_, mute)| *mute || config.mute_process_all_errors).map(|(source, _)| *source).collect();
+        let muted = mutes
+            .iter()
+            .filter(|(_, mute)| *mute || config.mute_process_all_errors)
+            .map(|(source, _)| *source)
+            .collect();
         Self { muted, said: HashSet::new(), errored: 0 }
     }
 
@@ -66,13 +70,21 @@ impl Troubles {
         };
         if self.said.len() < MAX_CAUSES && self.said.insert((source, kind)) {
             let denied = matches!(cause, Cause::Io(error) if error.kind() == io::ErrorKind::PermissionDenied);
-            let advice = if denied { "; CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH allow it, a mute_process_*_error setting silences it" } else { "" };
+            let advice = if denied {
+                "; CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH allow it, a mute_process_*_error setting silences it"
+            } else {
+                ""
+            };
+            if source == Source::Processes {
+                tracing::warn!(scraper = "process", "cannot list the processes: {cause}; check root_path");
+                return;
+            }
+            let file = source.name();
             tracing::warn!(
                 scraper = "process",
-                file = source.name(),
+                file,
                 pid,
-                "cannot read {} of a process: {cause}{advice} (said once for all processes)",
-                source.name()
+                "cannot read {file} of a process: {cause}{advice} (said once for all processes)"
             );
         }
     }
