@@ -179,7 +179,9 @@ mod tests {
         let valve = Valve::new(LevelFilter::INFO, Some(sampling));
         let subscriber = Registry::default().with(tracing_subscriber::fmt::layer().with_writer(std::io::sink));
         let place = tracing::subscriber::with_default(subscriber, || {
-            tracing::callsite::Identifier::clone(&tracing::info_span!("somewhere").metadata().map(Metadata::callsite).unwrap())
+            tracing::callsite::Identifier::clone(
+                &tracing::info_span!("somewhere").metadata().map(Metadata::callsite).unwrap(),
+            )
         });
         let start = Instant::now();
         let passed: Vec<bool> = (0..12).map(|_| valve.passes(place.clone(), start)).collect();

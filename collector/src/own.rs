@@ -206,7 +206,8 @@ impl Summary {
             Some(last) => {
                 let seconds = now.at.duration_since(last.at).as_secs_f64().max(0.001);
                 let cpu = (now.cpu_seconds - last.cpu_seconds) / seconds * 100.0;
-                let (points, batches) = (now.points.saturating_sub(last.points), now.batches.saturating_sub(last.batches));
+                let (points, batches) =
+                    (now.points.saturating_sub(last.points), now.batches.saturating_sub(last.batches));
                 format!(" | {} points a scrape | cpu {cpu:.2} %", points / batches.max(1))
             }
         };

@@ -44,7 +44,8 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     let (model, notices) = request.load().map_err(Failure::Config)?;
     let terminal = Terminal::stderr();
     let log = &model.telemetry.logs;
-    let valve = logs::start(&log.output_paths, log.encoding(), log.level(), log.sampling(), &terminal).map_err(Failure::Host)?;
+    let valve = logs::start(&log.output_paths, log.encoding(), log.level(), log.sampling(), &terminal)
+        .map_err(Failure::Host)?;
     notices.iter().for_each(crate::config::Notice::log);
     // One thread for all edges: they wait far more than they work, and an idle agent stays small.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -81,8 +82,15 @@ impl Signals {
         }
     }
 
-    /// Waits for a signal that ends the agent.
-    async fn end(&mut self) -> &'static str {
+    /// Waits for a second signal that ends the agent at once. The same wish often arrives twice (a terminal and its
+    /// shell both pass it on), so the first second does not count.
+    async fn insisted(&mut self) -> &'static str {
+        let _ = tokio::time::timeout(Duration::from_secs(1), async {
+            loop {
+                self.next().await;
+            }
+        })
+        .await;
         loop {
             match self.next().await {
                 RELOAD => tracing::warn!("the agent is ending; SIGHUP comes too late"),
@@ -133,7 +141,7 @@ async fn serve(request: &Request, model: Model, valve: &Valve, terminal: &Termin
     };
     tokio::select! {
         () = agent.shutdown(GRACE) => tracing::info!("ended"),
-        name = signals.end() => tracing::warn!(signal = name, "ended at once by a second signal; what was queued is lost"),
+        name = signals.insisted() => tracing::warn!(signal = name, "ended at once by a second signal; what was queued is lost"),
     }
     outcome
 }

@@ -1,5 +1,7 @@
 //! The command line from outside: what is printed where, and the exit status.
 
+#![allow(clippy::expect_used, reason = "a failing helper is a failing test")]
+
 use std::process::{Command, Output};
 
 fn phoenix(arguments: &[&str]) -> (Option<i32>, String, String) {

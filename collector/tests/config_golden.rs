@@ -3,6 +3,8 @@
 //! A config may begin with comments that say how it is run: `# flags: --set a=b`, `# env: NAME=value`. With
 //! `BLESS=1` in the environment the texts are written anew; read the difference before you keep it.
 
+#![allow(clippy::expect_used, reason = "a failing helper is a failing test")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

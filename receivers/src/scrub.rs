@@ -66,5 +66,8 @@ impl State {
 
 /// A bundle of single-letter options that ends in `c`.
 fn is_command_option(argument: &str) -> bool {
-    argument.strip_prefix('-').and_then(|letters| letters.strip_suffix('c')).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_alphabetic()))
+    argument
+        .strip_prefix('-')
+        .and_then(|letters| letters.strip_suffix('c'))
+        .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_alphabetic()))
 }

@@ -192,7 +192,10 @@ mod tests {
 
     #[test]
     fn help_and_version_are_text_and_mistakes_are_errors() {
-        assert_eq!(parsed("phoenix --version"), Ok(Parsed::Text(format!("phoenix version {}\n", env!("CARGO_PKG_VERSION")))));
+        assert_eq!(
+            parsed("phoenix --version"),
+            Ok(Parsed::Text(format!("phoenix version {}\n", env!("CARGO_PKG_VERSION"))))
+        );
         assert!(matches!(parsed("phoenix --help"), Ok(Parsed::Text(text)) if text.contains("--feature-gates")));
         assert!(parsed("phoenix --confg a").unwrap_err().contains("--config"));
         assert!(parsed("phoenix validat").unwrap_err().contains("validate"));

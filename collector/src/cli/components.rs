@@ -69,7 +69,11 @@ pub(super) fn text(
     extensions: Vec<Row>,
 ) -> Result<String, String> {
     let answer = Answer {
-        buildinfo: BuildInfo { command: "phoenix", description: env!("CARGO_PKG_DESCRIPTION"), version: version.to_owned() },
+        buildinfo: BuildInfo {
+            command: "phoenix",
+            description: env!("CARGO_PKG_DESCRIPTION"),
+            version: version.to_owned(),
+        },
         receivers,
         processors,
         exporters,

@@ -43,9 +43,13 @@ pub(super) fn newer_names(words: &[String]) -> Result<bool, String> {
         [false, false, false, false] => Ok(false),
         // The receiver's gates include those of its scrapers.
         [true, true, _, _] => Ok(true),
-        [true, false, _, _] => Err(format!("--feature-gates: both sets of names at once are not served; add {ONLY} for the newer ones only")),
+        [true, false, _, _] => Err(format!(
+            "--feature-gates: both sets of names at once are not served; add {ONLY} for the newer ones only"
+        )),
         [false, true, _, _] => Err(format!("--feature-gates: {ONLY} alone would leave no metrics; add {EMIT}")),
-        [false, false, _, _] => Err(format!("--feature-gates: the names of the process scraper cannot be chosen alone; use {EMIT},{ONLY}")),
+        [false, false, _, _] => {
+            Err(format!("--feature-gates: the names of the process scraper cannot be chosen alone; use {EMIT},{ONLY}"))
+        }
     }
 }
 
@@ -70,7 +74,9 @@ pub(super) fn text(id: Option<&str>) -> Result<String, String> {
 }
 
 fn unknown(id: &str) -> String {
-    let near = nearest(id, GATES.iter().map(|gate| gate.id)).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+    let near = nearest(id, GATES.iter().map(|gate| gate.id))
+        .map(|near| format!("; did you mean {near:?}?"))
+        .unwrap_or_default();
     format!("no such feature gate: {id:?}{near} phoenix featuregate lists them")
 }
 

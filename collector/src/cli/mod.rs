@@ -37,7 +37,9 @@ pub fn main() -> ExitCode {
 fn answer(arguments: impl IntoIterator<Item = OsString>) -> Result<String, String> {
     match args::parse(arguments)? {
         Parsed::Text(text) => Ok(text),
-        Parsed::Command(Command::Run(request)) => run::run(&request).map(|()| String::new()).map_err(|failure| failure.to_string()),
+        Parsed::Command(Command::Run(request)) => {
+            run::run(&request).map(|()| String::new()).map_err(|failure| failure.to_string())
+        }
         Parsed::Command(Command::Validate(request)) => validate(&request),
         Parsed::Command(Command::PrintConfig(request, options)) => print_config::text(&request, &options),
         Parsed::Command(Command::Components) => {

@@ -4,10 +4,10 @@
 //! reference that is the whole value takes the type of what it brings. Numbers, sizes and depth are bounded, so a
 //! reference to itself ends as a mistake.
 
+use super::Notice;
 use super::load::Environment;
 use super::merge::remark;
 use super::source::{self, split, unserved};
-use super::Notice;
 use phoenix_pipeline::config::{Kind, MAX_TEXT, Mark, Mistake, Value, parse};
 use std::collections::BTreeSet;
 
@@ -19,7 +19,8 @@ const MAX_DEPTH: usize = 30;
 /// Expands every value of a config. A reference that cannot be followed is a mistake and leaves `null`; the notices say
 /// which variables are not set.
 pub(super) fn expand(value: Value, environment: Environment<'_>) -> (Value, Vec<Notice>, Vec<Mistake>) {
-    let mut expander = Expander { environment, references: 0, bytes: 0, notices: BTreeSet::new(), mistakes: Vec::new() };
+    let mut expander =
+        Expander { environment, references: 0, bytes: 0, notices: BTreeSet::new(), mistakes: Vec::new() };
     let value = expander.value(value, 0);
     (value, expander.notices.into_iter().collect(), expander.mistakes)
 }
@@ -90,7 +91,11 @@ impl Expander<'_> {
                 let inner = self.plain(inner, mark, depth)?;
                 let value = self.reference(&inner, mark, depth)?;
                 let Some(text) = value.scalar_text() else {
-                    let message = format!("{} brings {}, which cannot stand inside a longer string", shown(&inner), value.kind.name());
+                    let message = format!(
+                        "{} brings {}, which cannot stand inside a longer string",
+                        shown(&inner),
+                        value.kind.name()
+                    );
                     return Err(wrong(mark, message));
                 };
                 out.push_str(&text);
@@ -108,10 +113,16 @@ impl Expander<'_> {
     fn reference(&mut self, inner: &str, mark: &Mark, depth: usize) -> Result<Value, Box<Mistake>> {
         self.references += 1;
         if self.references > MAX_REFERENCES {
-            return Err(wrong(mark, format!("there are more than {MAX_REFERENCES} references; does one lead back to itself?")));
+            return Err(wrong(
+                mark,
+                format!("there are more than {MAX_REFERENCES} references; does one lead back to itself?"),
+            ));
         }
         if depth >= MAX_DEPTH {
-            return Err(wrong(mark, format!("references lead more than {MAX_DEPTH} deep; does one lead back to itself?")));
+            return Err(wrong(
+                mark,
+                format!("references lead more than {MAX_DEPTH} deep; does one lead back to itself?"),
+            ));
         }
         let origin = mark.through(shown(inner));
         let found = match split(inner) {
@@ -139,13 +150,16 @@ impl Expander<'_> {
         let text = match (found, default) {
             (Some(text), _) => {
                 if text.is_empty() {
-                    self.notices.insert(Notice::info(format!("{origin}: the environment variable {name} is set but empty")));
+                    self.notices
+                        .insert(Notice::info(format!("{origin}: the environment variable {name} is set but empty")));
                 }
                 text
             }
             (None, Some(default)) => default.to_owned(),
             (None, None) => {
-                let text = format!("{origin}: the environment variable {name} is not set: taken as empty; ${{env:{name}:-...}} gives it a default");
+                let text = format!(
+                    "{origin}: the environment variable {name} is not set: taken as empty; ${{env:{name}:-...}} gives it a default"
+                );
                 self.notices.insert(Notice::warning(text));
                 return Ok(Value::null(origin.clone()));
             }
@@ -164,7 +178,9 @@ impl Expander<'_> {
             }
             Ok(_) => typed(text.strip_suffix('\n').unwrap_or(text), &Mark::new(path, 1, 1).through(included)),
             Err(_) => {
-                self.notices.insert(Notice::info(format!("{mark}: the file {path} is not valid YAML and is taken as one string")));
+                self.notices.insert(Notice::info(format!(
+                    "{mark}: the file {path} is not valid YAML and is taken as one string"
+                )));
                 let text = text.strip_suffix('\n').unwrap_or(text).to_owned();
                 Value::new(Mark::new(path, 1, 1).through(included), Kind::String(text))
             }

@@ -18,7 +18,8 @@ pub(super) fn flaw(id: &str) -> Option<String> {
     let name = name?;
     let name_fits = (1..=1024).contains(&name.chars().count())
         && !name.chars().any(|c| c.is_whitespace() || c.is_control() || "$+<=>^`|~".contains(c));
-    (!name_fits).then(|| format!("{id:?} is no id: the name after the / has 1 to 1024 characters, no spaces and no symbols"))
+    (!name_fits)
+        .then(|| format!("{id:?} is no id: the name after the / has 1 to 1024 characters, no spaces and no symbols"))
 }
 
 #[cfg(test)]
@@ -30,7 +31,17 @@ mod tests {
         for right in ["otlp", "otlp/2", "a_b1/x-y.z:ü", "otlp/a/b"] {
             assert_eq!(flaw(right), None, "{right}");
         }
-        for wrong in ["", "/x", "1a", "a-b", "otlp/", "otlp/a b", "otlp/a|b", &"a".repeat(64), &format!("a/{}", "b".repeat(1025))] {
+        for wrong in [
+            "",
+            "/x",
+            "1a",
+            "a-b",
+            "otlp/",
+            "otlp/a b",
+            "otlp/a|b",
+            &"a".repeat(64),
+            &format!("a/{}", "b".repeat(1025)),
+        ] {
             assert!(flaw(wrong).is_some(), "{wrong}");
         }
     }

@@ -64,7 +64,11 @@ impl Request {
 
     /// The sources in words, for a log line.
     pub fn describe(&self) -> String {
-        if self.sources.is_empty() { DEFAULT_NAME.to_owned() } else { self.sources.iter().map(|uri| source::shown(uri)).collect::<Vec<_>>().join(", ") }
+        if self.sources.is_empty() {
+            DEFAULT_NAME.to_owned()
+        } else {
+            self.sources.iter().map(|uri| source::shown(uri)).collect::<Vec<_>>().join(", ")
+        }
     }
 }
 

@@ -158,7 +158,11 @@ impl Checker {
             && !value.is_null()
             && value.as_map().is_none_or(|entries| !entries.is_empty())
         {
-            self.wrong(&key.mark, "connectors", "connectors are not served; let the pipelines share receivers and exporters instead");
+            self.wrong(
+                &key.mark,
+                "connectors",
+                "connectors are not served; let the pipelines share receivers and exporters instead",
+            );
         }
         if !value.is_null() {
             for name in ["receivers", "exporters"] {
@@ -197,8 +201,7 @@ impl Checker {
                 return Vec::new();
             }
         };
-        let (right, wrong): (Vec<_>, Vec<_>) =
-            entries.iter().partition(|(key, _)| known.contains(&key.name.as_str()));
+        let (right, wrong): (Vec<_>, Vec<_>) = entries.iter().partition(|(key, _)| known.contains(&key.name.as_str()));
         for (key, _) in wrong {
             let path = if path.is_empty() { key.name.clone() } else { format!("{path}::{}", key.name) };
             let mistake = Mistake::new(key.mark.clone(), path, "unknown key");
@@ -238,7 +241,10 @@ impl Checker {
             if let Some(factory) = table.iter().find(|factory| factory.answers_to(id.kind())) {
                 if factory.name != id.kind() {
                     let (old, new) = (id.kind(), factory.name);
-                    self.notices.push(Notice::info(format!("{}: {path}: {old:?} is the older name of {new:?}; both work", key.mark)));
+                    self.notices.push(Notice::info(format!(
+                        "{}: {path}: {old:?} is the older name of {new:?}; both work",
+                        key.mark
+                    )));
                 }
                 self.mistakes.extend((factory.validate)(value).into_iter().map(|mistake| mistake.within(&path)));
                 defined.served.push((id, value.clone()));
@@ -268,7 +274,8 @@ impl Checker {
         let part = |name: &str| parts.iter().find(|(key, _)| key.name == name).map(|(_, value)| value);
         if let Some(list) = part("extensions") {
             let named = self.references(list, "service::extensions", "extension", extensions);
-            model.started_extensions = named.into_iter().filter(|id| model.extensions.iter().any(|(known, _)| known == id)).collect();
+            model.started_extensions =
+                named.into_iter().filter(|id| model.extensions.iter().any(|(known, _)| known == id)).collect();
         }
         if let Some(value) = part("telemetry") {
             match read::<Telemetry>(value) {
@@ -276,7 +283,9 @@ impl Checker {
                     self.notices.extend(telemetry.notices());
                     model.telemetry = telemetry;
                 }
-                Err(mistakes) => self.mistakes.extend(mistakes.into_iter().map(|mistake| mistake.within("service::telemetry"))),
+                Err(mistakes) => {
+                    self.mistakes.extend(mistakes.into_iter().map(|mistake| mistake.within("service::telemetry")))
+                }
             }
         }
         let entries = match part("pipelines").map(|value| (&value.kind, value)) {
@@ -286,7 +295,11 @@ impl Checker {
                 return;
             }
             Some((_, value)) => {
-                self.wrong(&value.mark, "service::pipelines", format!("found {}, expected a map of pipeline ids", value.described()));
+                self.wrong(
+                    &value.mark,
+                    "service::pipelines",
+                    format!("found {}, expected a map of pipeline ids", value.described()),
+                );
                 return;
             }
         };
@@ -306,7 +319,9 @@ impl Checker {
         match key.name.split_once('/').map_or(key.name.as_str(), |(signal, _)| signal) {
             "metrics" => {}
             signal @ ("traces" | "logs" | "profiles") => {
-                let message = format!("this is a {signal} pipeline; Phoenix carries metrics only: take the pipeline out and leave {signal} to another agent");
+                let message = format!(
+                    "this is a {signal} pipeline; Phoenix carries metrics only: take the pipeline out and leave {signal} to another agent"
+                );
                 self.wrong(&key.mark, &path, message);
                 return None;
             }
@@ -323,7 +338,11 @@ impl Checker {
             let value = part(name);
             let empty = value.is_none_or(|value| value.is_null() || value.as_seq().is_some_and(<[Value]>::is_empty));
             if empty && needed {
-                self.wrong(value.map_or(&key.mark, |value| &value.mark), &path, format!("a pipeline needs at least one {kind}"));
+                self.wrong(
+                    value.map_or(&key.mark, |value| &value.mark),
+                    &path,
+                    format!("a pipeline needs at least one {kind}"),
+                );
             }
             value.map(|value| self.references(value, &path, kind, ids)).unwrap_or_default()
         };
@@ -353,7 +372,11 @@ impl Checker {
             };
             let id = ComponentId::new(&name);
             if !configured.contains(&id) {
-                let mistake = Mistake::new(item.mark.clone(), path, format!("references {kind} {name:?} which is not configured"));
+                let mistake = Mistake::new(
+                    item.mark.clone(),
+                    path,
+                    format!("references {kind} {name:?} which is not configured"),
+                );
                 self.mistakes.push(mistake.allowing("configured", &name, configured.iter().map(ComponentId::as_str)));
             } else if found.contains(&id) {
                 self.wrong(&item.mark, path, format!("references {kind} {name:?} multiple times"));

@@ -111,7 +111,9 @@ pub(super) fn variable(name: &str, environment: Environment<'_>) -> Result<Optio
     let fits = characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && characters.all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !fits {
-        return Err(format!("{name:?} cannot be the name of an environment variable; write $${{...}} for a literal ${{...}}"));
+        return Err(format!(
+            "{name:?} cannot be the name of an environment variable; write $${{...}} for a literal ${{...}}"
+        ));
     }
     let Some(text) = environment(name) else { return Ok(None) };
     if text.len() > MAX_TEXT {

@@ -270,7 +270,10 @@ impl Telemetry {
     pub(super) fn notices(&self) -> Vec<Notice> {
         let periodic = self.metrics.readers.iter().flatten().any(|reader| reader.periodic.is_some());
         [
-            (periodic, "metrics::readers: a periodic reader is not served yet; the agent's own metrics are not sent by it"),
+            (
+                periodic,
+                "metrics::readers: a periodic reader is not served yet; the agent's own metrics are not sent by it",
+            ),
             (!self.metrics.views.is_empty(), "metrics::views: not served yet; own metrics stay as they are"),
             (!self.logs.processors.is_empty(), "logs::processors: not served; the log goes to output_paths only"),
             (!self.logs.initial_fields.is_empty(), "logs::initial_fields: not served yet; log lines lack these fields"),
@@ -304,7 +307,8 @@ impl Settings for Telemetry {
         let readers = self.metrics.readers.as_deref();
         match readers {
             Some([]) if !off => report.error("metrics.readers", "the list is empty; level: none turns own metrics off"),
-            Some([_, ..]) if off => report.error("metrics.readers", "level: none allows no reader; take the readers out or choose another level"),
+            Some([_, ..]) if off => report
+                .error("metrics.readers", "level: none allows no reader; take the readers out or choose another level"),
             _ => {}
         }
         let mut pages = 0;
@@ -314,7 +318,10 @@ impl Settings for Telemetry {
                 (None, None) => report.error(&path, "a reader is either pull or periodic"),
                 (Some(_), Some(_)) => report.error(&path, "a reader is either pull or periodic, not both"),
                 (Some(pull), None) if pull.exporter.prometheus.is_none() => {
-                    report.error(&format!("{path}.pull"), "a pull reader needs exporter: {prometheus: {host: localhost, port: 8888}}");
+                    report.error(
+                        &format!("{path}.pull"),
+                        "a pull reader needs exporter: {prometheus: {host: localhost, port: 8888}}",
+                    );
                 }
                 (Some(_), None) => {
                     pages += 1;

@@ -56,11 +56,17 @@ fn maps_merge_lists_are_replaced_null_erases() {
 #[test]
 fn set_comes_last_with_dots_or_double_colons() {
     assert_eq!(json(&["a: {b: 1}"], &["a.b=2", "a.c/x=[1, y]"]), r#"{"a":{"b":2,"c/x":[1,"y"]}}"#);
-    assert_eq!(json(&["a: {}"], &["a::system.cpu.time::enabled=true"]), r#"{"a":{"system.cpu.time":{"enabled":true}}}"#);
+    assert_eq!(
+        json(&["a: {}"], &["a::system.cpu.time::enabled=true"]),
+        r#"{"a":{"system.cpu.time":{"enabled":true}}}"#
+    );
     assert_eq!(json(&["a: {}"], &["a=x=y"]), r#"{"a":"x=y"}"#);
     assert_eq!(json(&["a: 1"], &["a="]), r#"{"a":null}"#);
     assert_eq!(json(&["a: 1"], &["a=${env:PORT}"]), r#"{"a":4317}"#);
-    assert_eq!(json(&["exporters::debug::verbosity: detailed"], &[]), r#"{"exporters":{"debug":{"verbosity":"detailed"}}}"#);
+    assert_eq!(
+        json(&["exporters::debug::verbosity: detailed"], &[]),
+        r#"{"exporters":{"debug":{"verbosity":"detailed"}}}"#
+    );
     for (set, message) in [
         ("a", "--set: write --set path.to.key=value"),
         ("a..b=1", "--set a..b: the path has an empty key; write --set path.to.key=value"),
@@ -160,7 +166,10 @@ fn files_bring_trees_with_their_own_lines_or_one_value() {
     std::fs::write(path("binary"), b"a: 1\n\xff\n").unwrap();
     let text = format!(
         "t: ${{file:{}}}\ns: ${{file:{}}}\nn: ${{file:{}}}\no: ${{file:{}}}",
-        path("tree.yaml"), path("token"), path("number"), path("odd")
+        path("tree.yaml"),
+        path("token"),
+        path("number"),
+        path("odd")
     );
     let Loaded { value, notices, .. } = loaded(&[&text], &[]).unwrap();
     let shown = serde_json::to_string(&value.to_yaml()).unwrap();
@@ -191,13 +200,15 @@ fn other_sources() {
 #[test]
 fn the_default_is_a_right_config_and_takes_the_standard_exporter() {
     let plain = load(&[], &[], &|_| None).unwrap();
-    let (model, _) = Model::check(&plain.value, &Tables::agent()).unwrap_or_else(|mistakes| panic!("{}", report(&mistakes)));
+    let (model, _) =
+        Model::check(&plain.value, &Tables::agent()).unwrap_or_else(|mistakes| panic!("{}", report(&mistakes)));
     assert!(model.own_metrics_page().is_some_and(|page| page.address == "localhost:8888"));
     let before = model.exporter_ids().len();
 
     let endpoint = |name: &str| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| "http://localhost:4318".into());
     let with = load(&[], &[], &endpoint).unwrap();
-    let (model, _) = Model::check(&with.value, &Tables::agent()).unwrap_or_else(|mistakes| panic!("{}", report(&mistakes)));
+    let (model, _) =
+        Model::check(&with.value, &Tables::agent()).unwrap_or_else(|mistakes| panic!("{}", report(&mistakes)));
     assert_eq!(model.exporter_ids().len(), before + 1);
     assert!(model.exporter_ids().iter().any(|id| id.kind() == "otlp_http"));
 
@@ -218,7 +229,8 @@ fn the_model_has_what_runs_and_the_notices_say_what_does_not() {
         service:\n  extensions: [opamp, zpages]\n  telemetry: {metrics: {level: none}, traces: {processors: [{batch: }]}}\n  \
         pipelines:\n    metrics: {receivers: [hostmetrics], processors: [batch], exporters: [otlp, debug]}\n    \
         metrics/b: {receivers: [hostmetrics], exporters: [debug]}\n";
-    let (model, notices) = loaded(&[text], &[]).unwrap().check(&Tables::agent()).unwrap_or_else(|found| panic!("{}", report(&found)));
+    let (model, notices) =
+        loaded(&[text], &[]).unwrap().check(&Tables::agent()).unwrap_or_else(|found| panic!("{}", report(&found)));
     let ids = |ids: Vec<phoenix_pipeline::ComponentId>| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(ids(model.receiver_ids()), ["hostmetrics"]);
     assert_eq!(ids(model.exporter_ids()), ["debug", "otlp"]);
@@ -229,7 +241,13 @@ fn the_model_has_what_runs_and_the_notices_say_what_does_not() {
         model.describe(),
         ["pipeline metrics: hostmetrics -> batch -> otlp, debug", "pipeline metrics/b: hostmetrics -> debug"]
     );
-    let names = ["exporters:debug", "exporters:otlp", "extensions:zpages", "processors:batch (metrics)", "receivers:hostmetrics"];
+    let names = [
+        "exporters:debug",
+        "exporters:otlp",
+        "extensions:zpages",
+        "processors:batch (metrics)",
+        "receivers:hostmetrics",
+    ];
     assert_eq!(model.status_names().into_iter().collect::<Vec<_>>(), names);
     let texts: Vec<String> = notices.iter().map(|notice| format!("{} {}", notice.warning, notice.text)).collect();
     assert_eq!(
@@ -278,7 +296,8 @@ fn a_typing_mistake_in_any_key_is_found_at_its_line() {
     }
     let Tables { receivers, processors, exporters, extensions } = Tables::agent();
     let mut tried = 0;
-    for (name, defaults, validate) in all(receivers).chain(all(processors)).chain(all(exporters)).chain(all(extensions)) {
+    for (name, defaults, validate) in all(receivers).chain(all(processors)).chain(all(exporters)).chain(all(extensions))
+    {
         let text = serde_yaml::to_string(&defaults).unwrap();
         let value = parse(name, &text).unwrap_or_else(|mistakes| panic!("{name}: {}", report(&mistakes)));
         let unknown = validate(&value).into_iter().find(|mistake| mistake.message == "unknown key");

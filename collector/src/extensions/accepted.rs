@@ -24,10 +24,12 @@ fn accept<S: Settings>(value: &Value, site: &Site, missing: &str) -> Result<Box<
 }
 
 /// Debug pages of the pipelines.
-pub const ZPAGES: ExtensionFactory =
-    ExtensionFactory::new::<ZPages>("zpages", "Debug pages (accepted, not served yet)", Stability::Alpha, |value, site| {
-        accept::<ZPages>(value, site, "there are no debug pages")
-    });
+pub const ZPAGES: ExtensionFactory = ExtensionFactory::new::<ZPages>(
+    "zpages",
+    "Debug pages (accepted, not served yet)",
+    Stability::Alpha,
+    |value, site| accept::<ZPages>(value, site, "there are no debug pages"),
+);
 
 /// Settings of `zpages`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -9,12 +9,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use phoenix_pipeline::config::{Report, Settings, Value};
-use phoenix_pipeline::{BoxFuture, BuildError, Extension, ExtensionFactory, Health, PageServer, Site, Stability, StatusBoard, serve};
+use phoenix_pipeline::{
+    BoxFuture, BuildError, Extension, ExtensionFactory, Health, PageServer, Site, Stability, StatusBoard, serve,
+};
 use serde::{Deserialize, Serialize};
 
 /// The `health_check` extension.
-pub const FACTORY: ExtensionFactory =
-    ExtensionFactory::new::<Config>("health_check", "Readiness of the agent and its components", Stability::Beta, build);
+pub const FACTORY: ExtensionFactory = ExtensionFactory::new::<Config>(
+    "health_check",
+    "Readiness of the agent and its components",
+    Stability::Beta,
+    build,
+);
 
 /// Settings of `health_check`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

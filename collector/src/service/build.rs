@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use phoenix_pipeline::config::Value;
-use phoenix_pipeline::{BuildError, Chain, ComponentId, Exporter, Extension, Factory, Lane, Outlet, Site, Stage, Target};
+use phoenix_pipeline::{
+    BuildError, Chain, ComponentId, Exporter, Extension, Factory, Lane, Outlet, Site, Stage, Target,
+};
 
 use super::{Agent, Inlet, Part, Parts, Shared};
 use crate::components::{EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS};
@@ -23,8 +25,16 @@ impl Plan {
     /// Builds what the model has and the running agent has not, or has with another configuration.
     pub(super) fn build(model: &Model, running: &Agent) -> Result<Plan, BuildError> {
         let shared = &running.shared;
-        let extensions = new_parts(EXTENSIONS, "extensions", &model.extensions, &model.extension_ids(), &running.extensions, shared)?;
-        let exporters = new_parts(EXPORTERS, "exporters", &model.exporters, &model.exporter_ids(), &running.exporters, shared)?;
+        let extensions = new_parts(
+            EXTENSIONS,
+            "extensions",
+            &model.extensions,
+            &model.extension_ids(),
+            &running.extensions,
+            shared,
+        )?;
+        let exporters =
+            new_parts(EXPORTERS, "exporters", &model.exporters, &model.exporter_ids(), &running.exporters, shared)?;
         let mut receivers = Parts::new();
         for id in model.receiver_ids() {
             let config = configured(&model.receivers, &id)?;
@@ -39,14 +49,24 @@ impl Plan {
         Ok(Plan { extensions, exporters, receivers, chains })
     }
 
-    /// Starts the new receivers. Their outlets lead nowhere yet.
-    pub(super) fn start_receivers(&mut self, shared: &Shared) -> Result<(), BuildError> {
+    /// Starts the new receivers. If one cannot start, those that did are stopped again.
+    pub(super) async fn start_receivers(&mut self, model: &Model, agent: &Agent) -> Result<(), BuildError> {
+        let mut outcome = Ok(());
         for (id, part) in &mut self.receivers {
-            shared.board.status(format!("receivers:{id}")).starting();
+            agent.shared.board.status(format!("receivers:{id}")).starting();
+            part.component.outlet.retarget(targets(model, id, &agent.lane));
             let outlet = part.component.outlet.clone();
-            part.component.receiver.start(outlet)?;
+            outcome = part.component.receiver.start(outlet);
+            if outcome.is_err() {
+                break;
+            }
         }
-        Ok(())
+        if outcome.is_err() {
+            for part in self.receivers.values_mut() {
+                part.component.receiver.shutdown().await;
+            }
+        }
+        outcome
     }
 }
 

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
-    BuildError, Clock, ComponentId, Exporter, Extension, Health, Lane, Listeners, Metrics, Outlet, PageServer, Receiver,
-    StatusBoard,
+    BuildError, Chain, Clock, ComponentId, Exporter, Extension, Health, Lane, Listeners, Metrics, Outlet, PageServer,
+    Receiver, StatusBoard,
 };
 use tokio::sync::mpsc;
 
@@ -74,7 +74,11 @@ impl Agent {
     ///
     /// # Errors
     /// The first component that the host does not allow; what was started before it is stopped again.
-    pub async fn start(model: &Model, shared: Shared, fatal: mpsc::UnboundedSender<String>) -> Result<Agent, BuildError> {
+    pub async fn start(
+        model: &Model,
+        shared: Shared,
+        fatal: mpsc::UnboundedSender<String>,
+    ) -> Result<Agent, BuildError> {
         let lane = Lane::start("lane-0", Vec::new(), shared.clock.clone(), shared.metrics.clone(), move |panic| {
             // Nobody listens any more when the agent is ending anyway.
             let _ = fatal.send(format!("a stage of the pipeline panicked: {panic}"));
@@ -117,21 +121,29 @@ impl Agent {
     async fn try_apply(&mut self, model: &Model) -> Result<(), BuildError> {
         let mut plan = Plan::build(model, self)?;
         let page = self.new_page(model)?;
-        if let Err(error) = plan.start_receivers(&self.shared) {
-            for part in plan.receivers.values_mut() {
-                part.component.receiver.shutdown().await;
-            }
-            return Err(error);
+        let chains = std::mem::take(&mut plan.chains);
+        if self.receivers.is_empty() {
+            // The first start: the chains come first, so that the first scrape finds its pipeline.
+            self.swap(chains).await;
+            plan.start_receivers(model, self).await?;
+        } else {
+            // A change: a receiver that cannot start leaves everything as it was.
+            plan.start_receivers(model, self).await?;
+            self.swap(chains).await;
         }
         self.shared.metrics.set_resource(crate::identity::resource(model, self.shared.version));
-
-        let (chains, handle) = (std::mem::take(&mut plan.chains), self.lane.handle());
-        let swapped = tokio::task::spawn_blocking(move || handle.swap(chains, SWAP_PATIENCE)).await;
-        if !swapped.unwrap_or(false) {
-            tracing::warn!("the pipeline is busy and has not taken up its new chain yet; it will after the batch at hand");
-        }
         self.adopt(model, plan, page).await;
         Ok(())
+    }
+
+    async fn swap(&self, chains: Vec<Chain>) {
+        let handle = self.lane.handle();
+        let swapped = tokio::task::spawn_blocking(move || handle.swap(chains, SWAP_PATIENCE)).await;
+        if !swapped.unwrap_or(false) {
+            tracing::warn!(
+                "the pipeline is busy and has not taken up its new chain yet; it will after the batch at hand"
+            );
+        }
     }
 
     /// Puts the new parts in place and stops what they replace.

@@ -25,7 +25,7 @@ const HOSTMETRICS: &str = "
         system.memory.linux.hugepages.page_size: {enabled: true}}}
       load:
       disk:
-      filesystem: {include_virtual_filesystems: true, metrics: {system.filesystem.utilization: {enabled: true}}}
+      filesystem: {metrics: {system.filesystem.utilization: {enabled: true}}}
       network: {metrics: {system.network.conntrack.count: {enabled: true}, system.network.conntrack.max: {enabled: true}}}
       paging: {metrics: {system.paging.utilization: {enabled: true}}}
       processes:

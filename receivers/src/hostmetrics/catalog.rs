@@ -1,6 +1,6 @@
 //! The table form of every metric: names, units, attributes and defaults in both namings, and what the config makes of them.
 //!
-//! Scrapers hold their rows as constants and ask for a [`Plan`] of each when they are built; a disabled metric has no plan. The
+//! Scrapers hold their rows as constants and ask for a plan of each when they are built; a disabled metric has no plan. The
 //! documentation is checked against these rows. This file reads nothing of the host.
 
 use std::collections::BTreeMap;

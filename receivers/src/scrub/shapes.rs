@@ -21,6 +21,9 @@ const PREFIXES: &[(&str, usize)] = &[
     ("AGE-SECRET-KEY-1", 16),
 ];
 
+/// So much of a token is looked at before it is taken for one.
+const SAMPLE: usize = 64;
+
 /// An AWS secret access key has this many characters.
 const AWS_SECRET_LEN: usize = 40;
 
@@ -57,18 +60,21 @@ fn in_token(b: u8) -> bool {
 
 fn prefixed(tail: &str) -> Option<usize> {
     let (prefix, least) = PREFIXES.iter().find(|(prefix, _)| tail.starts_with(prefix))?;
-    let body = run(tail.get(prefix.len()..)?, in_token);
-    // Names such as `sk-learn-model-server` have no digits; issued tokens do, with the rare exception of very short ones.
-    let has_digit = tail.bytes().skip(prefix.len()).take(body).any(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
-    (body >= *least && has_digit).then_some(prefix.len() + body)
+    let body = tail.get(prefix.len()..)?;
+    let head = body.get(..run(body.get(..SAMPLE.min(body.len())).unwrap_or(body), in_token))?;
+    // Names such as `sk-learn-model-server` have no digits and no upper case; issued tokens do.
+    let mixed = head.bytes().any(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
+    (head.len() >= *least && mixed).then(|| prefix.len() + run(body, in_token))
 }
 
 /// A JWT: two or more base64url parts, the first of which is a JSON object.
 fn web_token(tail: &str) -> Option<usize> {
+    if !tail.starts_with("eyJ") {
+        return None;
+    }
     let len = run(tail, in_token);
-    let token = tail.get(..len)?;
-    let (head, rest) = token.split_once('.')?;
-    (token.starts_with("eyJ") && head.len() >= 8 && rest.len() >= 4).then_some(len)
+    let (head, rest) = tail.get(..len)?.split_once('.')?;
+    (head.len() >= 8 && rest.len() >= 4).then_some(len)
 }
 
 /// A New Relic licence key: 36 hexadecimal digits and `NRAL`.
@@ -80,7 +86,7 @@ fn new_relic(tail: &str) -> Option<usize> {
 fn aws_secret(before: Option<u8>, tail: &str) -> Option<usize> {
     let in_key = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'+');
     let joins = |b: u8| in_key(b) || matches!(b, b'.' | b'-' | b'_' | b'~');
-    let len = run(tail, in_key);
+    let len = tail.bytes().take(AWS_SECRET_LEN + 1).take_while(|&b| in_key(b)).count();
     let alone = !before.is_some_and(joins) && !tail.as_bytes().get(len).copied().is_some_and(joins);
     if len != AWS_SECRET_LEN || !alone || tail.bytes().take(len).all(|b| b.is_ascii_hexdigit()) {
         return None;

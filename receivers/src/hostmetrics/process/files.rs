@@ -71,9 +71,9 @@ pub(crate) struct Text<'a> {
 /// The numbers of a process fit in one page; only its arguments may be longer.
 const PAGE: usize = 4096;
 
-/// So much is read of a file at most: four times what is exported of it, and little enough that nobody keeps the agent busy
+/// So much is read of a file at most: twice what is exported of it, and little enough that nobody keeps the agent busy
 /// with the arguments of many processes.
-pub(crate) const MAX_BYTES: usize = 16 << 10;
+const MAX_BYTES: usize = 8 << 10;
 
 /// A deleted executable's link ends so.
 const DELETED: &[u8] = b" (deleted)";
