@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use phoenix_pipeline::config::Mistake;
-use phoenix_pipeline::{BuildError, Clock, Listeners, Metrics, StatusBoard};
+use phoenix_pipeline::{BuildError, Clock, Explain, Listeners, Metrics, StatusBoard};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -113,6 +113,7 @@ async fn serve(request: &Request, model: Model, valve: &Valve, terminal: &Termin
         runtime: tokio::runtime::Handle::current(),
         listeners: Listeners::default(),
         board: StatusBoard::default(),
+        explain: Explain::default(),
         version: VERSION,
     };
     // Before anything starts: a signal during the start must end the agent in order, too.

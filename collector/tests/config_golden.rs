@@ -67,7 +67,13 @@ fn print_config_shows_the_resolved_config_without_its_secrets() {
     assert!(!shown.contains("hunter2") && shown.contains("api-key: '[REDACTED]'"), "{shown}");
     assert!(shown.contains("endpoint: https://backend:4318"), "references are followed: {shown}");
 
-    let arguments = ["print-initial-config", "--mode=unredacted", "--format=json", "--config=right-all.yaml", "--set=processors.batch.timeout=3s"];
+    let arguments = [
+        "print-initial-config",
+        "--mode=unredacted",
+        "--format=json",
+        "--config=right-all.yaml",
+        "--set=processors.batch.timeout=3s",
+    ];
     let all = phoenix(&arguments, &variables);
     let value: serde_json::Value = serde_json::from_slice(&all.stdout).expect("JSON");
     assert_eq!(value["exporters"]["otlp_http"]["headers"]["api-key"], "hunter2");

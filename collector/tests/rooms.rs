@@ -6,8 +6,9 @@ use std::process::Command;
 /// Room, and what of ours it may depend on. Tests and benches may use more.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("phoenix-telemetry", &[]),
+    ("phoenix-sketch", &[]),
     ("phoenix-pipeline", &["phoenix-telemetry"]),
-    ("phoenix-processors", &["phoenix-pipeline", "phoenix-telemetry"]),
+    ("phoenix-processors", &["phoenix-pipeline", "phoenix-sketch", "phoenix-telemetry"]),
     ("phoenix-receivers", &["phoenix-pipeline", "phoenix-telemetry"]),
     ("phoenix-exporters", &["phoenix-pipeline", "phoenix-telemetry"]),
     (

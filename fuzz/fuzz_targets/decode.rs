@@ -35,7 +35,9 @@ fn look(point: Point<'_>) -> u64 {
     let mut n = point.attributes().iter().map(|(key, value)| key.len() + value.to_string().len()).sum::<usize>();
     n += point.exemplars().map(|exemplar| exemplar.attributes().len()).sum::<usize>();
     n += point.histogram().map_or(0, |view| view.bucket_counts().count() + view.explicit_bounds().count());
-    n += point.exponential_histogram().map_or(0, |view| view.positive().counts().count() + view.negative().counts().count());
+    n += point
+        .exponential_histogram()
+        .map_or(0, |view| view.positive().counts().count() + view.negative().counts().count());
     n += point.summary().map_or(0, |view| view.quantiles().count());
     n += point.metric().name().len() + point.metric().metadata().len();
     std::hint::black_box(n);

@@ -153,8 +153,7 @@ fn data(data: Data) -> Request {
         id_keys: vec!["pid".into()],
         description_keys: vec!["state".into()],
     };
-    let resource =
-        Resource { attributes: attributes(), dropped_attributes_count: 1, entity_refs: vec![entity] };
+    let resource = Resource { attributes: attributes(), dropped_attributes_count: 1, entity_refs: vec![entity] };
     Request {
         resource_metrics: vec![ResourceMetrics {
             resource: Some(resource),

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use phoenix_telemetry::Batch;
 
 use crate::config::{Mistake, Settings, Value, read};
-use crate::{Clock, Delivery, Listeners, Marks, Metrics, Outlet, Refusal, Status, StatusBoard};
+use crate::{Clock, Delivery, Explain, Listeners, Marks, Metrics, Outlet, Refusal, Status, StatusBoard};
 
 /// A future behind a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -170,6 +170,8 @@ pub struct Site {
     pub listeners: Listeners,
     /// A directory of its own for state that survives a restart; none where the agent keeps no state.
     pub state: Option<Arc<Path>>,
+    /// Where stages write down why they decided what.
+    pub explain: Explain,
     /// The agent's version.
     pub version: &'static str,
 }
@@ -207,6 +209,7 @@ impl Site {
             status: board.status(id),
             listeners: Listeners::default(),
             state: None,
+            explain: Explain::default(),
             version: "0.0.0-test",
         }
     }

@@ -10,11 +10,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cgroup;
 mod chain;
 mod clock;
 mod component;
 pub mod config;
 mod delivery;
+pub mod explain;
 mod lane;
 mod listen;
 mod marks;
@@ -30,6 +32,7 @@ pub use component::{
     Handover, Processor, ProcessorFactory, Receiver, ReceiverFactory, Shipment, Site, Stability,
 };
 pub use delivery::{Delivery, Refusal};
+pub use explain::Explain;
 pub use lane::{Lane, LaneHandle};
 pub use listen::{Listener, Listeners};
 pub use marks::{Class, Decision, Entity, Mark, Marks};

@@ -7,20 +7,26 @@
 #![deny(unsafe_code)]
 
 mod actions;
+pub mod adaptive_filter;
 pub mod attributes;
 pub mod batch;
+mod entity;
 pub mod filter;
 mod flaws;
 mod matching;
+mod measure;
 pub mod memory_limiter;
+pub mod priority;
 pub mod resource;
 pub mod resource_detection;
 #[cfg(test)]
 mod testing;
+pub mod topk;
 mod value;
 
 use phoenix_pipeline::ProcessorFactory;
 
+pub use entity::{EntityBy, ScopeBy};
 pub use actions::{Action, ActionConfig, ConvertedType};
 pub use matching::{AttributeMatch, MatchType, RegexpOptions};
 pub use value::ConfigValue;
@@ -32,5 +38,8 @@ pub const PROCESSORS: &[ProcessorFactory] = &[
     resource::FACTORY,
     attributes::FACTORY,
     filter::FACTORY,
+    priority::FACTORY,
+    topk::FACTORY,
+    adaptive_filter::FACTORY,
     batch::FACTORY,
 ];

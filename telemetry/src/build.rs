@@ -5,8 +5,8 @@
 use crate::batch::Batch;
 use crate::edit::put_attribute;
 use crate::error::Limits;
+use crate::kind::{Number, Temporality};
 use crate::value::AnyValue;
-use crate::view::{Number, Temporality};
 use crate::wire::{LEN, VARINT, close, open, put_bytes, put_fixed64, put_tag, put_varint};
 use bytes::Bytes;
 
@@ -242,7 +242,13 @@ impl MetricBuilder<'_> {
         self.number(start, time, None, attributes)
     }
 
-    fn number(&mut self, start: u64, time: u64, value: Option<Number>, attributes: &[(&str, AnyValue<'_>)]) -> &mut Self {
+    fn number(
+        &mut self,
+        start: u64,
+        time: u64,
+        value: Option<Number>,
+        attributes: &[(&str, AnyValue<'_>)],
+    ) -> &mut Self {
         let fits = !matches!(self.shape, Shape::Histogram { .. });
         debug_assert!(fits, "a number point in a histogram metric");
         if fits {

@@ -1,7 +1,7 @@
 //! Views of the points that are more than one number: histograms, exponential histograms, summaries; and exemplars.
 
+use crate::kind::Number;
 use crate::value::Attributes;
-use crate::view::Number;
 use crate::wire::{Payload, Reader, fields};
 
 /// A histogram with explicit bounds.

@@ -62,7 +62,8 @@ impl Batch {
     ) -> Option<(Span, u64)> {
         let seam = self.bytes.len();
         let start = self.arena.len();
-        let mut edits = AttributeEdits { bytes: &self.bytes, arena: &mut self.arena, body, start, changed: false, field, sum };
+        let mut edits =
+            AttributeEdits { bytes: &self.bytes, arena: &mut self.arena, body, start, changed: false, field, sum };
         edit(&mut edits);
         let (changed, sum) = (edits.changed, edits.sum);
         let end = seam + self.arena.len();
@@ -164,8 +165,9 @@ impl AttributeEdits<'_> {
 
     /// Where the first attribute of that key lies in the message, with its tag.
     fn find(&self, key: &str) -> Option<(usize, usize)> {
-        fields(self.message())
-            .find(|field| field.number == self.field && key_value(field.payload.bytes()).0 == key.as_bytes())
+        let mut attributes = fields(self.message());
+        std::iter::from_fn(|| attributes.next_of(self.field))
+            .find(|field| key_value(field.payload.bytes()).0 == key.as_bytes())
             .map(|field| (field.start, field.end))
     }
 

@@ -5,8 +5,8 @@
 //! attributes is the wrapping sum of its members' hashes, so order does not count. Sums of hashes are no proof of
 //! equality: compare the views wherever a collision would merge data.
 
+use crate::kind::{MetricKind, Temporality};
 use crate::value::{self, AnyValue, Attributes};
-use crate::view::{MetricKind, Temporality};
 use crate::wire::{is_ascii, is_utf8, put_bytes, put_fixed64, put_tag, put_varint};
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
 
@@ -60,7 +60,8 @@ pub(crate) fn key_value(pair: &[u8]) -> u64 {
     attribute(key, AnyValue::parse(value))
 }
 
-fn attribute(key: &[u8], value: AnyValue<'_>) -> u64 {
+/// One attribute.
+pub(crate) fn attribute(key: &[u8], value: AnyValue<'_>) -> u64 {
     let mut canonical = Vec::with_capacity(64);
     let mut content = Vec::with_capacity(32);
     canonical_value(&mut content, value);
@@ -126,9 +127,79 @@ pub(crate) fn is_canonical(pair: &[u8]) -> bool {
 fn chunk(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     match bytes {
         [len, rest @ ..] if *len < 0x80 => rest.split_at_checked(usize::from(*len)),
-        [low, high @ 1..0x80, rest @ ..] => {
-            rest.split_at_checked(usize::from(*low & 0x7F) | usize::from(*high) << 7)
-        }
+        [low, high @ 1..0x80, rest @ ..] => rest.split_at_checked(usize::from(*low & 0x7F) | usize::from(*high) << 7),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(key: &str, value: AnyValue<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        crate::edit::put_attribute(&mut out, 7, key, value);
+        crate::wire::fields(&out).next().map(|field| field.payload.bytes().to_vec()).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_definition_never_changes() {
+        // Sketches of other versions and other agents hold these: a change here is a break of the format.
+        assert_eq!(attribute(b"state", AnyValue::Str("user")), STATE_USER);
+        assert_eq!(attribute(b"process.pid", AnyValue::Int(4711)), PID);
+        assert_eq!(resource(attribute(b"process.pid", AnyValue::Int(4711))), RESOURCE);
+        assert_eq!(metric(metric_text(b"m", b"s"), MetricKind::Sum, Temporality::Cumulative, true), METRIC);
+    }
+
+    const STATE_USER: u64 = 0x10AF_5F5C_E355_5741;
+    const PID: u64 = 0x3147_11F7_DDBC_DC36;
+    const RESOURCE: u64 = 0x3B33_537D_F802_D038;
+    const METRIC: u64 = 0xC9C1_0C24_70F0_A37F;
+
+    #[test]
+    fn bytes_and_views_hash_alike() {
+        let long = "x".repeat(300);
+        for value in [
+            AnyValue::Empty,
+            AnyValue::Str(""),
+            AnyValue::Str("Gr\u{fc}\u{df}e"),
+            AnyValue::Str(&long),
+            AnyValue::Bool(false),
+            AnyValue::Bool(true),
+            AnyValue::Int(0),
+            AnyValue::Int(127),
+            AnyValue::Int(128),
+            AnyValue::Int(-1),
+            AnyValue::Int(i64::MAX),
+            AnyValue::Double(-0.0),
+            AnyValue::Bytes(&[255]),
+        ] {
+            for key in ["", "k", &long] {
+                let expected = attribute(key.as_bytes(), value);
+                assert_eq!(key_value(&pair(key, value)), expected, "{key} {value:?}");
+                // Value first, and a length longer than it need be: another encoding, the same attribute.
+                let canonical = pair(key, value);
+                let (key, value) = value::key_value(&canonical);
+                let mut other = Vec::new();
+                put_bytes(&mut other, 2, value);
+                put_bytes(&mut other, 1, key);
+                assert_eq!(key_value(&other), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_minimal_is_not_canonical() {
+        assert!(is_canonical(&[0x0A, 1, b'k', 0x12, 2, 0x18, 5]));
+        for pair in [
+            &[0x0A, 1, b'k', 0x12, 3, 0x18, 0x85, 0][..], // the integer with a byte too many
+            &[0x0A, 0x81, 0, b'k', 0x12, 2, 0x18, 5],     // the key's length likewise
+            &[0x0A, 1, b'k', 0x12, 2, 0x10, 2],           // true is 1
+            &[0x0A, 1, b'k', 0x12, 1, 0x18],              // no integer at all
+            &[0x0A, 1, 0xFF, 0x12, 2, 0x18, 5],           // no UTF-8
+            &[0x12, 2, 0x18, 5],
+        ] {
+            assert!(!is_canonical(pair), "{pair:?}");
+        }
     }
 }

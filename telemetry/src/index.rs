@@ -3,7 +3,7 @@
 //! A [`Span`] addresses the batch's input bytes, or its arena as if that lay right behind them. Entries name their
 //! parent by position; a parent names its children by range. Nothing here reads protobuf.
 
-use crate::view::{MetricKind, Number, Temporality};
+use crate::kind::{MetricKind, Number, Temporality};
 use std::ops::Range;
 
 /// A byte range in input + arena.
@@ -196,12 +196,6 @@ impl Index {
     #[inline(always)]
     pub(crate) fn entries(&self) -> usize {
         self.resources.len() + self.scopes.len() + self.metrics.len() + self.points.len()
-    }
-
-    /// A metric's points.
-    #[inline(always)]
-    pub(crate) fn points_of(&self, metric: &MetricEntry) -> &[PointEntry] {
-        self.points.get(slice(&metric.points)).unwrap_or_default()
     }
 
     /// Refreshes the identities of a resource's metrics.

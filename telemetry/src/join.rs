@@ -10,6 +10,7 @@ impl Batch {
     /// Adds all of `other` behind this batch. What either lost stays lost.
     ///
     /// Both together must stay under 4 GiB, which the index can address; `other` is handed back where they would not.
+    #[must_use = "the batch that did not fit is handed back"]
     pub fn append(&mut self, other: Batch) -> Option<Batch> {
         if other.index.entries() == 0 && other.index.extras.is_empty() {
             return None;
@@ -66,7 +67,8 @@ impl Batch {
         });
         let Some(cut) = cut else { return Batch::default() };
         let index = self.index.split_off(cut);
-        let rest = Batch { bytes: self.bytes.clone(), arena: Vec::new(), index, live: self.live - keep_points, dirty: true };
+        let rest =
+            Batch { bytes: self.bytes.clone(), arena: Vec::new(), index, live: self.live - keep_points, dirty: true };
         self.live = keep_points;
         self.dirty = true;
         rest
@@ -158,8 +160,7 @@ impl Index {
 
     /// Brings the branch that leads to a metric at an end of the index in line with what the index still holds.
     fn clip(&mut self, at: usize) {
-        let (scopes, metrics, points) =
-            (self.scopes.len() as u32, self.metrics.len() as u32, self.points.len() as u32);
+        let (scopes, metrics, points) = (self.scopes.len() as u32, self.metrics.len() as u32, self.points.len() as u32);
         let Some(metric) = self.metrics.get_mut(at) else { return };
         metric.points.end = metric.points.end.min(points);
         let held = self.points.get(slice(&metric.points)).unwrap_or_default();

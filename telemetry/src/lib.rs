@@ -20,6 +20,7 @@ mod hash;
 mod index;
 mod join;
 pub mod json;
+mod kind;
 mod normal;
 mod schema;
 mod validate;
@@ -33,6 +34,7 @@ pub use distribution::{Buckets, Exemplar, ExponentialHistogram, Histogram, Summa
 pub use edit::AttributeEdits;
 pub use error::{DecodeError, DecodeErrorKind, Limits};
 pub use json::JsonError;
+pub use kind::{MetricKind, Number, Temporality};
 pub use schema::Message;
 pub use value::{AnyValue, Attributes, Values};
-pub use view::{Metric, MetricKind, Number, Point, PointId, Resource, ResourceId, Scope, Temporality};
+pub use view::{Metric, Point, PointId, Resource, ResourceId, Scope};

@@ -150,10 +150,8 @@ const SUM: &[Field] = &[
     once(2, "aggregationTemporality", Kind::Int32),
     once(3, "isMonotonic", Kind::Bool),
 ];
-const HISTOGRAM: &[Field] = &[
-    many(1, "dataPoints", message(Message::HistogramDataPoint)),
-    once(2, "aggregationTemporality", Kind::Int32),
-];
+const HISTOGRAM: &[Field] =
+    &[many(1, "dataPoints", message(Message::HistogramDataPoint)), once(2, "aggregationTemporality", Kind::Int32)];
 const EXPONENTIAL: &[Field] = &[
     many(1, "dataPoints", message(Message::ExponentialHistogramDataPoint)),
     once(2, "aggregationTemporality", Kind::Int32),
@@ -216,11 +214,8 @@ const EXEMPLAR: &[Field] = &[
     one_of(6, "asInt", Kind::Sfixed64),
     many(7, "filteredAttributes", message(Message::KeyValue)),
 ];
-const KEY_VALUE: &[Field] = &[
-    once(1, "key", Kind::String),
-    once(2, "value", message(Message::AnyValue)),
-    once(3, "keyStrindex", Kind::Int32),
-];
+const KEY_VALUE: &[Field] =
+    &[once(1, "key", Kind::String), once(2, "value", message(Message::AnyValue)), once(3, "keyStrindex", Kind::Int32)];
 const ANY_VALUE: &[Field] = &[
     one_of(1, "stringValue", Kind::String),
     one_of(2, "boolValue", Kind::Bool),
@@ -273,11 +268,9 @@ impl Message {
     pub(crate) fn children(self) -> Option<u32> {
         match self {
             Message::ResourceMetrics | Message::ScopeMetrics => Some(2),
-            Message::Gauge
-            | Message::Sum
-            | Message::Histogram
-            | Message::ExponentialHistogram
-            | Message::Summary => Some(1),
+            Message::Gauge | Message::Sum | Message::Histogram | Message::ExponentialHistogram | Message::Summary => {
+                Some(1)
+            }
             _ => None,
         }
     }

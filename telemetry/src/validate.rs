@@ -84,7 +84,7 @@ fn is_packable(field: &Field) -> bool {
 
 fn packed(kind: Kind, mut content: Reader<'_>) -> Result<(), DecodeError> {
     match kind.wire() {
-        FIXED64 if content.rest().len() % 8 != 0 => Err(content.fault(DecodeErrorKind::Packed)),
+        FIXED64 if !content.rest().len().is_multiple_of(8) => Err(content.fault(DecodeErrorKind::Packed)),
         VARINT => {
             while !content.is_empty() {
                 content.varint()?;

@@ -2,7 +2,8 @@
 //!
 //! Views never fail: the decoder refused everything they could stumble over.
 
-use crate::wire::{Fields, fields, text};
+use crate::hash;
+use crate::wire::{Fields, Reader, fields, text};
 use base64::Engine as _;
 use std::fmt;
 
@@ -248,22 +249,13 @@ impl PartialEq for Attributes<'_> {
         if self.raw().eq(other.raw()) {
             return true;
         }
-        let (mut a, mut b): (Vec<_>, Vec<_>) = (self.raw().collect(), other.raw().collect());
-        if a.len() != b.len() {
-            return false;
-        }
-        a.sort_unstable();
-        b.sort_unstable();
-        // One key may occur several times with different encodings of its values: match each within its run of keys.
-        let mut taken = vec![false; b.len()];
-        a.iter().all(|(key, value)| {
-            let from = b.partition_point(|(other, _)| other < key);
-            let found = b.iter().enumerate().skip(from).take_while(|(_, (other, _))| other == key).find(
-                |(i, (_, other))| !taken[*i] && (other == value || AnyValue::parse(other) == AnyValue::parse(value)),
-            );
-            let found = found.map(|(i, _)| i);
-            found.is_some_and(|i| !std::mem::replace(&mut taken[i], true))
-        })
+        // Sorted by their hashes, equal sets lie side by side; the hashes only order, the values decide.
+        let sorted = |set: &Self| {
+            let mut pairs: Vec<_> = set.raw().map(|(key, value)| (key, AnyValue::parse(value))).collect();
+            pairs.sort_by_cached_key(|(key, value)| hash::attribute(key, *value));
+            pairs
+        };
+        sorted(self) == sorted(other)
     }
 }
 
@@ -284,7 +276,7 @@ impl<'a> Iterator for Raw<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let field = self.fields.find(|field| field.number == self.field)?;
+        let field = self.fields.next_of(self.field)?;
         Some(key_value(field.payload.bytes()))
     }
 }
@@ -292,6 +284,10 @@ impl<'a> Iterator for Raw<'a> {
 /// The key and the value's message in a `KeyValue`.
 #[inline]
 pub(crate) fn key_value(body: &[u8]) -> (&[u8], &[u8]) {
+    let mut usual = Reader::new(body, 0);
+    if let (Some(key), Some(value), true) = (usual.take(1), usual.take(2), usual.is_empty()) {
+        return (key.rest(), value.rest());
+    }
     let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
     for field in fields(body) {
         match field.number {
@@ -301,4 +297,47 @@ pub(crate) fn key_value(body: &[u8]) -> (&[u8], &[u8]) {
         }
     }
     (key, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edit::put_attribute;
+
+    fn set(pairs: &[(&str, AnyValue<'_>)]) -> Vec<u8> {
+        let mut out = Vec::new();
+        pairs.iter().for_each(|(key, value)| put_attribute(&mut out, 7, key, *value));
+        out
+    }
+
+    fn view(body: &[u8]) -> Attributes<'_> {
+        Attributes { body, field: 7 }
+    }
+
+    #[test]
+    fn sets_are_equal_whatever_their_order() {
+        let inner = set(&[("x", AnyValue::Int(1)), ("y", AnyValue::Str("z"))]);
+        let map = AnyValue::Map(view(&inner));
+        let turned = set(&[("y", AnyValue::Str("z")), ("x", AnyValue::Int(1))]);
+        let a = set(&[("a", AnyValue::Double(f64::NAN)), ("b", map), ("a", AnyValue::Bool(true))]);
+        let b =
+            set(&[("a", AnyValue::Bool(true)), ("a", AnyValue::Double(f64::NAN)), ("b", AnyValue::Map(view(&turned)))]);
+        assert_eq!(view(&a), view(&b));
+        assert_eq!(hash::attributes(view(&a)), hash::attributes(view(&b)));
+        let c = set(&[("a", AnyValue::Bool(true)), ("a", AnyValue::Bool(true)), ("b", map)]);
+        assert_ne!(view(&a), view(&c));
+        assert_ne!(view(&a), view(&inner));
+    }
+
+    #[test]
+    fn values_have_a_text() {
+        let inner = set(&[("k", AnyValue::Str("a\"b")), ("n", AnyValue::Empty), ("d", AnyValue::Double(0.5))]);
+        let map = AnyValue::Map(view(&inner));
+        assert_eq!(map.to_string(), r#"{"k":"a\"b","n":null,"d":0.5}"#);
+        assert_eq!(AnyValue::Str("bare").to_string(), "bare");
+        assert_eq!(AnyValue::Bytes(&[0, 255]).to_string(), "AP8=");
+        assert_eq!(AnyValue::Empty.to_string(), "");
+        assert_eq!(AnyValue::Int(-7).to_string(), "-7");
+        assert_eq!(format!("{map:?}"), r#"{"k": "a\"b", "n": Empty, "d": 0.5}"#);
+    }
 }

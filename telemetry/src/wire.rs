@@ -117,6 +117,24 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Takes a length-delimited field, if that is what comes next, in the way exporters write it: number and length in a
+    /// byte or two.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, number: u32) -> Option<Reader<'a>> {
+        let (len, rest) = match self.rest {
+            [tag, len, rest @ ..] if u32::from(*tag) == number << 3 | u32::from(LEN) && *len < 0x80 => {
+                (usize::from(*len), rest)
+            }
+            [tag, low, high, rest @ ..] if u32::from(*tag) == number << 3 | u32::from(LEN) && *high < 0x80 => {
+                (usize::from(*low & 0x7F) | usize::from(*high) << 7, rest)
+            }
+            _ => return None,
+        };
+        let (body, rest) = rest.split_at_checked(len)?;
+        self.rest = rest;
+        Some(Reader { rest: body, end: self.end - rest.len() })
+    }
+
     /// Field number and wire type.
     #[inline(always)]
     pub(crate) fn tag(&mut self) -> Result<(u32, u8), DecodeError> {
@@ -163,6 +181,18 @@ pub(crate) struct Found<'a> {
 
 pub(crate) fn fields(body: &[u8]) -> Fields<'_> {
     Fields(Reader::new(body, 0))
+}
+
+impl<'a> Fields<'a> {
+    /// The next field of that number and its content; passes over others.
+    #[inline]
+    pub(crate) fn next_of(&mut self, number: u32) -> Option<Found<'a>> {
+        let start = self.0.offset();
+        match self.0.take(number) {
+            Some(body) => Some(Found { number, payload: Payload::Len(body), start, end: self.0.offset() }),
+            None => self.find(|field| field.number == number),
+        }
+    }
 }
 
 impl<'a> Iterator for Fields<'a> {

@@ -133,7 +133,8 @@ fn null_is_absent() {
 
 #[test]
 fn faults_say_what_and_where() {
-    let sum = |inner: &str| format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"sum":{{{inner}}}}}]}}]}}]}}"#);
+    let sum =
+        |inner: &str| format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"sum":{{{inner}}}}}]}}]}}]}}"#);
     let found = reason(&sum(r#""aggregationTemporality":"AGGREGATION_TEMPORALITY_DELTA""#));
     assert!(found.contains("names of enum values are no part of OTLP"), "{found}");
     let found = reason(&sum(r#""dataPoints":[{"timeUnixNano":"18446744073709551616"}]"#));

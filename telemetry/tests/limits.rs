@@ -55,10 +55,7 @@ fn every_fault_has_its_offset() {
     let point = wrap(&[7], &[0; 9]);
     assert_eq!(fault(&wrap(&[1, 9, 2, 2, 1], &point)).1, Kind::Packed);
     let text = decode(&[0x08, 7]).unwrap_err().to_string();
-    assert_eq!(
-        text,
-        "malformed OTLP metrics at byte 0: field 1 of ExportMetricsServiceRequest has wire type 0"
-    );
+    assert_eq!(text, "malformed OTLP metrics at byte 0: field 1 of ExportMetricsServiceRequest has wire type 0");
 }
 
 #[test]
@@ -97,8 +94,7 @@ fn empty_messages_do_not_take_the_memory_of_full_ones() {
     assert!(batch.retained_bytes() < 200_000, "{} bytes", batch.retained_bytes());
 }
 
-const CPU: Descriptor<'_> =
-    Descriptor { name: "process.cpu.time", unit: "s", description: "", shape: Shape::Gauge };
+const CPU: Descriptor<'_> = Descriptor { name: "process.cpu.time", unit: "s", description: "", shape: Shape::Gauge };
 
 fn built(points: i64) -> Batch {
     let mut builder = BatchBuilder::new();
@@ -139,19 +135,18 @@ fn a_drop_is_final_and_ids_are_checked() {
     batch.set_verdict(ids[0], Verdict::Fold);
     batch.set_verdict(ids[1], Verdict::Drop);
     batch.set_verdict(ids[1], Verdict::Individual);
-    assert_eq!(ids.iter().map(|id| batch.verdict(*id)).collect::<Vec<_>>(), [
-        Verdict::Fold,
-        Verdict::Drop,
-        Verdict::Individual
-    ]);
+    assert_eq!(
+        ids.iter().map(|id| batch.verdict(*id)).collect::<Vec<_>>(),
+        [Verdict::Fold, Verdict::Drop, Verdict::Individual]
+    );
     assert_eq!(batch.points(), 2);
     assert!(batch.point(ids[1]).is_none());
     batch.edit_point(ids[1], |attributes| attributes.upsert("k", "v"));
     batch.compact();
-    assert_eq!(batch.series().map(|point| batch.verdict(point.id())).collect::<Vec<_>>(), [
-        Verdict::Fold,
-        Verdict::Individual
-    ]);
+    assert_eq!(
+        batch.series().map(|point| batch.verdict(point.id())).collect::<Vec<_>>(),
+        [Verdict::Fold, Verdict::Individual]
+    );
     // Ids of another batch: nothing happens, nothing panics.
     let mut empty = Batch::default();
     empty.edit_point(ids[2], |attributes| attributes.upsert("k", "v"));
@@ -181,7 +176,8 @@ fn unknown_fields_survive_edits_and_drops() {
     let point = |n: u8| wrap(&[1], &with(vec![0x19, n, 0, 0, 0, 0, 0, 0, 0]));
     let bad = [point(1), point(2)].concat();
     // Field 4 is known in number points and scopes, so the marker stands in resource, scopes, metric's data and request.
-    let data = with([wrap(&[1], &[0x19, 1, 0, 0, 0, 0, 0, 0, 0]), wrap(&[1], &[0x19, 2, 0, 0, 0, 0, 0, 0, 0])].concat());
+    let data =
+        with([wrap(&[1], &[0x19, 1, 0, 0, 0, 0, 0, 0, 0]), wrap(&[1], &[0x19, 2, 0, 0, 0, 0, 0, 0, 0])].concat());
     assert!(decode(&wrap(&[7, 2, 2, 1], &bad)).is_err());
     let metric = with(wrap(&[7], &data));
     let scope = with(wrap(&[2], &metric));

@@ -50,7 +50,7 @@ pub(super) struct PrintOptions {
 /// Whether secrets are hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum PrintMode {
-    /// Secrets are shown as [REDACTED]
+    /// Secrets are hidden
     Redacted,
     /// Secrets are shown
     Unredacted,
@@ -77,28 +77,34 @@ struct Cli {
     command: Option<Sub>,
 }
 
+/// Taken before and behind a subcommand; both count, in that order.
 #[derive(Args)]
 struct ConfigArgs {
     /// A config: a path, file:PATH, env:NAME or yaml:TEXT; repeatable, maps merge from left to right
-    #[arg(long, global = true, value_name = "URI")]
+    #[arg(long, value_name = "URI")]
     config: Vec<String>,
     /// Sets one value after all configs, e.g. --set receivers.hostmetrics.collection_interval=30s; repeatable
-    #[arg(long, global = true, value_name = "PATH=VALUE")]
+    #[arg(long, value_name = "PATH=VALUE")]
     set: Vec<String>,
     /// Feature gates to enable (ID or +ID) and to disable (-ID)
-    #[arg(long, global = true, value_name = "ID,...", value_delimiter = ',', allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID,...", value_delimiter = ',', allow_hyphen_values = true)]
     feature_gates: Vec<String>,
 }
 
 #[derive(Subcommand)]
 enum Sub {
     /// Checks the config and starts nothing; silent if it is right
-    Validate,
+    Validate(#[command(flatten)] ConfigArgs),
     /// Lists the components that a config can name
     Components,
     /// Prints the config as it is after merging and expanding
     #[command(visible_alias = "print-initial-config")]
-    PrintConfig(PrintOptions),
+    PrintConfig {
+        #[command(flatten)]
+        options: PrintOptions,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
     /// Prints a completion script for a shell
     Completion {
         /// The shell
@@ -123,17 +129,29 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
         }
         Err(error) => return Err(error.to_string()),
     };
-    let ConfigArgs { config, set, feature_gates } = cli.config;
-    let newer_names = gates::newer_names(&feature_gates)?;
-    let request = Request { sources: config, sets: set, newer_names };
+    let before = cli.config;
     Ok(Parsed::Command(match cli.command {
-        None => Command::Run(request),
-        Some(Sub::Validate) => Command::Validate(request),
-        Some(Sub::PrintConfig(options)) => Command::PrintConfig(request, options),
+        None => Command::Run(before.request()?),
+        Some(Sub::Validate(config)) => Command::Validate(before.and(config).request()?),
+        Some(Sub::PrintConfig { options, config }) => Command::PrintConfig(before.and(config).request()?, options),
         Some(Sub::Components) => Command::Components,
         Some(Sub::Completion { shell }) => Command::Completion(shell),
         Some(Sub::Featuregate { id }) => Command::FeatureGate(id),
     }))
+}
+
+impl ConfigArgs {
+    fn and(mut self, behind: Self) -> Self {
+        self.config.extend(behind.config);
+        self.set.extend(behind.set);
+        self.feature_gates.extend(behind.feature_gates);
+        self
+    }
+
+    fn request(self) -> Result<Request, String> {
+        let newer_names = gates::newer_names(&self.feature_gates)?;
+        Ok(Request { sources: self.config, sets: self.set, newer_names })
+    }
 }
 
 /// The completion script of a shell.
@@ -175,6 +193,8 @@ mod tests {
         assert_eq!(command("phoenix --config a.yaml --config=file:b.yaml --set=a.b=c=d --set x=1"), Command::Run(run));
         assert_eq!(command("phoenix validate --config=a"), Command::Validate(request(&["a"], &[])));
         assert_eq!(command("phoenix --config=a validate"), Command::Validate(request(&["a"], &[])));
+        let both = request(&["a", "b"], &["x=1", "y=2"]);
+        assert_eq!(command("phoenix --config a --set x=1 validate --config b --set y=2"), Command::Validate(both));
     }
 
     #[test]

@@ -161,4 +161,6 @@ pub fn report(mistakes: &[Mistake]) -> impl fmt::Display + '_ {
 }
 
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod tests;

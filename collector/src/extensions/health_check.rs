@@ -31,13 +31,87 @@ pub struct Config {
     /// The page's path.
     pub path: String,
     /// Fixed bodies instead of the component list.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub response_body: Option<Bodies>,
+    /// Without effect here as in the Collector: every component's state is on the page anyway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check_collector_pipeline: Option<serde_yaml::Value>,
+    /// Not served yet: the page is plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<serde_yaml::Value>,
+    /// Not served yet: whoever reaches the address may read the page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<serde_yaml::Value>,
+    /// Not served yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<serde_yaml::Value>,
+    /// Not served yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_headers: Option<serde_yaml::Value>,
+    /// Not served: the page takes no body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_request_body_size: Option<serde_yaml::Value>,
+    /// Not served: the page takes no body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression_algorithms: Option<serde_yaml::Value>,
+    /// Not served: nothing of a request is passed on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub include_metadata: Option<serde_yaml::Value>,
+    /// Not served: the page has bounds of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_header_timeout: Option<serde_yaml::Value>,
+    /// Not served: the page has bounds of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_timeout: Option<serde_yaml::Value>,
+    /// Not served: the page has bounds of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_timeout: Option<serde_yaml::Value>,
+    /// Not served: the page has bounds of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<serde_yaml::Value>,
+}
+
+impl Config {
+    /// The keys of the Collector that are written and not served.
+    fn unserved(&self) -> Vec<&'static str> {
+        let keys = [
+            ("check_collector_pipeline", &self.check_collector_pipeline),
+            ("tls", &self.tls),
+            ("auth", &self.auth),
+            ("cors", &self.cors),
+            ("response_headers", &self.response_headers),
+            ("max_request_body_size", &self.max_request_body_size),
+            ("compression_algorithms", &self.compression_algorithms),
+            ("include_metadata", &self.include_metadata),
+            ("read_header_timeout", &self.read_header_timeout),
+            ("read_timeout", &self.read_timeout),
+            ("write_timeout", &self.write_timeout),
+            ("idle_timeout", &self.idle_timeout),
+        ];
+        keys.into_iter().filter(|(_, value)| value.is_some()).map(|(key, _)| key).collect()
+    }
 }
 
 impl Default for Config {
     fn default() -> Self {
         // The Collector's values, so that existing probes work.
-        Config { endpoint: "localhost:13133".into(), path: "/".into(), response_body: None }
+        Config {
+            endpoint: "localhost:13133".into(),
+            path: "/".into(),
+            response_body: None,
+            check_collector_pipeline: None,
+            tls: None,
+            auth: None,
+            cors: None,
+            response_headers: None,
+            max_request_body_size: None,
+            compression_algorithms: None,
+            include_metadata: None,
+            read_header_timeout: None,
+            read_timeout: None,
+            write_timeout: None,
+            idle_timeout: None,
+        }
     }
 }
 
@@ -75,6 +149,10 @@ impl Extension for HealthCheck {
 
 fn build(value: &Value, site: &Site) -> Result<Box<dyn Extension>, BuildError> {
     let config: Config = site.settings(value)?;
+    let unserved = config.unserved();
+    if !unserved.is_empty() {
+        tracing::warn!(extension = %site.id, keys = unserved.join(", "), "these keys are accepted and not served; the page is plain HTTP");
+    }
     let listener = site.listeners.bind(&config.endpoint, &format!("extensions::{}::endpoint", site.id))?;
     let board = site.status.board().clone();
     let page = move |head: &http::request::Parts| answer(&config, &board, head.uri.path());

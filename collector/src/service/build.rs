@@ -136,6 +136,7 @@ fn build<C>(
         status: shared.board.status(status),
         listeners: shared.listeners.clone(),
         state: None,
+        explain: shared.explain.clone(),
         version: shared.version,
     };
     (factory.build)(config, &site).map_err(|error| match error {

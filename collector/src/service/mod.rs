@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
-    BuildError, Chain, Clock, ComponentId, Exporter, Extension, Health, Lane, Listeners, Metrics, Outlet, PageServer,
+    BuildError, Chain, Clock, ComponentId, Explain, Exporter, Extension, Health, Lane, Listeners, Metrics, Outlet, PageServer,
     Receiver, StatusBoard,
 };
 use tokio::sync::mpsc;
@@ -41,6 +41,8 @@ pub struct Shared {
     pub listeners: Listeners,
     /// What the health page says.
     pub board: StatusBoard,
+    /// Why the stages decided what.
+    pub explain: Explain,
     /// The agent's version.
     pub version: &'static str,
 }

@@ -39,7 +39,8 @@ const DIFFERENCES: &[(&str, Difference, &str)] = &[
     ("system.paging.operations", Difference::Times(4096.0), "a count, where the Collector has it times the page size"),
 ];
 
-/// Two clocks are read around a scrape of another length: samples nearer than this are of the same time.
+/// A scrape takes a while, and its stamp may be of its beginning or its end: samples nearer than this (nanoseconds) are
+/// in no order.
 const NEAR: u64 = 300_000_000;
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -97,10 +97,15 @@ impl Running {
         assert!(status.is_ok_and(|status| status.success()), "kill -{name} of {}", self.name);
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
         let what = format!("the end of {}", self.name);
-        until(&what, limit, || self.child.try_wait().expect("a child can be waited for"))
+        until(&what, limit, || self.ended())
     }
 
     /// Ends it with SIGTERM and holds it to status 0.
@@ -119,7 +124,7 @@ impl Running {
 
     /// Fails if it has ended.
     pub fn assert_running(&mut self) {
-        let status = self.child.try_wait().expect("a child can be waited for");
+        let status = self.ended();
         assert!(status.is_none(), "{} has ended: {status:?}", self.name);
     }
 }
@@ -131,6 +136,13 @@ impl Drop for Running {
             say(&format!("---- standard error of {} ----\n{}", self.name, self.stderr()));
         }
     }
+}
+
+/// A shell that does nothing but use the CPU, and leaves it to everybody else.
+pub fn busy() -> Command {
+    let mut command = Command::new("nice");
+    command.args(["-n", "19", "sh", "-c", "while :; do :; done"]);
+    command
 }
 
 /// Calls `look` until it gives something. Fails when the limit is over.

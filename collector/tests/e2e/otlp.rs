@@ -1,8 +1,10 @@
 //! What leaves as OTLP is what `/proc` says, by every transport and encoding, judged by Python.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
-use crate::harness::{Room, agent, free_port, skip};
+use crate::harness::{Room, agent, busy, free_port, skip};
 use crate::sink::{Sink, python};
 
 /// Exporters to one sink, by name; each says its name in a header.
@@ -33,15 +35,22 @@ const ALL_METRICS: &str = "process.cpu.time process.cpu.utilization process.memo
     process.memory.utilization process.disk.io process.disk.operations process.paging.faults process.context_switches \
     process.open_file_descriptors process.threads process.signals_pending process.uptime";
 
+/// What the test's own processes are called: some as usual, one longer than the kernel keeps, one that looks like the end
+/// of a name.
+const NAMES: [&str; 4] = ["sh", "sleep", "a-name-longer-than-the-kernel-keeps", "a) R (b"];
+
 fn config(exporters: &[(&str, String)]) -> String {
-    let blocks: String =
-        exporters.iter().map(|(name, body)| format!("  {name}: {{{body}, headers: {{x-road: {name}}}}}\n")).collect();
+    let blocks: String = exporters
+        .iter()
+        .map(|(name, body)| format!("  {name}: {{{body}, timeout: 60s, headers: {{x-road: {name}}}}}\n"))
+        .collect();
     let names: Vec<&str> = exporters.iter().map(|(name, _)| *name).collect();
     let metrics: Vec<String> = ALL_METRICS.split(' ').map(|name| format!("{name}: {{enabled: true}}")).collect();
     format!(
         "receivers:\n  hostmetrics:\n    collection_interval: 1s\n    initial_delay: 500ms\n    scrapers:\n      \
-         process: {{metrics: {{{}}}}}\nexporters:\n{blocks}service:\n  telemetry: {{metrics: {{level: none}}}}\n  \
+         process: {{include: {{match_type: strict, names: [{}]}}, metrics: {{{}}}}}\nexporters:\n{blocks}service:\n  telemetry: {{metrics: {{level: none}}}}\n  \
          pipelines:\n    metrics: {{receivers: [hostmetrics], exporters: [{}]}}\n",
+        NAMES.map(|name| format!("\"{name}\"")).join(", "),
         metrics.join(", "),
         names.join(", ")
     )
@@ -55,7 +64,13 @@ fn every_transport_and_encoding_agrees_with_proc() {
     let room = Room::new();
     let mut sink = Sink::start(&room);
     let quiet = room.start("quiet", Command::new("sleep").arg("300"));
-    let _busy = room.start("busy", Command::new("sh").args(["-c", "while :; do :; done"]));
+    let _busy = room.start("busy", &mut busy());
+    // With an argument that is no UTF-8.
+    let names = [NAMES[2], NAMES[3]].map(|name| {
+        std::os::unix::fs::symlink("/bin/sh", room.path(name)).expect("a link");
+        let mut command = Command::new(room.path(name));
+        room.start("named", command.args(["-c", "read forever", "name"]).arg(OsStr::from_bytes(b"\xff\xfe \xc3\xa9")))
+    });
     let mut ending = room.start("ending", Command::new("sleep").arg("301"));
     let exporters = exporters(&sink);
     let roads: Vec<&str> = exporters.iter().map(|(name, _)| *name).collect();
@@ -76,12 +91,15 @@ fn every_transport_and_encoding_agrees_with_proc() {
         let text = |key: &str| first[key].as_str().unwrap_or_default();
         assert_eq!((text("transport"), text("encoding"), text("kind")), asked, "{road}");
     }
-    let arguments =
-        ["--metrics", "all", "--ended", &ending.pid().to_string(), "--whole-line", &quiet.pid().to_string()];
-    let compared = sink.check(&arguments.map(str::to_owned));
+    let ended = ending.pid().to_string();
+    let shown = [&names[0], &names[1], &quiet].map(|child| child.pid().to_string());
+    let mut arguments = vec!["--metrics", "all", "--ended", &ended];
+    arguments.extend(shown.iter().flat_map(|pid| ["--whole-line", pid.as_str()]));
+    arguments.extend(NAMES.iter().flat_map(|name| ["--only", name]));
+    let compared = sink.check(&arguments);
     // Something of every kind was really compared, on every road.
     let least = roads.len() as u64;
-    for what in ["start", "lived through a scrape", "closed", "process.command_line", "process.executable.name"] {
+    for what in ["start", "lived through a scrape", "closed", "process.command_line", "long name"] {
         assert!(compared[what].as_u64() >= Some(least), "{what} in {compared}");
     }
     for metric in ALL_METRICS.split(' ') {
@@ -104,6 +122,7 @@ fn the_default_config_sends_where_the_environment_says() {
     command
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{}", sink.http))
         .env("OTEL_EXPORTER_OTLP_HEADERS", "x-road=environment,x-more=a%20b")
+        .env("OTEL_EXPORTER_OTLP_TIMEOUT", "60000")
         .env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=end%20to%20end")
         .args([
             "--set",
@@ -124,5 +143,5 @@ fn the_default_config_sends_where_the_environment_says() {
     for text in ["end to end", "host.name", "os.type", "system.cpu.time", "system.memory.usage", "process.cpu.time"] {
         assert!(has(text), "{text} is in no request");
     }
-    sink.check(&["--metrics".to_owned(), "default".to_owned()]);
+    sink.check(&["--metrics", "default"]);
 }

@@ -41,7 +41,9 @@ pub struct Sample {
 
 /// Every sample of a file; a last line that is still being written is left out. No file is no sample.
 pub fn read(path: &Path) -> Vec<Sample> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+    // The Collector writes a process's arguments as they are, UTF-8 or not.
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
     let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     let requests = lines.map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"));
     requests.flat_map(|request| of_request(&request)).collect()

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Room, Running, free_port, get, page, required, runs, until};
+use crate::harness::{PATIENCE, Room, Running, busy, free_port, get, page, required, runs, until};
 
 /// A server that scrapes `localhost:metrics` as job `host` and `localhost:own` as job `own`, every second.
 struct Server {
@@ -56,7 +56,7 @@ fn agent_config(metrics: u16, own: u16) -> String {
     collection_interval: 1s
     initial_delay: 100ms
     scrapers: {{cpu: , memory: , load: , disk: , filesystem: , network: , paging: , processes: , system: ,
-      process: {{metrics: {{process.threads: {{enabled: true}}, process.context_switches: {{enabled: true}}}}}}}}
+      process: {{include: {{names: [sh, sleep], match_type: strict}}, metrics: {{process.threads: {{enabled: true}}, process.context_switches: {{enabled: true}}}}}}}}
 processors: {{resource_detection: {{detectors: [env, system]}}}}
 exporters: {{prometheus: {{endpoint: \"localhost:{metrics}\"}}}}
 service:
@@ -76,7 +76,7 @@ fn a_server_stores_identity_and_no_command_line_and_forgets_what_ended() {
     let (metrics, own) = (free_port(), free_port());
     let mut child = room.start("child", Command::new("sh").args(["-c", "read forever", "an-argument-nobody-sees"]));
     let stays = room.start("stays", Command::new("sleep").arg("300"));
-    let _busy = room.start("busy", Command::new("sh").args(["-c", "while :; do :; done"]));
+    let _busy = room.start("busy", &mut busy());
     let mut phoenix = room.phoenix(&agent_config(metrics, own));
     let server = Server::start(&room, metrics, own);
 

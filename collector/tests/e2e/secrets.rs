@@ -29,6 +29,17 @@ const SHAPES: &[&[&str]] = &[
     &["phoenix", "--set=exporters.otlp_http.headers.api-key=@"],
 ];
 
+/// The same inside what a shell is told to run; none of it is reached.
+const SCRIPTS: &[&str] = &[
+    "DB_PASSWORD=@ read forever",
+    "read forever; export GITHUB_TOKEN=@; run",
+    "read forever; mysql -uroot -p@ db",
+    "read forever; tool --password @ --port=1",
+    "read forever; tool --api-key='@'",
+    "read forever; curl -H 'Authorization: Bearer @' https://host/",
+    "read forever; curl -H \"X-Api-Key: @\" https://user:@@host/",
+];
+
 /// Tokens that are known by their own form, as bare arguments. None of them was ever valid.
 const TOKENS: &[&str] = &[
     "AKIAQ7ZXPLANTEDKEY42",
@@ -71,8 +82,11 @@ fn planted_secrets_appear_nowhere() {
         let arguments: Vec<String> = shape[1..].iter().map(|argument| argument.replacen('@', &secret, 1)).collect();
         children.push(room.start(&format!("child{number}"), &mut waiting(shape[0], "read forever", &arguments)));
     }
-    let script = format!("DB_PASSWORD={} read forever", plant(100));
-    children.push(room.start("script", &mut waiting("sh", &script, &[])));
+    for (number, script) in SCRIPTS.iter().enumerate() {
+        let script =
+            script.replacen('@', &plant(100 + number), 1).replacen("@@", &format!("{}@", plant(150 + number)), 1);
+        children.push(room.start(&format!("script{number}"), &mut waiting("sh", &script, &[])));
+    }
     let tokens: Vec<String> = TOKENS.iter().map(|token| (*token).to_owned()).collect();
     children.push(room.start("tokens", &mut waiting("tool", "read forever", &tokens)));
 
@@ -134,7 +148,8 @@ fn config(room: &Room, sink: &Sink, [metrics, own, health]: [u16; 3], secret: &s
     let path = |name: &str| room.path(name).display().to_string();
     format!(
         "extensions: {{health_check: {{endpoint: \"localhost:{health}\"}}}}
-receivers: {{hostmetrics: {{collection_interval: 1s, initial_delay: 100ms, scrapers: {{process: }}}}}}
+receivers: {{hostmetrics: {{collection_interval: 1s, initial_delay: 100ms, scrapers: {{process:
+    {{include: {{names: [sh, phoenix], match_type: strict}}}}}}}}}}
 exporters:
   otlp_http:
     endpoint: \"http://127.0.0.1:{http}\"

@@ -77,8 +77,8 @@ impl Sink {
         files
     }
 
-    /// Ends the sink and lets `otlp_check.py` judge what it kept; returns how much was compared.
-    pub fn check(&mut self, arguments: &[String]) -> Value {
+    /// Ends the sink and lets `otlp_check.py` judge what it kept, with these arguments; returns how much was compared.
+    pub fn check(&mut self, arguments: &[&str]) -> Value {
         self.running.end();
         let mut command = Command::new("python3");
         command.env("PYTHONDONTWRITEBYTECODE", "1").arg(script("otlp_check.py")).arg(&self.folder).args(arguments);

@@ -279,17 +279,33 @@ fn judge(answer: &Answer) -> Result<Accepted, Failure> {
     if answer.cut {
         return Ok(odd(format!("more than {} bytes", KEPT)));
     }
-    let message = match answer.body.split_first_chunk::<PREFIX>() {
-        Some(([0, length @ ..], message)) if u32::from_be_bytes(*length) as usize == message.len() => message,
-        Some(([1, ..], _)) => return Ok(odd("it is compressed, which was not asked for".to_owned())),
-        _ => return Ok(odd("it does not hold exactly one message".to_owned())),
+    Ok(message(answer).and_then(|message| accepted_proto(&message)).unwrap_or_else(odd))
+}
+
+/// The one message of an answer, without its compression: servers may answer with the compression of the request.
+fn message(answer: &Answer) -> Result<Cow<'_, [u8]>, String> {
+    let (compressed, message) = match answer.body.split_first_chunk::<PREFIX>() {
+        Some(([flag @ (0 | 1), length @ ..], message)) if u32::from_be_bytes(*length) as usize == message.len() => {
+            (*flag == 1, message)
+        }
+        _ => return Err("it does not hold exactly one message".to_owned()),
     };
-    Ok(accepted_proto(message).unwrap_or_else(odd))
+    if !compressed {
+        return Ok(Cow::Borrowed(message));
+    }
+    let encoding = answer.head.headers.get("grpc-encoding").map(HeaderValue::as_bytes).unwrap_or_default();
+    let encoding = String::from_utf8_lossy(encoding).into_owned();
+    let compression =
+        Compression::try_from(encoding).map_err(|what| format!("it is compressed, grpc-encoding {what}"))?;
+    let plain = compression.decompress(message, KEPT).map_err(|error| format!("decompressing: {error}"))?;
+    Ok(Cow::Owned(plain))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::otlp::message::{ExportMetricsPartialSuccess, ExportMetricsServiceResponse};
+    use prost::Message;
 
     #[test]
     fn timeouts_fit_eight_digits() {
@@ -300,6 +316,35 @@ mod tests {
             (Duration::MAX, "99999999S"),
         ] {
             assert_eq!(timeout_value(timeout), text);
+        }
+    }
+    fn answer(encoding: &str, flag: u8, message: &[u8]) -> Answer {
+        let (head, ()) = http::Response::builder().header("grpc-encoding", encoding).body(()).unwrap().into_parts();
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        let body = [&[flag], &length[..], message].concat().into();
+        let trailers = [(http::HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))];
+        Answer { head, body, cut: false, trailers: trailers.into_iter().collect() }
+    }
+
+    #[test]
+    fn an_answer_in_the_compression_of_the_request_is_read() {
+        let partial = ExportMetricsPartialSuccess { rejected_data_points: 2, error_message: "old".into() };
+        let plain = ExportMetricsServiceResponse { partial_success: Some(partial) }.encode_to_vec();
+        let expected = Accepted { rejected: 2, message: "2 data points were rejected: old".into() };
+        assert_eq!(judge(&answer("identity", 0, &plain)), Ok(expected.clone()));
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let packed = compression.compress(CompressionParams::default(), &plain, 0).unwrap();
+            assert_eq!(judge(&answer(compression.token().unwrap(), 1, &packed)), Ok(expected.clone()));
+        }
+        for (encoding, flag, message, what) in [
+            ("snappy", 1, &plain[..], "it is compressed, grpc-encoding \"snappy\" is not served"),
+            ("gzip", 1, b"<html>", "decompressing: "),
+            ("gzip", 2, &plain, "it does not hold exactly one message"),
+        ] {
+            let accepted = judge(&answer(encoding, flag, message)).unwrap();
+            assert_eq!(accepted.rejected, 0);
+            let expected = format!("the data was taken, but the answer cannot be read: {what}");
+            assert!(accepted.message.starts_with(&expected), "{}", accepted.message);
         }
     }
 }

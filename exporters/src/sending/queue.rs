@@ -212,7 +212,8 @@ impl Queue {
                         Pending { batch, delivery: delivery(), held, charges: vec![charge], due }
                     }
                     Some(mut pending) => {
-                        pending.batch.append(batch);
+                        let left = pending.batch.append(batch);
+                        debug_assert!(left.is_none(), "a queue holds at most MAX_MEMORY_MIB, which one batch can address");
                         pending.delivery.join(delivery());
                         pending.held.join(held);
                         pending.charges.push(charge);
@@ -287,7 +288,8 @@ impl Queue {
             let keep = points.saturating_mul(batching.max_size) / batching.size(&head);
             let keep = usize::try_from(keep.clamp(1, points - 1)).unwrap_or(usize::MAX);
             let mut cut = head.split_off(keep);
-            cut.append(tail);
+            let left = cut.append(tail);
+            debug_assert!(left.is_none(), "both are parts of one batch");
             tail = cut;
         }
         let rest = Parcel {

@@ -95,6 +95,9 @@ pub enum BatchSizer {
     Bytes,
 }
 
+/// The largest `max_memory_mib`: what waits may be joined to one batch, which addresses less than 4 GiB.
+const MAX_MEMORY_MIB: u64 = 2048;
+
 /// `sending_queue`: what waits for the peer, in memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -161,6 +164,9 @@ impl QueueSettings {
         }
         if self.max_memory_mib == 0 {
             report.error("max_memory_mib", "0 would refuse everything: a number above 0 is allowed");
+        }
+        if self.max_memory_mib > MAX_MEMORY_MIB {
+            report.error("max_memory_mib", format!("at most {MAX_MEMORY_MIB} is allowed"));
         }
         if self.wait_for_result && self.storage.is_some() {
             report.error("wait_for_result", "cannot be used together with `storage`");

@@ -8,6 +8,7 @@ use super::mistake::Mistake;
 use super::value::{Key, Kind, Mark, Value};
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 /// Longest accepted text, in bytes: far above any real config, far below what could hurt.
@@ -125,7 +126,13 @@ struct Open {
 
 enum Body {
     Seq(Vec<Value>),
-    Map { entries: Vec<(Key, Value)>, merges: Vec<Value>, pending: Option<Pending> },
+    /// `lines` says at which line each key stands.
+    Map {
+        entries: Vec<(Key, Value)>,
+        lines: HashMap<String, u32>,
+        merges: Vec<Value>,
+        pending: Option<Pending>,
+    },
 }
 
 /// A key that waits for its value.
@@ -187,6 +194,7 @@ impl Builder {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let value = self.scalar(&text, style, tag.as_deref(), mark);
+                self.nodes += 1;
                 self.finished(value, anchor, 1, 0)
             }
             Event::SequenceStart(anchor, tag) => {
@@ -195,12 +203,17 @@ impl Builder {
             }
             Event::MappingStart(anchor, tag) => {
                 self.collection_tag(tag.as_deref(), "map", &mark);
-                self.open(anchor, mark, Body::Map { entries: Vec::new(), merges: Vec::new(), pending: None })
+                self.open(
+                    anchor,
+                    mark,
+                    Body::Map { entries: Vec::new(), lines: HashMap::new(), merges: Vec::new(), pending: None },
+                )
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(anchor) => match self.anchors.get(&anchor) {
                 Some(Anchored { value, nodes, height }) => {
                     let (value, nodes, height) = (value.clone(), *nodes, *height);
+                    self.nodes = self.nodes.saturating_add(nodes);
                     self.finished(value, 0, nodes, height)
                 }
                 None => Err(Mistake::new(mark, "", "this alias stands inside the value it refers to")),
@@ -223,29 +236,37 @@ impl Builder {
         let Some(Open { anchor, mark, nodes, height, body }) = self.stack.pop() else { return Ok(()) };
         let kind = match body {
             Body::Seq(items) => Kind::Seq(items),
-            Body::Map { mut entries, merges, .. } => {
+            Body::Map { mut entries, mut lines, merges, .. } => {
                 for merged in merges {
-                    self.merge(&mut entries, merged, true);
+                    self.merge(&mut entries, &mut lines, merged, true);
                 }
                 Kind::Map(entries)
             }
         };
+        self.nodes += 1;
         self.finished(Value::new(mark, kind), anchor, nodes, height + 1)
     }
 
     /// Adds the entries of a `<<` value that are not set yet.
-    fn merge(&mut self, entries: &mut Vec<(Key, Value)>, merged: Value, list_allowed: bool) {
+    fn merge(
+        &mut self,
+        entries: &mut Vec<(Key, Value)>,
+        lines: &mut HashMap<String, u32>,
+        merged: Value,
+        list_allowed: bool,
+    ) {
         match merged.kind {
             Kind::Map(more) => {
                 for (key, value) in more {
-                    if !entries.iter().any(|(known, _)| known.name == key.name) {
+                    if let Entry::Vacant(free) = lines.entry(key.name.clone()) {
+                        free.insert(key.mark.line);
                         entries.push((key, value));
                     }
                 }
             }
             Kind::Seq(items) if list_allowed => {
                 for item in items {
-                    self.merge(entries, item, false);
+                    self.merge(entries, lines, item, false);
                 }
             }
             _ => {
@@ -255,9 +276,8 @@ impl Builder {
         }
     }
 
-    /// A whole node is there: counts it, remembers it for its anchor, hands it to the open collection.
+    /// A whole node of `nodes` nodes is there: remembers it for its anchor, hands it to the open collection.
     fn finished(&mut self, value: Value, anchor: usize, nodes: usize, height: usize) -> Result<(), Mistake> {
-        self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > MAX_NODES || self.stack.len() + height > MAX_DEPTH {
             let message =
                 format!("too large: aliases expanded, it has over {MAX_NODES} nodes or is over {MAX_DEPTH} deep");
@@ -274,11 +294,11 @@ impl Builder {
         open.height = open.height.max(height);
         match &mut open.body {
             Body::Seq(items) => items.push(value),
-            Body::Map { entries, merges, pending } => match pending.take() {
+            Body::Map { entries, lines, merges, pending } => match pending.take() {
                 Some(Pending::Key(key)) => entries.push((key, value)),
                 Some(Pending::Merge) => merges.push(value),
                 Some(Pending::Dropped) => {}
-                None => *pending = Some(key(entries, value, &mut self.mistakes)),
+                None => *pending = Some(key(lines, value, &mut self.mistakes)),
             },
         }
         Ok(())
@@ -344,7 +364,7 @@ fn core(tag: &Tag) -> Option<&str> {
 }
 
 /// What a node means in the place of a key.
-fn key(entries: &[(Key, Value)], value: Value, mistakes: &mut Vec<Mistake>) -> Pending {
+fn key(lines: &mut HashMap<String, u32>, value: Value, mistakes: &mut Vec<Mistake>) -> Pending {
     if value.as_str() == Some("<<") {
         return Pending::Merge;
     }
@@ -352,12 +372,15 @@ fn key(entries: &[(Key, Value)], value: Value, mistakes: &mut Vec<Mistake>) -> P
         mistakes.push(Mistake::new(value.mark, "", format!("a key must be text, found {}", value.kind.name())));
         return Pending::Dropped;
     };
-    match entries.iter().find(|(known, _)| known.name == name) {
-        Some((first, _)) => {
-            let message = format!("the key {name:?} stands twice; first at line {}", first.mark.line);
+    match lines.entry(name.clone()) {
+        Entry::Occupied(first) => {
+            let message = format!("the key {name:?} stands twice; first at line {}", first.get());
             mistakes.push(Mistake::new(value.mark, name, message));
             Pending::Dropped
         }
-        None => Pending::Key(Key { mark: value.mark, name }),
+        Entry::Vacant(free) => {
+            free.insert(value.mark.line);
+            Pending::Key(Key { mark: value.mark, name })
+        }
     }
 }

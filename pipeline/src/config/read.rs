@@ -108,8 +108,8 @@ impl<'v> Report<'v> {
     /// Records that the text at `path` is none of the names that are allowed there, with the nearest one.
     pub fn unknown<'a>(&mut self, path: &str, found: &str, allowed: impl IntoIterator<Item = &'a str>) {
         let spot = self.spot(path);
-        let mistake = Mistake::new(spot.mark, spot.path, format!("{found:?} is not allowed here"))
-            .allowing("allowed", found, allowed);
+        let message = spot.discreet(format!("{found:?} is not allowed here"));
+        let mistake = Mistake::new(spot.mark, spot.path, message).allowing("allowed", found, allowed);
         self.push(mistake, spot.present);
     }
 

@@ -12,8 +12,22 @@ pub const REDACTED: &str = "[REDACTED]";
 
 /// Parts of a key's name, without separators, that make its value a secret.
 const SECRET_NAMES: [&str; 16] = [
-    "password", "passwd", "passphrase", "secret", "token", "apikey", "licensekey", "accesskey", "privatekey", "keypem",
-    "credential", "authorization", "cookie", "ownerauth", "signature", "bearer",
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "apikey",
+    "licensekey",
+    "accesskey",
+    "privatekey",
+    "keypem",
+    "credential",
+    "authorization",
+    "cookie",
+    "ownerauth",
+    "signature",
+    "bearer",
 ];
 /// Keys whose values are secrets from there on down.
 const SECRET_BLOCKS: [&str; 4] = ["headers", "response_headers", "request_params", "auth_headers"];

@@ -279,6 +279,8 @@ fn bombs_and_loops_are_refused() {
     assert!(syntax(&"[".repeat(5000))[0].contains("nested"));
     assert!(syntax(&"[".repeat(150))[0].contains("nested more than 100 deep"), "{:?}", syntax(&"[".repeat(150)));
     assert!(parse("t.yaml", &" ".repeat(MAX_TEXT + 1)).is_err());
+    let wide: String = (0..MAX_NODES / 2 - 1).map(|key| format!("{key}: 1\n")).collect();
+    assert!(parse("t.yaml", &wide).is_ok());
 }
 
 #[test]

@@ -190,12 +190,12 @@ impl Value {
         }
     }
 
-    /// A sentence about this value without its text, in case that is a secret.
+    /// A sentence about this value without its text, in case that is a secret. Unquoted, only text of some length is
+    /// looked for: a shorter one would be found in any sentence.
     pub(super) fn discreet(&self, sentence: &str) -> String {
-        match self.scalar_text() {
-            Some(text) if !text.is_empty() => sentence.replace(&format!("{text:?}"), "the value").replace(&text, "the value"),
-            _ => sentence.to_owned(),
-        }
+        let Some(text) = self.scalar_text().filter(|text| !text.is_empty()) else { return sentence.to_owned() };
+        let unquoted = sentence.replace(&format!("{text:?}"), "the value");
+        if text.chars().count() >= 4 { unquoted.replace(&text, "the value") } else { unquoted }
     }
 
     /// The same tree for `serde_yaml`. A float that is whole stays a float; marks and spellings are lost.

@@ -170,7 +170,8 @@ impl Processor for Batcher {
             // Not appended to nothing: a batch that nobody touched goes out as the bytes it came in as.
             self.held = arrived;
         } else {
-            self.held.append(arrived);
+            let left = self.held.append(arrived);
+            debug_assert!(left.is_none(), "what is held stays below MAX_HELD_BYTES, so a request always fits");
         }
         self.promise.join(cx.delivery.take());
         self.deadline.get_or_insert(cx.now + self.timeout);

@@ -4,7 +4,8 @@
 //! Whatever of the pod itself is asked for names *the agent's* pod, so it is off by default: on metrics of the node it
 //! would be wrong.
 
-use super::cgroup;
+use phoenix_pipeline::cgroup;
+
 use super::config::{K8s, K8sNode};
 use super::findings::Findings;
 use super::host::Host;
@@ -66,7 +67,7 @@ pub(super) fn detect_pod(host: &Host, config: &K8s, findings: &mut Findings) {
     );
     let pod = || variable(&["K8S_POD_NAME", "OTEL_K8S_POD_NAME"]);
     add(wanted.pod_name.enabled, "k8s.pod.name", &pod, &format!("{set} K8S_POD_NAME (fieldPath: metadata.name)"));
-    let uid = || variable(&["K8S_POD_UID", "OTEL_K8S_POD_UID"]).or_else(|| cgroup::pod_uid(&cgroup()));
+    let uid = || variable(&["K8S_POD_UID", "OTEL_K8S_POD_UID"]).or_else(|| cgroup::ids(&cgroup()).pod);
     add(wanted.pod_uid.enabled, "k8s.pod.uid", &uid, &format!("{set} K8S_POD_UID (fieldPath: metadata.uid)"));
     let container = || variable(&["K8S_CONTAINER_NAME", "OTEL_K8S_CONTAINER_NAME"]);
     add(
@@ -75,7 +76,7 @@ pub(super) fn detect_pod(host: &Host, config: &K8s, findings: &mut Findings) {
         &container,
         "set the variable K8S_CONTAINER_NAME to the container's name",
     );
-    let container_id = || cgroup::container_id(&cgroup());
+    let container_id = || cgroup::ids(&cgroup()).container;
     add(wanted.container_id.enabled, "container.id", &container_id, "the agent's own cgroup shows no container");
 }
 

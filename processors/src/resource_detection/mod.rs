@@ -6,7 +6,6 @@
 //! with one warning.
 
 mod addresses;
-mod cgroup;
 mod config;
 mod cpu;
 mod env;

@@ -39,11 +39,7 @@ pub fn read(json: &[u8], limits: &Limits) -> Result<Vec<u8>, JsonError> {
     }
     let mut out = Vec::with_capacity(json.len() / 2);
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let object = Object {
-        message: Message::ExportMetricsServiceRequest,
-        out: &mut out,
-        depth: limits.max_depth,
-    };
+    let object = Object { message: Message::ExportMetricsServiceRequest, out: &mut out, depth: limits.max_depth };
     let outcome = object.deserialize(&mut deserializer).and_then(|()| deserializer.end());
     match outcome {
         Ok(()) => Ok(out),
@@ -109,10 +105,11 @@ impl<'de> Visitor<'de> for Object<'_> {
             }
             seen |= 1 << place;
             let set = map.next_value_seed(Slot { field, out: &mut *self.out, depth })?;
-            if set && field.times == Times::OneOf {
-                if let Some(other) = one_of.replace(field.name) {
-                    return Err(A::Error::custom(format_args!("{other} and {} exclude each other", field.name)));
-                }
+            if set
+                && field.times == Times::OneOf
+                && let Some(other) = one_of.replace(field.name)
+            {
+                return Err(A::Error::custom(format_args!("{other} and {} exclude each other", field.name)));
             }
         }
         Ok(())

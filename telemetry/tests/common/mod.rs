@@ -6,10 +6,11 @@
 
 pub mod mangle;
 
-
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest as Request;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, EntityRef, InstrumentationScope, KeyValue, KeyValueList};
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, ArrayValue, EntityRef, InstrumentationScope, KeyValue, KeyValueList,
+};
 use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as NumberValue;
@@ -57,8 +58,11 @@ pub fn any_value() -> impl Strategy<Value = AnyValue> {
 }
 
 pub fn attributes() -> impl Strategy<Value = Vec<KeyValue>> {
-    let pair = (text(), option::weighted(0.9, any_value()))
-        .prop_map(|(key, value)| KeyValue { key, value, ..Default::default() });
+    let pair = (text(), option::weighted(0.9, any_value())).prop_map(|(key, value)| KeyValue {
+        key,
+        value,
+        ..Default::default()
+    });
     vec(pair, 0..4)
 }
 
@@ -312,7 +316,9 @@ fn same_histograms(view: phoenix::Metric<'_>, wanted: &[HistogramDataPoint]) {
         same_optional(view.min, wanted.min);
         same_optional(view.max, wanted.max);
         assert!(view.bucket_counts().eq(wanted.bucket_counts.iter().copied()));
-        assert!(view.explicit_bounds().map(f64::to_bits).eq(wanted.explicit_bounds.iter().map(|bound| bound.to_bits())));
+        assert!(
+            view.explicit_bounds().map(f64::to_bits).eq(wanted.explicit_bounds.iter().map(|bound| bound.to_bits()))
+        );
     }
 }
 

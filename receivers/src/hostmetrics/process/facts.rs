@@ -4,9 +4,10 @@
 //! are read again only when the program changed: many programs rewrite them to say what they do at the moment, and a
 //! resource that changes is another series.
 
+use phoenix_pipeline::cgroup::{self, Ids};
+
 use crate::scrub;
 
-use super::cgroup::{self, Ids};
 use super::config::{Attribute, CommandLine, Config};
 use super::files::{Failure, Files, Source};
 use super::owner::Owners;
@@ -157,11 +158,16 @@ impl FactReader {
 }
 
 /// `process.executable.name`: the kernel's name of the program; one that fills the kernel's space was probably cut, and is
-/// completed by the base name of the first argument if that begins with it.
+/// completed by the base name of the first argument if that begins with it. What follows a space or a colon there is no name
+/// but a title (`systemd-userwork: waiting...`), which would be another series each time it changes.
 fn name(comm: &str, first: Option<&str>) -> String {
-    let base = first.and_then(|first| first.rsplit('/').next());
-    let whole = base.filter(|base| comm.len() == COMM_FULL && base.starts_with(comm)).unwrap_or(comm);
-    cut(scrub::text(whole), MAX_NAME)
+    let first = first.filter(|_| comm.len() == COMM_FULL).unwrap_or_default();
+    // A title may hold paths, so the first word is looked at before the whole.
+    let mut bases =
+        [first.split(' ').next().unwrap_or_default(), first].into_iter().filter_map(|t| t.rsplit('/').next());
+    let rest = bases.find_map(|base| base.strip_prefix(comm)).unwrap_or_default();
+    let rest = rest.split([' ', ':']).next().unwrap_or_default();
+    cut(scrub::text(&format!("{comm}{rest}")), MAX_NAME)
 }
 
 /// At most `max` bytes, ending with a whole character.
@@ -181,6 +187,9 @@ mod tests {
         assert_eq!(name("systemd-journal", Some("/usr/lib/systemd/systemd-journald")), "systemd-journald");
         assert_eq!(name("systemd-journal", Some("/usr/lib/else")), "systemd-journal");
         assert_eq!(name("systemd-journal", None), "systemd-journal");
+        assert_eq!(name("systemd-userwor", Some("systemd-userwork: waiting...")), "systemd-userwork");
+        assert_eq!(name("chromium-browse", Some("/lib/c/chromium-browser --user-dir=/a/b")), "chromium-browser");
+        assert_eq!(name("exactly 15 char", Some("/opt/my app/exactly 15 characters")), "exactly 15 characters");
         assert_eq!(name("worker token=ab", Some("worker token=abcdef123")), "worker token=[REDACTED]");
         assert_eq!(name("token=abcdef12", None), "token=[REDACTED]");
     }

@@ -50,7 +50,7 @@ const fn form(name: &'static str, unit: &'static str) -> Form {
     Form { name, unit }
 }
 
-/// The metrics, in the order of [`Metric`].
+/// The metrics of this scraper.
 pub const ROWS: &[Row] = &[
     Row {
         value: ValueType::Double,
@@ -160,7 +160,7 @@ pub const ROWS: &[Row] = &[
 /// How many metrics there are.
 pub(crate) const METRICS: usize = 13;
 
-/// A metric: its place in [`ROWS`].
+/// A metric: its place in [`ROWS`], which stand in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metric {
     CpuTime,

@@ -1,10 +1,9 @@
 //! The `process` scraper: CPU, memory, I/O and identity of every process of the host.
 //!
-//! `reading` parses, `files` opens, `facts` and `owner` and `cgroup` know who a process is, `measure` knows its numbers, `table`
+//! `reading` parses, `files` opens, `facts` and `owner` know who a process is, `measure` knows its numbers, `table`
 //! follows the processes from scrape to scrape and `project` writes them down. Where the Collector's scraper is known to be
 //! wrong this one is not: disk I/O is that of block devices, signals are counted, shares lie between 0 and 1.
 
-mod cgroup;
 mod config;
 mod facts;
 mod files;

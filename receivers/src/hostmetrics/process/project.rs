@@ -3,6 +3,8 @@
 //! Reads nothing. A series that was written before and has no value now is closed: one point without a value, so that readers
 //! drop it at once instead of waiting for it.
 
+use std::borrow::Cow;
+
 use phoenix_telemetry::{AnyValue, BatchBuilder};
 
 use super::config::{Attribute, Config};
@@ -19,6 +21,33 @@ pub(crate) struct Entity<'a> {
     /// Creation, nanoseconds since the Unix epoch: the start time of every point.
     pub start: u64,
     pub facts: &'a Facts,
+}
+
+/// The value of a resource attribute.
+#[derive(PartialEq)]
+enum Shown<'a> {
+    Int(i64),
+    Text(Cow<'a, str>),
+}
+
+impl<'a> Entity<'a> {
+    fn shown(&self, attribute: Attribute) -> Option<Shown<'a>> {
+        let Facts { name, path, command, command_line, owner, cgroup, ids } = self.facts;
+        let text = match attribute {
+            Attribute::Pid => return Some(Shown::Int(i64::from(self.pid))),
+            Attribute::ParentPid => return Some(Shown::Int(self.parent)),
+            Attribute::CreationTime => return Some(Shown::Text(iso8601(self.start).into())),
+            Attribute::ExecutableName => Some(name),
+            Attribute::ExecutablePath => path.as_ref(),
+            Attribute::Command => command.as_ref(),
+            Attribute::CommandLine => command_line.as_ref(),
+            Attribute::Owner => owner.as_ref(),
+            Attribute::Cgroup => cgroup.as_ref(),
+            Attribute::ContainerId => ids.container.as_ref(),
+            Attribute::PodUid => ids.pod.as_ref(),
+        };
+        text.map(|text| Shown::Text(Cow::Borrowed(text)))
+    }
 }
 
 /// Which metrics of a process were written last: bit `i` is row `i`.
@@ -54,9 +83,9 @@ impl Projection {
         self.plans.iter().any(|(planned, _)| *planned == index)
     }
 
-    /// Whether the creation time is part of the resource, so that a new life is another resource.
-    pub(crate) fn shows_start(&self) -> bool {
-        self.attributes.iter().any(|(attribute, _)| *attribute == Attribute::CreationTime)
+    /// Whether two identities have the same resource attributes, so that readers cannot tell them apart.
+    pub(crate) fn is_same(&self, one: Entity<'_>, other: Entity<'_>) -> bool {
+        self.attributes.iter().all(|(attribute, _)| one.shown(*attribute) == other.shown(*attribute))
     }
 
     /// Writes the values, and closes what `before` had and `values` has not. Returns what is open now and how many points were written.
@@ -70,26 +99,11 @@ impl Projection {
     ) -> (Written, usize) {
         let mut resource = out.resource();
         for (attribute, key) in &self.attributes {
-            let facts = entity.facts;
-            let value: Option<AnyValue<'_>> = match attribute {
-                Attribute::Pid => Some(AnyValue::Int(i64::from(entity.pid))),
-                Attribute::ParentPid => Some(AnyValue::Int(entity.parent)),
-                Attribute::ExecutableName => Some(AnyValue::Str(&facts.name)),
-                Attribute::ExecutablePath => facts.path.as_deref().map(AnyValue::Str),
-                Attribute::Command => facts.command.as_deref().map(AnyValue::Str),
-                Attribute::CommandLine => facts.command_line.as_deref().map(AnyValue::Str),
-                Attribute::Owner => facts.owner.as_deref().map(AnyValue::Str),
-                Attribute::Cgroup => facts.cgroup.as_deref().map(AnyValue::Str),
-                Attribute::ContainerId => facts.ids.container.as_deref().map(AnyValue::Str),
-                Attribute::PodUid => facts.ids.pod.as_deref().map(AnyValue::Str),
-                Attribute::CreationTime => {
-                    resource.attribute(key, AnyValue::Str(&iso8601(entity.start)));
-                    None
-                }
+            match entity.shown(*attribute) {
+                Some(Shown::Int(value)) => resource.attribute(key, AnyValue::Int(value)),
+                Some(Shown::Text(value)) => resource.attribute(key, AnyValue::Str(&value)),
+                None => continue,
             };
-            if let Some(value) = value {
-                resource.attribute(key, value);
-            }
         }
         let mut scope = resource.scope(&self.scope, env!("CARGO_PKG_VERSION"));
         let (mut open, mut points) = (Written::default(), 0);

@@ -199,10 +199,8 @@ impl Table {
         }
         // Under the same resource attributes a new life is a new start time of the same series, and nothing is closed.
         let mut points = 0;
-        if old.facts == tracked.facts
-            && old.parent == tracked.parent
-            && (old.start == tracked.start || !self.projection.shows_start())
-        {
+        let (was, is) = (self.entity(pid, &old), self.entity(pid, &tracked));
+        if was.zip(is).is_some_and(|(was, is)| self.projection.is_same(was, is)) {
             tracked.written = old.written;
         } else {
             points = self.close(pid, &old, at, out);
@@ -211,9 +209,14 @@ impl Table {
         Some(points)
     }
 
+    /// How the process shows itself; `None` if it was left out by name.
+    fn entity<'t>(&self, pid: u32, tracked: &'t Tracked) -> Option<Entity<'t>> {
+        let facts = tracked.facts.as_ref()?;
+        Some(Entity { pid, parent: tracked.parent, start: self.measure.start(tracked.start), facts })
+    }
+
     fn close(&self, pid: u32, tracked: &Tracked, at: &Moment, out: &mut BatchBuilder) -> usize {
-        let Some(facts) = tracked.facts.as_ref().filter(|_| !tracked.written.is_empty()) else { return 0 };
-        let entity = Entity { pid, parent: tracked.parent, start: self.measure.start(tracked.start), facts };
+        let Some(entity) = self.entity(pid, tracked).filter(|_| !tracked.written.is_empty()) else { return 0 };
         self.projection.write(entity, &Values::NONE, tracked.written, at.unix_nanos, out).1
     }
 

@@ -394,6 +394,24 @@ fn a_program_that_becomes_another_closes_its_old_name() {
 }
 
 #[test]
+fn what_is_not_shown_makes_no_other_resource() {
+    let host = Host::new();
+    host.process(&Spec { comm: b"sh", cmdline: b"sh\0", ..Spec::default() });
+    let off = "{enabled: false}";
+    let mut scraper = host.scraper(
+        &format!(
+            "{{resource_attributes: {{process.parent_pid: {off}, process.executable.name: {off}, process.command: {off}, process.command_line: {off}}}}}"
+        ),
+        Naming::V0,
+    );
+    host.scrape(&mut scraper, 0);
+    host.process(&Spec { parent: 7, ..Spec::default() });
+    let (batch, outcome) = host.scrape(&mut scraper, 10);
+    assert_eq!(outcome.points, 7, "two resources of the same attributes would be two writers of one series");
+    assert!(batch.series().all(|point| !point.no_recorded_value()));
+}
+
+#[test]
 fn titles_are_kept_and_users_are_looked_at_again() {
     let host = Host::new();
     host.process(&Spec { uid: 0, cmdline: b"postgres\0", ..Spec::default() });

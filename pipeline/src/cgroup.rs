@@ -1,11 +1,13 @@
-//! Which container and pod a process belongs to, from the text of `/proc/PID/cgroup`, v1, v2 and both at once.
+//! Which container and pod a process belongs to, from the text of its `/proc/PID/cgroup`, v1, v2 and both at once.
+//!
+//! It stands here because the `process` scraper asks it about every process and resource detection about the agent's own.
 //!
 //! Only the shapes that container runtimes write are accepted: 64 hexadecimal digits, or ECS's 32 and a number. A bare UUID is
 //! not one, since desktop scopes look like that. Nothing is read or looked up here.
 
 /// What the path of a control group says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ids {
+pub struct Ids {
     /// The container's id as its runtime knows it.
     pub container: Option<String>,
     /// The pod's uid; of a static pod the hash of its configuration.
@@ -13,7 +15,7 @@ pub(crate) struct Ids {
 }
 
 /// Reads the ids from all lines; the first line that names a container wins, and a pod may stand in any.
-pub(crate) fn ids(text: &str) -> Ids {
+pub fn ids(text: &str) -> Ids {
     let mut ids = Ids::default();
     for line in text.lines() {
         let Some(path) = line.splitn(3, ':').nth(2).filter(|path| *path != "/") else { continue };
@@ -124,7 +126,14 @@ mod tests {
             ),
             (format!("0::/../../pod{UID}/{ID}"), Some(ID), Some(UID)),
             (format!("0::/../cri-containerd-{ID}.scope"), Some(ID), None),
+            (format!("0::/kubepods/besteffort/pod{UID}/{ID}/init"), Some(ID), Some(UID)),
+            (format!("0::/kubepods/burstable/pod{TASK}/{ID}"), Some(ID), Some(TASK)),
+            (format!("12:pids:/\n5:memory:/kubepods/pod{UID}/{ID}\n0::/\n"), Some(ID), Some(UID)),
             ("0::/".to_owned(), None, None),
+            ("0::/init.scope".to_owned(), None, None),
+            ("0::/system.slice/podman.service".to_owned(), None, None),
+            ("garbage".to_owned(), None, None),
+            (String::new(), None, None),
             (format!("0::/kubepods.slice/kubepods-pod{unit}.slice/cri-containerd-{ID}.scope"), Some(ID), Some(UID)),
             (format!("0::/kubepods/pod{UID}/{ID}"), Some(ID), Some(UID)),
             (format!("0::/kubepods/pod{TASK}/{ID}"), Some(ID), Some(TASK)),

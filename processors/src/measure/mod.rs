@@ -1,0 +1,449 @@
+//! What marking stages know of every entity: its measures, when it was last seen, and a state of the stage's own.
+//!
+//! Time is the points' own. Memory is bounded by `max_entities` and eight series each; what was not seen for a while is
+//! forgotten. An entity that finds no room is told to the stage, which must not leave it without a mark.
+
+mod reading;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use phoenix_pipeline::Entity;
+use phoenix_telemetry::{Batch, PointId, Resource};
+
+use crate::entity::{self, EntityBy, ScopeBy};
+use reading::{Kind, Newcomer, Reading, Taken};
+pub(crate) use report::{Ignored, Reasons, Report, interned};
+
+/// An entity not seen for so long is forgotten: as long as a silent member counts in a group.
+const EXPIRY: u64 = 300_000_000_000;
+/// A host not heard of for so long is forgotten with all it had, whatever the time of its points.
+const SILENCE: Duration = Duration::from_secs(3600);
+/// Series remembered by entity on average: states of a few measures.
+const SERIES_BY_ENTITY: usize = 8;
+
+/// One entity.
+#[derive(Debug)]
+pub(crate) struct Slot<S> {
+    /// Its identity: the hash of the resource, or of the attributes that make it.
+    pub(crate) key: u64,
+    pub(crate) scope: u64,
+    /// Newest time of a point, Unix nanoseconds.
+    pub(crate) time: u64,
+    /// Number of the scrape of its scope that last showed it.
+    scrape: u64,
+    batch: u32,
+    readings: Box<[Reading]>,
+    /// What the stage keeps of it.
+    pub(crate) state: S,
+}
+
+impl<S> Slot<S> {
+    /// The value of a measure as of the newest batch that had it.
+    pub(crate) fn value(&self, measure: usize) -> Option<f64> {
+        self.readings.get(measure).and_then(Reading::value)
+    }
+
+    /// The value of a measure, if the newest batch with this entity had it.
+    pub(crate) fn fresh(&self, measure: usize) -> Option<f64> {
+        self.readings.get(measure).filter(|reading| reading.batch == self.batch).and_then(Reading::value)
+    }
+
+    /// Whether a value is an average over a life, for want of a window.
+    pub(crate) fn is_estimated(&self, measure: usize) -> bool {
+        self.readings.get(measure).is_some_and(Reading::is_estimated)
+    }
+
+    /// Whether a measure was read within the time an entity is remembered.
+    pub(crate) fn is_recent(&self, measure: usize) -> bool {
+        self.readings.get(measure).is_some_and(|reading| reading.time() + EXPIRY > self.time)
+    }
+}
+
+/// Something of the batch that belongs to an entity.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) key: u64,
+    pub(crate) entity: Entity,
+    /// One of its points, by which it can be looked at again.
+    pub(crate) sample: PointId,
+    /// There was no room for it.
+    pub(crate) overflow: bool,
+}
+
+/// What is known of a scope.
+#[derive(Debug)]
+struct Scope {
+    /// Newest times of the scrape at hand and of the one before.
+    now: u64,
+    before: u64,
+    scrape: u64,
+    /// Whether this scrape, or the one before, came in more than one batch.
+    in_parts: bool,
+    was_in_parts: bool,
+    swept: u64,
+    heard: Instant,
+    /// Of the batch at hand: newest time, and whether an entity of the scrape at hand came again.
+    newest: u64,
+    again: bool,
+    batch: u32,
+}
+
+impl Scope {
+    fn new(heard: Instant) -> Self {
+        Scope {
+            now: 0,
+            before: 0,
+            scrape: 0,
+            in_parts: false,
+            was_in_parts: false,
+            swept: 0,
+            heard,
+            newest: 0,
+            again: false,
+            batch: 0,
+        }
+    }
+
+    /// Takes up a batch: a new scrape, if something came again that the scrape at hand already had.
+    fn advance(&mut self) {
+        if self.now == 0 || self.again {
+            self.before = self.now;
+            self.now = self.newest;
+            self.scrape += 1;
+            self.was_in_parts = self.in_parts;
+            self.in_parts = false;
+        } else {
+            self.in_parts = true;
+            self.now = self.now.max(self.newest);
+        }
+    }
+}
+
+/// What entities are and which measures are read.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) measures: Vec<String>,
+    pub(crate) entity: EntityBy,
+    pub(crate) scope: ScopeBy,
+    pub(crate) max_entities: usize,
+}
+
+/// The entities of all scopes.
+#[derive(Debug)]
+pub(crate) struct Tracker<S> {
+    plan: Plan,
+    by_key: HashMap<u64, u32>,
+    slots: Vec<Option<Slot<S>>>,
+    free: Vec<u32>,
+    scopes: HashMap<u64, Scope>,
+    series: usize,
+    batch: u32,
+    made_room: u32,
+    newcomers: Vec<(u32, usize, Newcomer)>,
+    seen: Vec<(u64, u32)>,
+    targets: Vec<Target>,
+    ignored: Ignored,
+}
+
+impl<S: Default> Tracker<S> {
+    pub(crate) fn new(plan: Plan) -> Self {
+        Tracker {
+            plan,
+            by_key: HashMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            scopes: HashMap::new(),
+            series: 0,
+            batch: 0,
+            made_room: 0,
+            newcomers: Vec::new(),
+            seen: Vec::new(),
+            targets: Vec::new(),
+            ignored: Ignored::default(),
+        }
+    }
+
+    /// How many entities are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Takes over what another tracker knows, if both read the same; says whether it did.
+    pub(crate) fn adopt(&mut self, previous: &mut Tracker<S>) -> bool {
+        let same = self.plan == previous.plan;
+        if same {
+            *self = std::mem::replace(previous, Tracker::new(previous.plan.clone()));
+        }
+        same
+    }
+
+    /// Reads a batch: updates every entity that has one of the measures, and lists what belongs to which entity.
+    pub(crate) fn read(&mut self, batch: &Batch, now: Instant) {
+        self.batch = self.batch.wrapping_add(1).max(1);
+        self.targets.clear();
+        self.seen.clear();
+        self.newcomers.clear();
+        for resource in batch.resources() {
+            match &self.plan.entity {
+                EntityBy::Resource => self.read_process(resource, now),
+                EntityBy::Attributes(keys) => {
+                    let keys = keys.clone();
+                    self.read_attributes(resource, &keys, now);
+                }
+            }
+        }
+        self.settle(now);
+    }
+
+    /// A resource that is an entity, if it is a process.
+    fn read_process(&mut self, resource: Resource<'_>, now: Instant) {
+        let key = resource.hash();
+        let mut slot = self.by_key.get(&key).copied();
+        if slot.is_none() && !entity::is_process(resource.attributes()) {
+            return;
+        }
+        let (mut sample, mut overflow) = (None, false);
+        for metric in resource.metrics() {
+            let name = metric.name();
+            let measure = self.plan.measures.iter().position(|measure| measure == name);
+            let Some((measure, kind)) = measure.zip(Kind::of(metric)) else {
+                sample = sample.or_else(|| metric.points().next().map(|point| point.id()));
+                continue;
+            };
+            for point in metric.points() {
+                sample.get_or_insert(point.id());
+                if slot.is_none() {
+                    slot = self.slot_for(key, || self_scope(&self.plan.scope, resource), now);
+                    overflow = slot.is_none();
+                }
+                if let Some(slot) = slot {
+                    self.take(slot, measure, kind, point, now);
+                }
+            }
+        }
+        if let Some(sample) = sample {
+            self.targets.push(Target { key, entity: Entity::Resource(resource.id()), sample, overflow });
+        }
+    }
+
+    /// A resource of which all, or single points, belong to the entities of some attributes.
+    fn read_attributes(&mut self, resource: Resource<'_>, keys: &[String], now: Instant) {
+        let own = resource.attributes();
+        let scope = self.plan.scope.of(own);
+        let whole = entity::identity(scope, keys, |key| own.get(key));
+        let mut told = false;
+        for metric in resource.metrics() {
+            let name = metric.name();
+            let measure = self.plan.measures.iter().position(|measure| measure == name).zip(Kind::of(metric));
+            for point in metric.points() {
+                let key = whole.or_else(|| {
+                    let attributes = point.attributes();
+                    entity::identity(scope, keys, |key| attributes.get(key).or_else(|| own.get(key)))
+                });
+                let Some(key) = key else { continue };
+                let mut overflow = false;
+                if let Some((measure, kind)) = measure {
+                    match self.slot_for(key, || scope, now) {
+                        Some(slot) => self.take(slot, measure, kind, point, now),
+                        None => overflow = true,
+                    }
+                }
+                let entity = match whole {
+                    None => Entity::Point(point.id()),
+                    Some(_) if told && !overflow => continue,
+                    Some(_) => Entity::Resource(resource.id()),
+                };
+                told = true;
+                self.targets.push(Target { key, entity, sample: point.id(), overflow });
+            }
+        }
+    }
+
+    fn take(&mut self, at: u32, measure: usize, kind: Kind, point: phoenix_telemetry::Point<'_>, now: Instant) {
+        let Some(Some(slot)) = self.slots.get_mut(at as usize) else { return };
+        let Some(reading) = slot.readings.get_mut(measure) else { return };
+        let before = reading.series();
+        let room = self.series < self.plan.max_entities.saturating_mul(SERIES_BY_ENTITY);
+        let taken = reading.take(kind, point, self.batch, room);
+        self.series += reading.series() - before;
+        match taken {
+            Taken::Not(reason) => {
+                self.ignored.count(reason);
+                if reason != "duplicate" {
+                    return;
+                }
+            }
+            Taken::First(newcomer) => self.newcomers.push((at, measure, newcomer)),
+            Taken::Yes => {}
+        }
+        let advanced = point.time() > slot.time;
+        if slot.batch != self.batch {
+            slot.batch = self.batch;
+            self.seen.push((slot.scope, at));
+        }
+        let scope = self.scopes.entry(slot.scope).or_insert_with(|| Scope::new(now));
+        if scope.batch != self.batch {
+            scope.batch = self.batch;
+            scope.heard = now;
+            scope.newest = 0;
+            scope.again = false;
+        }
+        scope.newest = scope.newest.max(point.time());
+        scope.again |= advanced && slot.time > 0 && slot.scrape == scope.scrape;
+    }
+
+    /// After the last point: which scrape this is, what newcomers count, and who is forgotten.
+    fn settle(&mut self, now: Instant) {
+        self.seen.sort_unstable();
+        let mut last = None;
+        for (scope, _) in &self.seen {
+            if last != Some(*scope) {
+                last = Some(*scope);
+                if let Some(scope) = self.scopes.get_mut(scope) {
+                    scope.advance();
+                }
+            }
+        }
+        let batch = self.batch;
+        for (at, measure, newcomer) in self.newcomers.drain(..) {
+            let Some(Some(slot)) = self.slots.get_mut(at as usize) else { continue };
+            let before = self.scopes.get(&slot.scope).map_or(0, |scope| scope.before);
+            if let Some(reading) = slot.readings.get_mut(measure) {
+                reading.newcomer(newcomer, before, batch);
+            }
+        }
+        let mut due = false;
+        for (scope, at) in &self.seen {
+            let Some(Some(slot)) = self.slots.get_mut(*at as usize) else { continue };
+            let newest = slot.readings.iter().filter(|reading| reading.batch == batch).map(Reading::time).max();
+            let Some(scope) = self.scopes.get(scope) else { continue };
+            slot.time = newest.filter(|time| *time > 0).unwrap_or(scope.now);
+            slot.scrape = scope.scrape;
+            due |= scope.now > scope.swept + EXPIRY / 4;
+        }
+        if due {
+            self.sweep(EXPIRY, now);
+        }
+    }
+
+    /// The slot of an entity, made if there is room.
+    fn slot_for(&mut self, key: u64, scope: impl Fn() -> u64, now: Instant) -> Option<u32> {
+        if let Some(at) = self.by_key.get(&key) {
+            return Some(*at);
+        }
+        if self.by_key.len() >= self.plan.max_entities {
+            // Once a batch: what has gone may make room, long before its time.
+            if self.made_room != self.batch {
+                self.made_room = self.batch;
+                self.sweep(0, now);
+            }
+            if self.by_key.len() >= self.plan.max_entities {
+                return None;
+            }
+        }
+        let readings = self.plan.measures.iter().map(|_| Reading::default()).collect();
+        let slot =
+            Slot { key, scope: scope(), time: 0, scrape: 0, batch: 0, readings, state: S::default() };
+        let at = match self.free.pop() {
+            Some(at) => at,
+            None => {
+                let at = u32::try_from(self.slots.len()).ok()?;
+                self.slots.push(None);
+                at
+            }
+        };
+        if let Some(place) = self.slots.get_mut(at as usize) {
+            *place = Some(slot);
+        }
+        self.by_key.insert(key, at);
+        Some(at)
+    }
+
+    /// Forgets entities that their scope has not shown for `expiry` and at least two scrapes, and scopes that are silent.
+    fn sweep(&mut self, expiry: u64, now: Instant) {
+        let Tracker { slots, by_key, free, scopes, batch, .. } = self;
+        scopes.retain(|_, scope| now.saturating_duration_since(scope.heard) < SILENCE);
+        let mut series = 0;
+        for (at, place) in (0u32..).zip(slots.iter_mut()) {
+            let Some(slot) = place else { continue };
+            let gone = slot.batch != *batch
+                && scopes.get(&slot.scope).is_none_or(|scope| {
+                    scope.now > slot.time.saturating_add(expiry) && scope.scrape > slot.scrape + 1
+                });
+            if gone {
+                by_key.remove(&slot.key);
+                free.push(at);
+                *place = None;
+                continue;
+            }
+            for reading in slot.readings.iter_mut() {
+                reading.sweep(slot.time.saturating_sub(EXPIRY));
+                series += reading.series();
+            }
+        }
+        self.series = series;
+        for scope in self.scopes.values_mut() {
+            scope.swept = scope.now;
+        }
+    }
+
+    /// The entity of that identity.
+    pub(crate) fn slot(&self, key: u64) -> Option<&Slot<S>> {
+        self.by_key.get(&key).and_then(|at| self.at(*at))
+    }
+
+    /// The entity of that identity, to change its state.
+    pub(crate) fn slot_mut(&mut self, key: u64) -> Option<&mut Slot<S>> {
+        let at = *self.by_key.get(&key)?;
+        self.slots.get_mut(at as usize).and_then(Option::as_mut)
+    }
+
+    /// The entity at a place.
+    pub(crate) fn at(&self, at: u32) -> Option<&Slot<S>> {
+        self.slots.get(at as usize).and_then(Option::as_ref)
+    }
+
+    /// The entity at a place, to change its state.
+    pub(crate) fn at_mut(&mut self, at: u32) -> Option<&mut Slot<S>> {
+        self.slots.get_mut(at as usize).and_then(Option::as_mut)
+    }
+
+    /// What of the newest batch belongs to which entity.
+    pub(crate) fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// Scope and place of the entities the newest batch measured, by scope.
+    pub(crate) fn seen(&self) -> &[(u64, u32)] {
+        &self.seen
+    }
+
+    /// Newest time of a scope, Unix nanoseconds.
+    pub(crate) fn time_of(&self, scope: u64) -> u64 {
+        self.scopes.get(&scope).map_or(0, |scope| scope.now)
+    }
+
+    /// Those of a scope that the newest batch did not show, but another part of the scrape did or is going to.
+    pub(crate) fn elsewhere(&self, scope: u64) -> impl Iterator<Item = u32> {
+        let known = self.scopes.get(&scope).filter(|scope| scope.in_parts || scope.was_in_parts);
+        let since = known.map(|known| known.scrape.saturating_sub(1));
+        let slots = if since.is_some() { self.slots.as_slice() } else { &[] };
+        (0u32..).zip(slots).filter_map(move |(at, slot)| {
+            let slot = slot.as_ref()?;
+            (slot.scope == scope && slot.batch != self.batch && Some(slot.scrape) >= since).then_some(at)
+        })
+    }
+
+    /// Points that did not count, by reason, since this was last asked.
+    pub(crate) fn take_ignored(&mut self) -> Ignored {
+        std::mem::take(&mut self.ignored)
+    }
+}
+
+fn self_scope(by: &ScopeBy, resource: Resource<'_>) -> u64 {
+    by.of(resource.attributes())
+}

@@ -1,0 +1,142 @@
+//! `priority`: says by rule how much an entity matters.
+//!
+//! The first rule that fits gives a class: critical is kept whatever other stages say, low is folded unless something
+//! keeps it, high wins ties in `topk`. What the rules say of a resource is remembered by its hash, so that a scrape of
+//! processes seen before costs one look-up each. The stage only marks.
+
+mod config;
+mod presets;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::mem;
+
+use phoenix_pipeline::config::Value;
+use phoenix_pipeline::{
+    BuildError, Class, Context, Decision, Entity, Handover, Mark, Marks, Processor, ProcessorFactory, Site, Stability,
+};
+use phoenix_telemetry::{Batch, Resource};
+
+pub use config::{ClassName, Config, Preset, Rule};
+
+use crate::flaws::Flaws;
+use crate::measure::{Report, Target};
+use rules::{Rules, Verdict};
+
+/// The row of the table of processors.
+pub const FACTORY: ProcessorFactory =
+    ProcessorFactory::new::<Config>("priority", "says by rule what is kept and what may be folded", Stability::Alpha, build);
+
+fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
+    let config: Config = site.settings(value)?;
+    let mut flaws = Flaws::default();
+    let rules = Rules::new(&config, &mut flaws);
+    let rules = flaws.none_or(rules)?;
+    let known = Known { newer: HashMap::new(), older: HashMap::new(), half: config.max_entities.div_ceil(2) };
+    Ok(Box::new(Priority { config, rules, known, report: Report::new(site, false) }))
+}
+
+/// What was said of a resource, in two generations: when the newer is full it becomes the older, and that is forgotten.
+struct Known {
+    newer: HashMap<u64, Verdict>,
+    older: HashMap<u64, Verdict>,
+    half: usize,
+}
+
+impl Known {
+    /// What is known of a resource, or else what `judge` says; and whether it is new.
+    fn ask(&mut self, key: u64, judge: impl FnOnce() -> Verdict) -> (&Verdict, bool) {
+        let mut new = false;
+        if !self.newer.contains_key(&key) {
+            if self.newer.len() >= self.half {
+                self.older = mem::take(&mut self.newer);
+            }
+            let verdict = self.older.remove(&key).unwrap_or_else(|| {
+                new = true;
+                judge()
+            });
+            return (self.newer.entry(key).or_insert(verdict), new);
+        }
+        (self.newer.entry(key).or_default(), false)
+    }
+
+    fn len(&self) -> usize {
+        self.newer.len() + self.older.len()
+    }
+}
+
+/// The stage.
+struct Priority {
+    config: Config,
+    rules: Rules,
+    known: Known,
+    report: Report,
+}
+
+impl Processor for Priority {
+    fn process(&mut self, batch: &mut Batch, cx: &mut Context<'_>) {
+        let Priority { rules, known, report, .. } = self;
+        for resource in batch.resources() {
+            let (verdict, new) = known.ask(resource.hash(), || rules.judge(resource.attributes()));
+            if let Some(class) = verdict.class {
+                let mark = apply(cx.marks, Entity::Resource(resource.id()), class);
+                report.count(mark.decision, mark.reason);
+                if new {
+                    explain(report, resource, mark);
+                }
+            }
+            if !verdict.by_metric.is_empty() {
+                for metric in resource.metrics() {
+                    let Some(class) = rules.of_metric(&verdict.by_metric, metric.name()) else { continue };
+                    for point in metric.points() {
+                        let mark = apply(cx.marks, Entity::Point(point.id()), class);
+                        report.count(mark.decision, mark.reason);
+                    }
+                }
+            }
+        }
+        report.finish(batch);
+    }
+
+    fn adopt(&mut self, previous: &mut dyn Processor) -> Handover {
+        let Some(previous) = previous.as_any().downcast_mut::<Priority>() else { return Handover::default() };
+        let pieces = previous.known.len();
+        if previous.config != self.config {
+            return Handover { discarded: pieces, ..Handover::default() };
+        }
+        self.known.newer = mem::take(&mut previous.known.newer);
+        self.known.older = mem::take(&mut previous.known.older);
+        Handover { carried: pieces, ..Handover::default() }
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+/// Marks an entity of that class, and says how.
+fn apply(marks: &mut Marks, entity: Entity, class: Class) -> Mark {
+    let (decision, reason) = match class {
+        Class::Critical => (Decision::Keep, "priority_critical"),
+        Class::High => (Decision::Open, "priority_high"),
+        Class::Normal => (Decision::Open, "priority_normal"),
+        Class::Low => (Decision::Fold, "priority_low"),
+    };
+    marks.classify(entity, class);
+    marks.mark(entity, decision, reason);
+    Mark { decision, class, reason }
+}
+
+fn explain(report: &mut Report, resource: Resource<'_>, mark: Mark) {
+    let Some(point) = resource.metrics().flat_map(|metric| metric.points()).next() else { return };
+    let target = Target {
+        key: resource.hash(),
+        entity: Entity::Resource(resource.id()),
+        sample: point.id(),
+        overflow: false,
+    };
+    report.changed(target, point.time(), mark);
+}

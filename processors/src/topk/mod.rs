@@ -1,0 +1,228 @@
+//! `topk`: the entities that lead by a measure stay individual, the others may be folded.
+//!
+//! Ranked are windowed rates and levels, never lifetime totals, so that a new hog is seen at the end of its first
+//! interval. What other stages have decided already takes no place. An entity without any measure stays individual and is
+//! counted. The stage only marks.
+
+mod config;
+mod ranking;
+#[cfg(test)]
+mod tests;
+
+use std::any::Any;
+
+use phoenix_pipeline::config::Value;
+use phoenix_pipeline::{
+    BuildError, Class, Context, Decision, Handover, Mark, Marks, Processor, ProcessorFactory, Site, Stability,
+};
+use phoenix_telemetry::Batch;
+
+pub use config::{Combine, Config};
+
+use crate::measure::{Plan, Report, Tracker, interned};
+use ranking::{Bands, Candidate, Place};
+
+/// The row of the table of processors.
+pub const FACTORY: ProcessorFactory =
+    ProcessorFactory::new::<Config>("topk", "keeps the entities that lead by a measure individual", Stability::Alpha, build);
+
+/// Why an entity outside of all rankings is folded.
+const RANK: &str = "topk_rank";
+/// Why one is folded that found no room.
+const OVERFLOW: &str = "topk_overflow";
+/// Why one stays that has no measure.
+const UNRANKED: &str = "topk_unranked";
+
+fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
+    let config: Config = site.settings(value)?;
+    Ok(Box::new(TopK::new(&config, site)))
+}
+
+/// What the stage keeps of an entity.
+#[derive(Debug, Default)]
+struct State {
+    /// Its place in each ranking.
+    places: Vec<Place>,
+    /// Class and openness as of the batch at hand, over all that belongs to it.
+    class: Class,
+    open: bool,
+    last: Option<Mark>,
+}
+
+/// The stage.
+struct TopK {
+    tracker: Tracker<State>,
+    bands: Bands,
+    /// The weight of each measure, where they make one score.
+    weights: Option<Vec<f64>>,
+    /// Why an entity stays, by ranking.
+    reasons: Vec<&'static str>,
+    report: Report,
+    candidates: Vec<Candidate>,
+}
+
+impl TopK {
+    fn new(config: &Config, site: &Site) -> Self {
+        let min_stay = u64::try_from(config.min_stay.as_nanos()).unwrap_or(u64::MAX);
+        let weight = |name: &String| config.weights.get(name).copied().unwrap_or(1.0);
+        let weighted = config.combine == Combine::Weighted;
+        let by_measure = || config.rank_by.iter().map(|name| interned(format!("topk_{name}"), "topk_measure")).collect();
+        TopK {
+            tracker: Tracker::new(Plan {
+                measures: config.rank_by.clone(),
+                entity: config.entity.clone(),
+                scope: config.scope.clone(),
+                max_entities: config.max_entities,
+            }),
+            bands: Bands::new(config.k, config.enter, config.leave, min_stay),
+            weights: weighted.then(|| config.rank_by.iter().map(weight).collect()),
+            reasons: if weighted { vec!["topk_score"] } else { by_measure() },
+            report: Report::new(site, true),
+            candidates: Vec::new(),
+        }
+    }
+
+    /// Takes down what other stages said of the entities of this batch.
+    fn note_marks(&mut self, marks: &Marks) {
+        let rankings = self.reasons.len();
+        let TopK { tracker, .. } = self;
+        for i in 0..tracker.seen().len() {
+            let Some((_, at)) = tracker.seen().get(i).copied() else { continue };
+            if let Some(slot) = tracker.at_mut(at) {
+                slot.state.places.resize(rankings, Place::default());
+                slot.state.class = Class::Low;
+                slot.state.open = false;
+            }
+        }
+        for i in 0..tracker.targets().len() {
+            let Some(target) = tracker.targets().get(i).copied() else { continue };
+            let mark = marks.of(target.entity);
+            if let Some(slot) = tracker.slot_mut(target.key) {
+                slot.state.class = slot.state.class.max(mark.class);
+                slot.state.open |= mark.decision == Decision::Open;
+            }
+        }
+    }
+
+    /// Ranks the scopes of this batch anew.
+    fn rank(&mut self) {
+        let seen: Vec<(u64, u32)> = self.tracker.seen().to_vec();
+        for group in seen.chunk_by(|a, b| a.0 == b.0) {
+            let Some((scope, _)) = group.first().copied() else { continue };
+            let mut members: Vec<u32> = group.iter().map(|(_, at)| *at).collect();
+            let here = members.len();
+            members.extend(self.tracker.elsewhere(scope));
+            let time = self.tracker.time_of(scope);
+            let totals = self.weights.as_ref().map(|weights| self.totals(&members, weights.len()));
+            for ranking in 0..self.reasons.len() {
+                self.rank_one(ranking, &members, here, totals.as_deref(), time);
+            }
+        }
+    }
+
+    /// One ranking of one scope; the first `here` of the members are in this batch.
+    fn rank_one(&mut self, ranking: usize, members: &[u32], here: usize, totals: Option<&[f64]>, time: u64) {
+        let TopK { tracker, bands, weights, candidates, .. } = self;
+        candidates.clear();
+        for (i, at) in members.iter().enumerate() {
+            let Some(slot) = tracker.at(*at).filter(|slot| slot.state.open) else { continue };
+            let (value, measured) = match (weights.as_deref(), totals) {
+                (Some(weights), Some(totals)) => (score(slot, weights, totals), !slot.is_estimated(0)),
+                _ if i < here => (slot.fresh(ranking), !slot.is_estimated(ranking)),
+                _ => (slot.value(ranking), !slot.is_estimated(ranking)),
+            };
+            let Some(value) = value else { continue };
+            let place = slot.state.places.get(ranking).copied().unwrap_or_default();
+            candidates.push(Candidate { value, class: slot.state.class, key: slot.key, at: *at, measured, place });
+        }
+        bands.rank(candidates, time);
+        for candidate in candidates.iter() {
+            let slot = tracker.at_mut(candidate.at);
+            if let Some(place) = slot.and_then(|slot| slot.state.places.get_mut(ranking)) {
+                *place = candidate.place;
+            }
+        }
+    }
+
+    /// What all members have of each measure.
+    fn totals(&self, members: &[u32], measures: usize) -> Vec<f64> {
+        let slots = || members.iter().filter_map(|at| self.tracker.at(*at)).filter(|slot| slot.state.open);
+        (0..measures).map(|measure| slots().filter_map(|slot| slot.value(measure)).map(|value| value.max(0.0)).sum()).collect()
+    }
+
+    /// What the rankings say of an entity.
+    fn decide(&self, key: u64, overflow: bool) -> (Decision, &'static str) {
+        if overflow {
+            return (Decision::Fold, OVERFLOW);
+        }
+        let Some(slot) = self.tracker.slot(key) else { return (Decision::Open, UNRANKED) };
+        let weighted = self.weights.is_some();
+        let mut places = slot.state.places.iter().enumerate();
+        let inside = places.find(|(ranking, place)| place.inside && (weighted || slot.is_recent(*ranking)));
+        if let Some((ranking, _)) = inside {
+            return (Decision::Open, self.reasons.get(ranking).copied().unwrap_or_default());
+        }
+        let measures = self.weights.as_ref().map_or(self.reasons.len(), Vec::len);
+        if (0..measures).any(|measure| slot.value(measure).is_some()) {
+            (Decision::Fold, RANK)
+        } else {
+            (Decision::Open, UNRANKED)
+        }
+    }
+}
+
+/// The sum of an entity's shares of each measure, by weight; `None` if it has none of them.
+fn score(slot: &crate::measure::Slot<State>, weights: &[f64], totals: &[f64]) -> Option<f64> {
+    let share = |(measure, (weight, total)): (usize, (&f64, &f64))| {
+        let value = slot.value(measure)?.max(0.0);
+        Some(if *total > 0.0 { weight * (value / total) } else { 0.0 })
+    };
+    let shares = weights.iter().zip(totals).enumerate().filter_map(share);
+    shares.fold(None, |sum, share| Some(sum.unwrap_or(0.0) + share))
+}
+
+impl Processor for TopK {
+    fn process(&mut self, batch: &mut Batch, cx: &mut Context<'_>) {
+        self.tracker.read(batch, cx.now);
+        self.note_marks(cx.marks);
+        self.rank();
+        let mut unranked = Vec::new();
+        for i in 0..self.tracker.targets().len() {
+            let Some(target) = self.tracker.targets().get(i).copied() else { continue };
+            let before = cx.marks.of(target.entity);
+            if before.decision != Decision::Open {
+                continue;
+            }
+            let (decision, reason) = self.decide(target.key, target.overflow);
+            if reason == UNRANKED {
+                unranked.push(target.key);
+            }
+            cx.marks.mark(target.entity, decision, reason);
+            self.report.count(decision, reason);
+            let mark = Mark { decision, class: before.class, reason };
+            if let Some(slot) = self.tracker.slot_mut(target.key)
+                && slot.state.last != Some(mark)
+            {
+                slot.state.last = Some(mark);
+                self.report.changed(target, slot.time, mark);
+            }
+        }
+        self.report.unranked(unranked, self.tracker.take_ignored());
+        self.report.finish(batch);
+    }
+
+    fn adopt(&mut self, previous: &mut dyn Processor) -> Handover {
+        let Some(previous) = previous.as_any().downcast_mut::<TopK>() else { return Handover::default() };
+        let pieces = previous.tracker.len();
+        // Places are those of the rankings: another way to combine them begins anew.
+        if previous.reasons == self.reasons && self.tracker.adopt(&mut previous.tracker) {
+            Handover { carried: pieces, ..Handover::default() }
+        } else {
+            Handover { discarded: pieces, ..Handover::default() }
+        }
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}

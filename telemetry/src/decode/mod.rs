@@ -1,0 +1,320 @@
+//! The one validating pass: protobuf bytes to index and identity hashes.
+//!
+//! It reads the messages on the way to the points itself and leaves the rest to `validate`. It stores where things lie,
+//! never what they say. Input that is legal but sent in pieces (a message seen twice, children not in one run) is only
+//! validated here; `normal` rewrites it and the pass runs again on the result.
+
+mod points;
+mod repeat;
+
+use crate::batch::Batch;
+use crate::error::{DecodeError, DecodeErrorKind, Limits};
+use crate::hash;
+use crate::index::{Index, MetricEntry, ResourceEntry, ScopeEntry, Span};
+use crate::kind::MetricKind;
+use crate::normal;
+use crate::schema::Message;
+use crate::validate::Validator;
+use crate::wire::{LEN, Reader, is_utf8};
+use bytes::Bytes;
+use points::Data;
+use repeat::PATTERNS;
+
+type Outcome<T> = Result<T, DecodeError>;
+
+/// Bytes of input for one point and for one metric, to reserve the index by; too low a guess only costs a move.
+const BYTES_PER_POINT: usize = 96;
+const BYTES_PER_METRIC: usize = 192;
+
+pub(crate) fn decode(bytes: Bytes, limits: &Limits) -> Outcome<Batch> {
+    if bytes.len() > limits.max_bytes || u32::try_from(bytes.len()).is_err() {
+        return Err(DecodeError { offset: limits.max_bytes.min(bytes.len()), kind: DecodeErrorKind::TooLarge });
+    }
+    let (index, in_pieces) = scan(&bytes, limits)?;
+    if !in_pieces {
+        let live = index.points.len();
+        return Ok(Batch { bytes, index, live, ..Batch::default() });
+    }
+    let bytes = Bytes::from(normal::form(&bytes));
+    if u32::try_from(bytes.len()).is_err() {
+        return Err(DecodeError { offset: 0, kind: DecodeErrorKind::TooLarge });
+    }
+    let (index, _) = scan(&bytes, limits)?;
+    let live = index.points.len();
+    Ok(Batch { bytes, index, live, ..Batch::default() })
+}
+
+fn scan(bytes: &[u8], limits: &Limits) -> Outcome<(Index, bool)> {
+    let mut scan = Scan {
+        bytes,
+        index: Index::default(),
+        room: limits.max_points,
+        validator: Validator::new(limits.max_depth),
+        patterns: [None; PATTERNS],
+    };
+    scan.index.points.reserve(bytes.len() / BYTES_PER_POINT);
+    scan.index.metrics.reserve(bytes.len() / BYTES_PER_METRIC);
+    scan.request()?;
+    Ok((scan.index, scan.validator.in_pieces))
+}
+
+/// Where a message's children lie: in one run, in the normal form.
+struct Run {
+    first: Option<usize>,
+    end: usize,
+}
+
+impl Run {
+    fn new() -> Self {
+        Self { first: None, end: 0 }
+    }
+
+    /// A child begins at `at`. Returns whether it is apart from the run.
+    #[inline(always)]
+    fn begin(&mut self, at: usize) -> bool {
+        match self.first {
+            Some(_) => at != self.end,
+            None => {
+                self.first = Some(at);
+                false
+            }
+        }
+    }
+
+    /// What lies before and behind the run, in a message from `start` to `end`.
+    #[inline(always)]
+    fn around(&self, start: usize, end: usize) -> (Span, Span) {
+        match self.first {
+            Some(first) => (Span::new(start, first), Span::new(self.end, end)),
+            None => (Span::new(start, end), Span::new(end, end)),
+        }
+    }
+}
+
+struct Scan<'a> {
+    bytes: &'a [u8],
+    index: Index,
+    /// How many more entries there may be.
+    room: usize,
+    validator: Validator,
+    /// Positions of scopes whose points all have their numbers in one piece.
+    patterns: [Option<u32>; PATTERNS],
+}
+
+impl<'a> Scan<'a> {
+    fn request(&mut self) -> Outcome<()> {
+        let mut request = Reader::new(self.bytes, 0);
+        while !request.is_empty() {
+            let at = request;
+            match request.tag()? {
+                (1, LEN) => {
+                    let body = request.delimited()?;
+                    self.resource(at.offset(), body)?;
+                }
+                (field, wire) => {
+                    self.validator.field(Message::ExportMetricsServiceRequest, at, field, wire, &mut request, 0)?;
+                    self.index.extras.push(Span::new(at.offset(), request.offset()));
+                    self.admit(at)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses one entry too many.
+    #[inline(always)]
+    fn admit(&mut self, at: Reader<'_>) -> Outcome<()> {
+        match self.room.checked_sub(1) {
+            Some(room) => {
+                self.room = room;
+                Ok(())
+            }
+            None => Err(at.fault(DecodeErrorKind::TooMany)),
+        }
+    }
+
+    fn resource(&mut self, whole: usize, mut body: Reader<'a>) -> Outcome<()> {
+        let (start, end) = (body.offset(), body.offset() + body.rest().len());
+        let id = self.index.resources.len();
+        let mut entry = ResourceEntry {
+            whole: Span::new(whole, end),
+            own: Span::new(start, start),
+            body: Span::new(start, start),
+            schema_url: Span::new(start, start),
+            ..ResourceEntry::default()
+        };
+        self.admit(body)?;
+        let scopes = self.index.scopes.len() as u32;
+        let points = self.index.points.len();
+        let mut run = Run::new();
+        let mut seen = false;
+        while !body.is_empty() {
+            let at = body;
+            match body.tag()? {
+                (1, LEN) => {
+                    let own = body.delimited()?;
+                    self.validator.in_pieces |= std::mem::replace(&mut seen, true);
+                    entry.own = Span::new(at.offset(), body.offset());
+                    entry.body = Span::new(own.offset(), body.offset());
+                    entry.attributes = self.attributed(Message::Resource, 1, own)?;
+                }
+                (2, LEN) => {
+                    self.validator.in_pieces |= run.begin(at.offset());
+                    let scope = body.delimited()?;
+                    self.scope(at.offset(), scope, id as u32)?;
+                    run.end = body.offset();
+                }
+                (3, LEN) => entry.schema_url = string(&mut body)?,
+                (field, wire) => self.validator.field(Message::ResourceMetrics, at, field, wire, &mut body, 0)?,
+            }
+        }
+        (entry.head, entry.tail) = run.around(start, end);
+        if !seen {
+            entry.own = Span { start: entry.head.start, len: 0 };
+        }
+        entry.scopes = scopes..self.index.scopes.len() as u32;
+        entry.live = (self.index.points.len() - points) as u32;
+        self.index.resources.push(entry);
+        self.index.identify(id);
+        Ok(())
+    }
+
+    fn scope(&mut self, whole: usize, mut body: Reader<'a>, resource: u32) -> Outcome<()> {
+        if self.repeat(whole, body, resource) {
+            return Ok(());
+        }
+        let (start, end) = (body.offset(), body.offset() + body.rest().len());
+        let empty = Span::new(start, start);
+        let id = self.index.scopes.len();
+        let mut entry = ScopeEntry {
+            whole: Span::new(whole, end),
+            body: empty,
+            name: empty,
+            version: empty,
+            schema_url: empty,
+            hash: hash::scope(&[], &[], 0),
+            resource,
+            ..ScopeEntry::default()
+        };
+        self.admit(body)?;
+        let metrics = self.index.metrics.len();
+        let points = self.index.points.len();
+        let mut run = Run::new();
+        let mut seen = false;
+        while !body.is_empty() {
+            let at = body;
+            match body.tag()? {
+                (1, LEN) => {
+                    let own = body.delimited()?;
+                    self.validator.in_pieces |= std::mem::replace(&mut seen, true);
+                    self.instrumentation_scope(own, &mut entry)?;
+                }
+                (2, LEN) => {
+                    self.validator.in_pieces |= run.begin(at.offset());
+                    let metric = body.delimited()?;
+                    self.metric(at.offset(), metric, id as u32)?;
+                    run.end = body.offset();
+                }
+                (3, LEN) => entry.schema_url = string(&mut body)?,
+                (field, wire) => self.validator.field(Message::ScopeMetrics, at, field, wire, &mut body, 0)?,
+            }
+        }
+        (entry.head, entry.tail) = run.around(start, end);
+        entry.metrics = metrics as u32..self.index.metrics.len() as u32;
+        entry.live = (self.index.points.len() - points) as u32;
+        let regular = self.index.points.iter().skip(points).all(|point| point.core != 0);
+        if let Some(slot) = self.patterns.get_mut((end - start) % PATTERNS) {
+            *slot = (regular && !entry.metrics.is_empty()).then_some(id as u32);
+        }
+        self.index.scopes.push(entry);
+        Ok(())
+    }
+
+    fn instrumentation_scope(&mut self, own: Reader<'a>, entry: &mut ScopeEntry) -> Outcome<()> {
+        let start = own.offset() as u32;
+        entry.body = Span { start, len: own.rest().len() as u32 };
+        let empty = Span { start, len: 0 };
+        (entry.name, entry.version) = (empty, empty);
+        let mut attributes = 0u64;
+        let mut body = own;
+        while !body.is_empty() {
+            let at = body;
+            match body.tag()? {
+                (1, LEN) => entry.name = string(&mut body)?,
+                (2, LEN) => entry.version = string(&mut body)?,
+                (3, LEN) => {
+                    let pair = body.delimited()?;
+                    attributes = attributes.wrapping_add(self.attribute(pair)?);
+                }
+                (field, wire) => self.validator.field(Message::InstrumentationScope, at, field, wire, &mut body, 0)?,
+            }
+        }
+        entry.hash = hash::scope(self.at(entry.name), self.at(entry.version), attributes);
+        Ok(())
+    }
+
+    fn metric(&mut self, whole: usize, mut body: Reader<'a>, scope: u32) -> Outcome<()> {
+        let (start, end) = (body.offset(), body.offset() + body.rest().len());
+        self.admit(body)?;
+        let first = self.index.points.len() as u32;
+        let id = self.index.metrics.len() as u32;
+        let empty = Span::new(start, start);
+        let (mut name, mut description, mut unit) = (empty, empty, empty);
+        let mut data = Data::none(start);
+        let mut run = Run::new();
+        while !body.is_empty() {
+            let at = body;
+            match body.tag()? {
+                (1, LEN) => name = string(&mut body)?,
+                (2, LEN) => description = string(&mut body)?,
+                (3, LEN) => unit = string(&mut body)?,
+                (field @ (5 | 7 | 9 | 10 | 11), LEN) => {
+                    self.validator.in_pieces |= run.begin(at.offset()) || data.kind != MetricKind::None;
+                    let content = body.delimited()?;
+                    data = self.data(field, content, id)?;
+                    run.end = body.offset();
+                }
+                (field, wire) => self.validator.field(Message::Metric, at, field, wire, &mut body, 0)?,
+            }
+        }
+        let (head, tail) = run.around(start, end);
+        let points = first..self.index.points.len() as u32;
+        let text = hash::metric_text(self.at(name), self.at(unit));
+        self.index.metrics.push(MetricEntry {
+            whole: Span::new(whole, end),
+            head,
+            tail,
+            data_head: data.head,
+            data_tail: data.tail,
+            name,
+            description,
+            unit,
+            kind: data.kind,
+            temporality: data.temporality,
+            monotonic: data.monotonic,
+            hash: hash::metric(text, data.kind, data.temporality, data.monotonic),
+            identity: 0,
+            scope,
+            live: points.end - points.start,
+            points,
+            live_bytes: data.point_bytes,
+            dirty: false,
+            thinned: false,
+        });
+        Ok(())
+    }
+
+    fn at(&self, span: Span) -> &'a [u8] {
+        self.bytes.get(span.range()).unwrap_or_default()
+    }
+}
+
+/// A string field's content, where it lies.
+#[inline(always)]
+fn string(body: &mut Reader<'_>) -> Outcome<Span> {
+    let text = body.delimited()?;
+    if !is_utf8(text.rest()) {
+        return Err(text.fault(DecodeErrorKind::Utf8));
+    }
+    Ok(Span::new(text.offset(), text.offset() + text.rest().len()))
+}
