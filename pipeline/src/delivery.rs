@@ -114,6 +114,11 @@ impl Delivery {
         std::mem::take(self)
     }
 
+    /// Whether somebody waits for this data; nobody does for a local scrape.
+    pub fn is_awaited(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// This party has taken the data.
     pub fn delivered(mut self) {
         self.0.iter_mut().for_each(|leg| leg.resolve(Ok(())));

@@ -62,8 +62,7 @@ impl ScopeBy {
         match self {
             ScopeBy::All => {}
             ScopeBy::Host => {
-                let host = HOST.iter().find_map(|key| resource.get_str(key).filter(|name| !name.is_empty()));
-                host.unwrap_or_default().hash(&mut hasher);
+                host_of(resource).hash(&mut hasher);
             }
             ScopeBy::Attributes(keys) => {
                 for key in keys {
@@ -82,6 +81,11 @@ fn check_keys(path: &str, keys: &[String], report: &mut Report<'_>) {
     if let Some(i) = keys.iter().position(String::is_empty) {
         report.error(&format!("{path}[{i}]"), "must be the name of an attribute");
     }
+}
+
+/// The host a resource belongs to; empty where nothing names it.
+pub(crate) fn host_of(resource: Attributes<'_>) -> &str {
+    HOST.iter().find_map(|key| resource.get_str(key).filter(|name| !name.is_empty())).unwrap_or_default()
 }
 
 /// Whether a resource is a process.

@@ -8,6 +8,7 @@
 
 mod actions;
 pub mod adaptive_filter;
+pub mod aggregate;
 pub mod attributes;
 pub mod batch;
 mod entity;
@@ -41,5 +42,6 @@ pub const PROCESSORS: &[ProcessorFactory] = &[
     priority::FACTORY,
     topk::FACTORY,
     adaptive_filter::FACTORY,
+    aggregate::FACTORY,
     batch::FACTORY,
 ];

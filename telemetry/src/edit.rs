@@ -5,7 +5,8 @@
 
 use crate::batch::Batch;
 use crate::hash;
-use crate::index::Span;
+use crate::index::{PointEntry, Span, ValueKind};
+use crate::kind::{MetricKind, Number};
 use crate::value::{AnyValue, Attributes, Values, key_value};
 use crate::view::{PointId, ResourceId};
 use crate::wire::{Payload, VARINT, close, fields, open, put_bytes, put_fixed64, put_tag, put_varint};
@@ -37,10 +38,49 @@ impl Batch {
         }
         let field = metric.kind.attributes_field();
         let Some((body, attributes)) = self.rewrite(entry.body, field, entry.attributes, edit) else { return };
+        self.replace_point(index, PointEntry { body, attributes, ..entry });
+    }
+
+    /// Gives a number point another start time (0 = not set) and value. All else in it survives: flags, exemplars,
+    /// attributes, fields nobody knows. An id the batch does not know, or of a dropped point or a distribution, is ignored.
+    pub fn rewrite_point(&mut self, id: PointId, start: u64, value: Number) {
+        let index = id.0 as usize;
+        let Some(&entry) = self.index.points.get(index) else { return };
+        let Some(metric) = self.index.metrics.get(entry.metric as usize) else { return };
+        if !entry.is_live() || !matches!(metric.kind, MetricKind::Gauge | MetricKind::Sum) {
+            return;
+        }
+        let (seam, before) = (self.bytes.len(), self.arena.len());
+        let mut body = Vec::with_capacity(entry.body.len as usize + 18);
+        if start != 0 {
+            put_fixed64(&mut body, 2, start);
+        }
+        let (value, bits) = match value {
+            Number::Int(value) => {
+                put_fixed64(&mut body, 6, value as u64);
+                (ValueKind::Int, value as u64)
+            }
+            Number::Double(value) => {
+                put_fixed64(&mut body, 4, value.to_bits());
+                (ValueKind::Double, value.to_bits())
+            }
+        };
+        let old = self.slice(entry.body);
+        for field in fields(old).filter(|field| !matches!(field.number, 2 | 4 | 6)) {
+            body.extend_from_slice(old.get(field.start..field.end).unwrap_or_default());
+        }
+        let end = seam + before + body.len();
+        if u32::try_from(end).is_ok() {
+            self.arena.append(&mut body);
+            let body = Span::new(seam + before, end);
+            self.replace_point(index, PointEntry { body, start_time: start, bits, value, core: 0, ..entry });
+        }
+    }
+
+    /// Puts a point's successor, whose body lies in the arena, in its place.
+    fn replace_point(&mut self, index: usize, successor: PointEntry) {
         let Some(point) = self.index.points.get_mut(index) else { return };
-        point.body = body;
-        point.attributes = attributes;
-        point.edited = true;
+        let entry = std::mem::replace(point, PointEntry { edited: true, ..successor });
         let (before, after) = (entry.encoded_len(), point.encoded_len());
         let Some(metric) = self.index.metrics.get_mut(entry.metric as usize) else { return };
         metric.live_bytes = metric.live_bytes - before + after;
@@ -202,7 +242,7 @@ impl AttributeEdits<'_> {
 }
 
 /// Appends an attribute as a field of that number.
-pub(crate) fn put_attribute(out: &mut Vec<u8>, number: u32, key: &str, value: AnyValue<'_>) {
+pub fn put_attribute(out: &mut Vec<u8>, number: u32, key: &str, value: AnyValue<'_>) {
     let body = open(out, number);
     put_bytes(out, 1, key.as_bytes());
     let inner = open(out, 2);

@@ -20,7 +20,7 @@ pub enum MetricKind {
 
 impl MetricKind {
     /// The number of the data field in `Metric`; 0 for none.
-    pub(crate) fn field(self) -> u32 {
+    pub fn field(self) -> u32 {
         match self {
             MetricKind::None => 0,
             MetricKind::Gauge => 5,
@@ -33,11 +33,19 @@ impl MetricKind {
 
     /// The number of the attributes field in the kind's points.
     #[inline]
-    pub(crate) fn attributes_field(self) -> u32 {
+    pub fn attributes_field(self) -> u32 {
         match self {
             MetricKind::Histogram => 9,
             MetricKind::ExponentialHistogram => 1,
             _ => 7,
+        }
+    }
+
+    /// The number of the flags field in the kind's points.
+    pub fn flags_field(self) -> u32 {
+        match self {
+            MetricKind::Histogram | MetricKind::ExponentialHistogram => 10,
+            _ => 8,
         }
     }
 

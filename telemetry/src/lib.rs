@@ -28,6 +28,18 @@ mod value;
 mod view;
 mod wire;
 
+/// Writers of protobuf fields, for points that no builder foresees; the caller decodes what it wrote.
+pub mod write {
+    pub use crate::edit::put_attribute;
+    pub use crate::wire::{close, open, put_bytes, put_fixed64, put_varint};
+
+    /// Appends a field that is a plain number.
+    pub fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
+        crate::wire::put_tag(out, number, crate::wire::VARINT);
+        put_varint(out, value);
+    }
+}
+
 pub use batch::{Batch, Verdict};
 pub use build::{BatchBuilder, Descriptor, MetricBuilder, ResourceBuilder, ScopeBuilder, Shape};
 pub use distribution::{Buckets, Exemplar, ExponentialHistogram, Histogram, Summary};

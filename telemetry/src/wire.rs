@@ -238,7 +238,7 @@ pub(crate) fn varint_len(value: u64) -> usize {
 
 /// Appends `value` as a minimal varint.
 #[inline]
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -254,7 +254,7 @@ pub(crate) fn put_tag(out: &mut Vec<u8>, number: u32, wire: u8) {
 
 /// Appends a length-delimited field.
 #[inline]
-pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+pub fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     put_tag(out, number, LEN);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
@@ -262,14 +262,14 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
 
 /// Appends an 8-byte field.
 #[inline]
-pub(crate) fn put_fixed64(out: &mut Vec<u8>, number: u32, bits: u64) {
+pub fn put_fixed64(out: &mut Vec<u8>, number: u32, bits: u64) {
     put_tag(out, number, FIXED64);
     out.extend_from_slice(&bits.to_le_bytes());
 }
 
 /// Opens a length-delimited field whose length is not known yet; returns where its body begins.
 #[inline]
-pub(crate) fn open(out: &mut Vec<u8>, number: u32) -> usize {
+pub fn open(out: &mut Vec<u8>, number: u32) -> usize {
     put_tag(out, number, LEN);
     out.push(0);
     out.len()
@@ -277,7 +277,7 @@ pub(crate) fn open(out: &mut Vec<u8>, number: u32) -> usize {
 
 /// Closes the field whose body begins at `body` and ends at `end`: writes the minimal length, shifting what follows
 /// where it takes more than the one byte kept for it. Returns by how many bytes it shifted.
-pub(crate) fn close(out: &mut Vec<u8>, body: usize, end: usize) -> usize {
+pub fn close(out: &mut Vec<u8>, body: usize, end: usize) -> usize {
     let mut prefix = [0u8; 10];
     let mut n = 0;
     let mut len = (end - body) as u64;

@@ -208,7 +208,7 @@ def check_life(histories, readings, ended):
         wrong(f"the process {pid}, which ended, was never there")
 
 
-def check_scrapes(scrapes, readings, on, options.only):
+def check_scrapes(scrapes, readings, on, only):
     """Every process that lived through a scrape is in it, with every metric that is on."""
     for sample, seen in scrapes.values():
         around = readings.around(sample)

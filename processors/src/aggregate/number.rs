@@ -102,6 +102,11 @@ impl Sum {
         }
     }
 
+    /// The sum, or the integer nearest to it that a point can hold.
+    pub(crate) fn clamped(&self) -> Number {
+        self.value().unwrap_or(Number::Int(if self.int < 0 { i64::MIN } else { i64::MAX }))
+    }
+
     pub(crate) fn as_f64(&self) -> f64 {
         self.int as f64 + self.high + self.low
     }

@@ -6,6 +6,8 @@
 mod reading;
 mod report;
 #[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
@@ -16,7 +18,8 @@ use phoenix_telemetry::{Batch, PointId, Resource};
 
 use crate::entity::{self, EntityBy, ScopeBy};
 use reading::{Kind, Newcomer, Reading, Taken};
-pub(crate) use report::{Ignored, Reasons, Report, interned};
+use report::Ignored;
+pub(crate) use report::{Report, interned};
 
 /// An entity not seen for so long is forgotten: as long as a silent member counts in a group.
 const EXPIRY: u64 = 300_000_000_000;
@@ -217,7 +220,7 @@ impl<S: Default> Tracker<S> {
             for point in metric.points() {
                 sample.get_or_insert(point.id());
                 if slot.is_none() {
-                    slot = self.slot_for(key, || self_scope(&self.plan.scope, resource), now);
+                    slot = self.slot_for(key, resource, now);
                     overflow = slot.is_none();
                 }
                 if let Some(slot) = slot {
@@ -247,7 +250,7 @@ impl<S: Default> Tracker<S> {
                 let Some(key) = key else { continue };
                 let mut overflow = false;
                 if let Some((measure, kind)) = measure {
-                    match self.slot_for(key, || scope, now) {
+                    match self.slot_for(key, resource, now) {
                         Some(slot) => self.take(slot, measure, kind, point, now),
                         None => overflow = true,
                     }
@@ -331,7 +334,7 @@ impl<S: Default> Tracker<S> {
     }
 
     /// The slot of an entity, made if there is room.
-    fn slot_for(&mut self, key: u64, scope: impl Fn() -> u64, now: Instant) -> Option<u32> {
+    fn slot_for(&mut self, key: u64, resource: Resource<'_>, now: Instant) -> Option<u32> {
         if let Some(at) = self.by_key.get(&key) {
             return Some(*at);
         }
@@ -346,8 +349,9 @@ impl<S: Default> Tracker<S> {
             }
         }
         let readings = self.plan.measures.iter().map(|_| Reading::default()).collect();
+        let scope = self.plan.scope.of(resource.attributes());
         let slot =
-            Slot { key, scope: scope(), time: 0, scrape: 0, batch: 0, readings, state: S::default() };
+            Slot { key, scope, time: 0, scrape: 0, batch: 0, readings, state: S::default() };
         let at = match self.free.pop() {
             Some(at) => at,
             None => {
@@ -442,8 +446,4 @@ impl<S: Default> Tracker<S> {
     pub(crate) fn take_ignored(&mut self) -> Ignored {
         std::mem::take(&mut self.ignored)
     }
-}
-
-fn self_scope(by: &ScopeBy, resource: Resource<'_>) -> u64 {
-    by.of(resource.attributes())
 }

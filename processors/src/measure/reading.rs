@@ -58,7 +58,6 @@ impl Eq for Newcomer {}
 struct Series {
     id: u64,
     time: u64,
-    start: u64,
     value: Number,
     behind: u8,
 }
@@ -118,7 +117,7 @@ impl Reading {
                 if !room || self.series.len() >= MAX_SERIES {
                     return Taken::Not("too_many_series");
                 }
-                self.series.insert(at, Series { id, time, start, value, behind: 0 });
+                self.series.insert(at, Series { id, time, value, behind: 0 });
                 return self.take_first(kind, value.as_f64(), start, time, batch);
             }
         };
@@ -132,7 +131,7 @@ impl Reading {
                 }
                 return Taken::Not(reason);
             }
-            *series = Series { id, time, start, value, behind: 0 };
+            *series = Series { id, time, value, behind: 0 };
             self.time = 0;
             return self.take_first(kind, value.as_f64(), start, time, batch);
         }
@@ -149,7 +148,7 @@ impl Reading {
                 by_second(grown, time - series.time)
             }
         };
-        *series = Series { id, time, start, value, behind: 0 };
+        *series = Series { id, time, value, behind: 0 };
         if rate < 0.0 && kind != Kind::Level {
             return Taken::Not("negative");
         }

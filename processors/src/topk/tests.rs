@@ -1,1 +1,291 @@
+use std::collections::BTreeSet;
+use std::time::Instant;
 
+use super::ranking::{Bands, Candidate, Place};
+use super::*;
+use crate::measure::sample::{Process, SECOND, at, scrape};
+use crate::testing::{build, counted, mistakes, value};
+use phoenix_pipeline::explain::Question;
+use phoenix_pipeline::{Delivery, Entity};
+use phoenix_telemetry::{AnyValue, BatchBuilder, Descriptor, Number, Shape};
+use proptest::prelude::*;
+
+fn run(stage: &mut dyn Processor, batch: &mut Batch, marks: &mut Marks) {
+    let mut delivery = Delivery::none();
+    stage.process(batch, &mut Context { now: Instant::now(), delivery: &mut delivery, marks });
+}
+
+/// The pids that stay individual after a batch.
+fn kept(stage: &mut dyn Processor, batch: &mut Batch) -> BTreeSet<i64> {
+    let mut marks = Marks::default();
+    run(stage, batch, &mut marks);
+    individual(batch, &marks)
+}
+
+fn individual(batch: &Batch, marks: &Marks) -> BTreeSet<i64> {
+    let open = batch.resources().filter(|r| marks.of(Entity::Resource(r.id())).decision != Decision::Fold);
+    open.filter_map(|resource| match resource.attributes().get("process.pid") {
+        Some(AnyValue::Int(pid)) => Some(pid),
+        _ => None,
+    })
+    .collect()
+}
+
+/// Processes from pid 1 on that are old and have used much.
+fn daemons(count: i64) -> Vec<Process> {
+    let daemon = |pid| Process { cpu: 1e6 - pid as f64, ..Process::new(pid, "daemon", -1_000_000) };
+    (1..=count).map(daemon).collect()
+}
+
+#[test]
+fn a_new_hog_among_old_daemons_is_chosen_at_the_end_of_its_first_interval() {
+    let mut stage = build(&FACTORY, "topk", "{ k: 3, rank_by: [process.cpu.time] }");
+    let mut host = daemons(500);
+    for second in [0, 10, 20, 30] {
+        for process in &mut host {
+            process.cpu += 0.01 / process.pid as f64;
+        }
+        assert!(kept(stage.as_mut(), &mut scrape("h", second, &host)).len() <= 4);
+    }
+    // Born after the scrape at 30, and one that was always there and begins to work.
+    host.push(Process { cpu: 4.0, ..Process::new(9001, "hog", 33) });
+    host[399].cpu += 9.0;
+    let chosen = kept(stage.as_mut(), &mut scrape("h", 40, &host));
+    assert!(chosen.contains(&9001) && chosen.contains(&400), "{chosen:?}");
+    // Its pid is taken over by an idle process: a new life, with nothing of the old one's.
+    host[500] = Process { cpu: 0.0, ..Process::new(9001, "hog", 45) };
+    for second in [50, 60, 110, 120] {
+        host[399].cpu += 9.0;
+        host[0].cpu += 1.0;
+        host[1].cpu += 1.0;
+        host[2].cpu += 1.0;
+        kept(stage.as_mut(), &mut scrape("h", second, &host));
+    }
+    let chosen = kept(stage.as_mut(), &mut scrape("h", 130, &host));
+    assert!(!chosen.contains(&9001), "{chosen:?}");
+}
+
+#[test]
+fn union_and_score() {
+    let host: Vec<Process> = (1..=10)
+        .map(|pid| Process { memory: 100 - pid, io: 1000 * pid, cpu: 10.0, ..Process::new(pid, "x", -10) })
+        .collect();
+    let mut union = build(&FACTORY, "topk", "{ k: 2, rank_by: [process.memory.usage, process.disk.io] }");
+    assert_eq!(kept(union.as_mut(), &mut scrape("h", 0, &host)), BTreeSet::from([1, 2, 9, 10]));
+    let config = "{ k: 2, rank_by: [process.memory.usage, process.disk.io], combine: weighted, weights: { process.memory.usage: 0 } }";
+    let mut score = build(&FACTORY, "topk", config);
+    assert_eq!(kept(score.as_mut(), &mut scrape("h", 0, &host)), BTreeSet::from([9, 10]));
+}
+
+#[test]
+fn what_has_no_measure_stays_and_is_counted_and_the_host_is_not_ranked() {
+    let site = Site::for_test("topk");
+    let mut stage = (FACTORY.build)(&value("{ k: 1, rank_by: [process.memory.usage] }"), &site).unwrap();
+    let mut builder = BatchBuilder::new();
+    let desc = Descriptor { name: "other", unit: "1", description: "", shape: Shape::Gauge };
+    for pid in [100, 101] {
+        builder.resource().attribute("process.pid", pid).scope("s", "").metric(&desc).point(0, at(0), Number::Int(1), &[]);
+    }
+    let usage = Descriptor { name: "process.memory.usage", ..desc };
+    builder.resource().attribute("host.name", "h").scope("s", "").metric(&usage).point(0, at(0), Number::Int(1), &[]);
+    let mut batch = builder.finish();
+    let host: Vec<Process> = (1..=3).map(|pid| Process { memory: pid, ..Process::new(pid, "x", -10) }).collect();
+    _ = batch.append(scrape("h", 0, &host));
+    let mut marks = Marks::default();
+    run(stage.as_mut(), &mut batch, &mut marks);
+    assert_eq!(individual(&batch, &marks), BTreeSet::from([3, 100, 101]));
+    let folded = batch.resources().filter(|r| marks.of(Entity::Resource(r.id())).decision == Decision::Fold).count();
+    assert_eq!(folded, 2);
+    assert_eq!(counted(&site, "phoenix_unranked_entities"), 2);
+    assert_eq!(counted(&site, "phoenix_marks_total"), 5);
+    let why = |pid| site.explain.answer(&Question::Pid(pid));
+    assert!(why(1).contains("topk_rank") && why(3).contains("topk_process.memory.usage"), "{}", why(3));
+}
+
+#[test]
+fn what_is_decided_takes_no_place_and_high_wins_ties() {
+    let mut stage = build(&FACTORY, "topk", "{ k: 2, rank_by: [process.memory.usage], leave: 1 }");
+    let host: Vec<Process> = (1..=6).map(|pid| Process { memory: 5, ..Process::new(pid, "x", -10) }).collect();
+    let mut batch = scrape("h", 0, &host);
+    let ids: Vec<Entity> = batch.resources().map(|resource| Entity::Resource(resource.id())).collect();
+    let mut marks = Marks::default();
+    marks.mark(ids[0], Decision::Keep, "priority_critical");
+    marks.mark(ids[1], Decision::Fold, "priority_low");
+    marks.classify(ids[4], Class::High);
+    marks.classify(ids[5], Class::High);
+    run(stage.as_mut(), &mut batch, &mut marks);
+    assert_eq!(individual(&batch, &marks), BTreeSet::from([1, 5, 6]));
+    assert_eq!(marks.of(ids[1]).reason, "priority_low");
+}
+
+#[test]
+fn hosts_are_ranked_apart_unless_told_otherwise() {
+    let quiet: Vec<Process> = (1..=5).map(|pid| Process { memory: pid, ..Process::new(pid, "x", -10) }).collect();
+    let busy: Vec<Process> = (11..=15).map(|pid| Process { memory: 100 * pid, ..Process::new(pid, "x", -10) }).collect();
+    let mut batch = scrape("a", 0, &quiet);
+    _ = batch.append(scrape("b", 0, &busy));
+    let mut by_host = build(&FACTORY, "topk", "{ k: 1, rank_by: [process.memory.usage] }");
+    assert_eq!(kept(by_host.as_mut(), &mut batch), BTreeSet::from([5, 15]));
+    let mut all = build(&FACTORY, "topk", "{ k: 1, rank_by: [process.memory.usage], scope: all }");
+    assert_eq!(kept(all.as_mut(), &mut batch), BTreeSet::from([15]));
+}
+
+#[test]
+fn a_list_of_attributes_is_ranked_as_one() {
+    let host: Vec<Process> = (1..=9)
+        .map(|pid| Process { memory: 10, ..Process::new(pid, if pid < 6 { "worker" } else { "lone" }, -10) })
+        .chain([Process { memory: 45, ..Process::new(20, "big", -10) }])
+        .collect();
+    let config = "{ k: 1, rank_by: [process.memory.usage], entity: [process.executable.name] }";
+    let mut stage = build(&FACTORY, "topk", config);
+    assert_eq!(kept(stage.as_mut(), &mut scrape("h", 0, &host)), BTreeSet::from([1, 2, 3, 4, 5]));
+}
+
+#[test]
+fn a_scrape_in_parts_is_ranked_as_a_whole_from_the_second_on() {
+    let mut stage = build(&FACTORY, "topk", "{ k: 3, leave: 1, min_stay: 0s, rank_by: [process.memory.usage] }");
+    let host: Vec<Process> = (1..=30).map(|pid| Process { memory: pid, ..Process::new(pid, "x", -10) }).collect();
+    for second in [0, 10, 20] {
+        let mut all = BTreeSet::new();
+        for part in host.chunks(10) {
+            all.extend(kept(stage.as_mut(), &mut scrape("h", second, part)));
+        }
+        if second > 0 {
+            assert_eq!(all, BTreeSet::from([28, 29, 30]));
+        }
+    }
+}
+
+#[test]
+fn no_room_is_a_reason_to_fold() {
+    let site = Site::for_test("topk");
+    let config = "{ k: 2, rank_by: [process.memory.usage], max_entities: 5 }";
+    let mut stage = (FACTORY.build)(&value(config), &site).unwrap();
+    let host: Vec<Process> = (1..=50).map(|pid| Process { memory: pid, ..Process::new(pid, "x", -10) }).collect();
+    assert_eq!(kept(stage.as_mut(), &mut scrape("h", 0, &host)).len(), 2);
+}
+
+#[test]
+fn places_cross_a_swap_of_the_same_rankings() {
+    let config = "{ k: 2, rank_by: [process.cpu.time] }";
+    let mut old = build(&FACTORY, "topk", config);
+    let mut host = daemons(9);
+    kept(old.as_mut(), &mut scrape("h", 0, &host));
+    let mut new = build(&FACTORY, "topk", "{ k: 1, leave: 1, min_stay: 0s, rank_by: [process.cpu.time] }");
+    assert_eq!(new.adopt(old.as_mut()), Handover { carried: 9, ..Handover::default() });
+    host[6].cpu += 1.0;
+    assert_eq!(kept(new.as_mut(), &mut scrape("h", 10, &host)), BTreeSet::from([7]));
+    let mut other = build(&FACTORY, "topk", "{ k: 1, rank_by: [process.threads] }");
+    assert_eq!(other.adopt(new.as_mut()), Handover { discarded: 9, ..Handover::default() });
+}
+
+#[test]
+fn mistakes_name_their_place() {
+    let text = mistakes(
+        &FACTORY,
+        "{ k: 0, rank_by: [a, a, \"\"], enter: 0, leave: 3, weights: { b: -1 }, entity: [], max_entities: 0 }",
+    );
+    for place in ["k:", "rank_by::[1]", "rank_by::[2]", "enter", "leave", "weights", "entity", "max_entities"] {
+        assert!(text.contains(place), "{place} in\n{text}");
+    }
+    assert!(mistakes(&FACTORY, "entity: resources").contains("write resource or a list"));
+    assert!(mistakes(&FACTORY, "scope: cluster").contains("host, all or a list"));
+    assert_eq!(mistakes(&FACTORY, ""), "", "all defaults are right");
+}
+
+fn candidates(values: &[u32]) -> Vec<Candidate> {
+    let one = |(i, value): (usize, &u32)| Candidate {
+        value: f64::from(*value),
+        class: Class::Normal,
+        key: i as u64,
+        at: i as u32,
+        measured: true,
+        place: Place::default(),
+    };
+    values.iter().enumerate().map(one).collect()
+}
+
+proptest! {
+    #[test]
+    fn exactly_k_are_kept_without_bands(values in prop::collection::btree_set(1u32..1_000_000, 1..300), k in 1usize..60) {
+        let values: Vec<u32> = values.into_iter().collect();
+        let mut all = candidates(&values);
+        Bands::new(k, 1.0, 1.0, 0).rank(&mut all, 1);
+        let mut inside: Vec<f64> = all.iter().filter(|c| c.place.inside).map(|c| c.value).collect();
+        inside.sort_by(f64::total_cmp);
+        let expected: Vec<f64> = values.iter().rev().take(k).rev().map(|value| f64::from(*value)).collect();
+        prop_assert_eq!(inside, expected);
+    }
+
+    /// Whoever comes in on a measured value stays for `min_stay`, as long as no more than twice k are in.
+    #[test]
+    fn nobody_flaps(scrapes in prop::collection::vec(prop::collection::vec(1u32..1000, 12), 1..120)) {
+        const STAY: u64 = 10;
+        let (k, steps) = (6, scrapes.len() as u64);
+        let bands = Bands::new(k, 1.0, 1.5, STAY);
+        let (mut places, mut switches) = ([Place::default(); 12], [0u64; 12]);
+        for (time, values) in (1..).zip(&scrapes) {
+            let mut all = candidates(values);
+            for candidate in &mut all {
+                candidate.place = places[candidate.at as usize];
+            }
+            bands.rank(&mut all, time);
+            prop_assert!(all.iter().filter(|candidate| candidate.place.inside).count() <= 2 * k);
+            for candidate in all {
+                let at = candidate.at as usize;
+                if places[at].inside && !candidate.place.inside {
+                    prop_assert!(time - places[at].since >= STAY);
+                }
+                switches[at] += u64::from(places[at].inside != candidate.place.inside);
+                places[at] = candidate.place;
+            }
+        }
+        prop_assert!(switches.iter().all(|count| *count <= 2 * (steps / STAY) + 2));
+    }
+
+    /// The choice does not depend on the order of the resources, nor on the unit of the values.
+    #[test]
+    fn order_and_scale_do_not_matter(
+        values in prop::collection::vec((0i64..50, 0i64..50), 2..60),
+        seed in any::<u64>(),
+        shift in 0u32..20,
+        combine in prop_oneof![Just("union"), Just("weighted")],
+    ) {
+        let config = format!(
+            "{{ k: 4, leave: 1, min_stay: 0s, combine: {combine}, rank_by: [process.memory.usage, process.disk.io] }}"
+        );
+        let mut straight = build(&FACTORY, "topk", &config);
+        let mut shuffled = build(&FACTORY, "topk", &config);
+        let mut scaled = build(&FACTORY, "topk", &config);
+        for second in [0, 10] {
+            let one = |(pid, (memory, io)): (i64, &(i64, i64))| Process {
+                memory: *memory,
+                io: *io * (second + 10) * (1 + pid * second / 10 % 3),
+                ..Process::new(pid, "x", -10)
+            };
+            let host: Vec<Process> = (1..).zip(&values).map(one).collect();
+            let mut mixed = host.clone();
+            mixed.sort_by_key(|process| (process.pid as u64).wrapping_mul(seed | 1).rotate_left(17));
+            let large: Vec<Process> = host
+                .iter()
+                .map(|p| Process { memory: p.memory << shift, io: p.io << shift, ..p.clone() })
+                .collect();
+            let chosen = kept(straight.as_mut(), &mut scrape("h", second, &host));
+            prop_assert_eq!(&chosen, &kept(shuffled.as_mut(), &mut scrape("h", second, &mixed)));
+            prop_assert_eq!(&chosen, &kept(scaled.as_mut(), &mut scrape("h", second, &large)));
+        }
+    }
+}
+
+#[test]
+fn the_minimum_stay_is_in_the_time_of_points() {
+    let mut stage = build(&FACTORY, "topk", "{ k: 1, leave: 1, min_stay: 30s, rank_by: [process.memory.usage] }");
+    let mut host = [Process::new(1, "a", -10), Process::new(2, "b", -10)];
+    let mut seen = Vec::new();
+    for second in (0..60).step_by(10) {
+        (host[0].memory, host[1].memory) = if second == 0 { (9, 5) } else { (5, 9) };
+        seen.push(kept(stage.as_mut(), &mut scrape("h", second, &host)).into_iter().collect::<Vec<_>>());
+    }
+    assert_eq!(seen, [vec![1], vec![1, 2], vec![1, 2], vec![2], vec![2], vec![2]]);
+    assert_eq!(at(1) - at(0), SECOND);
+}

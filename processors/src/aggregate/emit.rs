@@ -1,0 +1,123 @@
+//! Writing points that are in no batch: those of groups, and those that close a series. Knows bytes, not why.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use phoenix_telemetry::write::{close, open, put_bytes, put_fixed64, put_number};
+use phoenix_telemetry::{Batch, Limits, Number};
+
+use super::identity::{Desc, put_shape};
+
+/// The flag of a point that has no value, `DataPointFlags` of opentelemetry-proto.
+const NO_RECORDED_VALUE: u64 = 1;
+
+/// A point to be written.
+struct Piece {
+    resource: Arc<[u8]>,
+    desc: Arc<Desc>,
+    point: Vec<u8>,
+}
+
+/// The points of one batch to come.
+#[derive(Default)]
+pub(crate) struct Pieces(Vec<Piece>);
+
+impl Pieces {
+    /// Adds a number point. Times in Unix nanoseconds; a start of 0 is not set.
+    pub(crate) fn number(
+        &mut self,
+        resource: &Arc<[u8]>,
+        desc: &Arc<Desc>,
+        attributes: &[u8],
+        (start, time): (u64, u64),
+        value: Number,
+    ) {
+        let mut point = begin(attributes, start, time);
+        match value {
+            Number::Int(value) => put_fixed64(&mut point, 6, value as u64),
+            Number::Double(value) => put_fixed64(&mut point, 4, value.to_bits()),
+        }
+        self.0.push(Piece { resource: Arc::clone(resource), desc: Arc::clone(desc), point });
+    }
+
+    /// Ends a series of any kind.
+    pub(crate) fn closed(
+        &mut self,
+        resource: &Arc<[u8]>,
+        desc: &Arc<Desc>,
+        attributes: &[u8],
+        (start, time): (u64, u64),
+    ) {
+        let mut point = begin(attributes, start, time);
+        put_number(&mut point, desc.kind.flags_field(), NO_RECORDED_VALUE);
+        self.0.push(Piece { resource: Arc::clone(resource), desc: Arc::clone(desc), point });
+    }
+
+    /// Whether there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The batch. What is written here is well-formed; only what no index can address is empty.
+    pub(crate) fn finish(mut self) -> Batch {
+        // By place in memory: the points of one resource come to lie together, and that is all that matters.
+        self.0.sort_by_key(|piece| (piece.resource.as_ptr() as usize, piece.desc.id));
+        let mut out = Vec::new();
+        for of_resource in self.0.chunk_by(|a, b| Arc::ptr_eq(&a.resource, &b.resource)) {
+            let Some(first) = of_resource.first() else { continue };
+            let message = open(&mut out, 1);
+            out.extend_from_slice(&first.resource);
+            let same_scope = |a: &Piece, b: &Piece| {
+                a.desc.id == b.desc.id || (a.desc.scope == b.desc.scope && a.desc.scope_schema == b.desc.scope_schema)
+            };
+            for of_scope in of_resource.chunk_by(same_scope) {
+                scope(&mut out, of_scope);
+            }
+            let end = out.len();
+            close(&mut out, message, end);
+        }
+        let limits = Limits { max_bytes: usize::MAX, max_depth: usize::MAX, max_points: usize::MAX };
+        let batch = Batch::decode(Bytes::from(out), &limits);
+        debug_assert!(batch.is_ok(), "{batch:?}");
+        batch.unwrap_or_default()
+    }
+}
+
+fn begin(attributes: &[u8], start: u64, time: u64) -> Vec<u8> {
+    let mut point = Vec::with_capacity(attributes.len() + 27);
+    point.extend_from_slice(attributes);
+    if start != 0 {
+        put_fixed64(&mut point, 2, start);
+    }
+    put_fixed64(&mut point, 3, time);
+    point
+}
+
+fn scope(out: &mut Vec<u8>, pieces: &[Piece]) {
+    let Some(first) = pieces.first() else { return };
+    let message = open(out, 2);
+    put_bytes(out, 1, &first.desc.scope);
+    for of_metric in pieces.chunk_by(|a, b| a.desc.id == b.desc.id) {
+        metric(out, of_metric);
+    }
+    if !first.desc.scope_schema.is_empty() {
+        put_bytes(out, 3, first.desc.scope_schema.as_bytes());
+    }
+    let end = out.len();
+    close(out, message, end);
+}
+
+fn metric(out: &mut Vec<u8>, pieces: &[Piece]) {
+    let Some(first) = pieces.first() else { return };
+    let message = open(out, 2);
+    out.extend_from_slice(&first.desc.head);
+    let data = open(out, first.desc.kind.field());
+    for piece in pieces {
+        put_bytes(out, 1, &piece.point);
+    }
+    put_shape(out, &first.desc);
+    let end = out.len();
+    close(out, data, end);
+    let end = out.len();
+    close(out, message, end);
+}

@@ -1,0 +1,370 @@
+//! The groups of one host: their accumulators, what they say, and when they end.
+//!
+//! A counter's accumulator only ever adds increments; a level is summed anew from the members each time. Groups are
+//! bounded: what finds no room goes to the group `other`, which says so by `otel.metric.overflow`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use phoenix_telemetry::write::{put_attribute, put_bytes};
+use phoenix_telemetry::{AnyValue, Number, Resource, Temporality};
+
+use super::config::GaugeFunction;
+use super::emit::Pieces;
+use super::identity::{Desc, GROUP, Interner, is_of_host};
+use super::ledger::GroupId;
+use super::number::{Sum, zero_of};
+
+/// What a series of a group holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Holding {
+    /// A counter: what was ever added, and with `delta` what was since it last spoke.
+    Counter(Sum),
+    /// The members' current values together.
+    Level(Sum),
+    /// The members' current values by a function: the sum or extreme so far, how many, and the newest time.
+    Gauge(GaugeFunction, Sum, f64, u64, u64),
+}
+
+/// A series of a group.
+#[derive(Debug)]
+pub(crate) struct GroupSeries {
+    desc: Arc<Desc>,
+    attributes: Arc<[u8]>,
+    start: u64,
+    holding: Holding,
+    /// Time and value of the last point.
+    spoken: Option<(u64, Number)>,
+    /// A member said something since.
+    touched: bool,
+}
+
+/// A group.
+#[derive(Debug)]
+pub(crate) struct Group {
+    key: Vec<u8>,
+    resource: Arc<[u8]>,
+    series: Vec<GroupSeries>,
+    places: HashMap<(u64, Arc<[u8]>), usize>,
+    /// Entities folded into it.
+    pub(crate) entities: u64,
+    /// When it last had a member.
+    pub(crate) inhabited: u64,
+    /// Time of the last point about its entities.
+    counted: u64,
+}
+
+/// All groups of a host.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    groups: Vec<Option<Group>>,
+    free: Vec<u32>,
+    by_key: HashMap<Vec<u8>, GroupId>,
+    overflow: Option<GroupId>,
+}
+
+impl Groups {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.groups.len() - self.free.len()
+    }
+
+    /// The group of a resource, made if it is new; `None` where the resource lacks an attribute of `group_by`. The flag
+    /// says that there was no room and the group is `other`.
+    pub(crate) fn of(
+        &mut self,
+        resource: Resource<'_>,
+        group_by: &[String],
+        max: usize,
+        interner: &mut Interner,
+    ) -> Option<(GroupId, bool)> {
+        let attributes = resource.attributes();
+        let mut key = Vec::with_capacity(64);
+        for name in group_by {
+            put_attribute(&mut key, 1, name, attributes.get(name)?);
+        }
+        if let Some(&known) = self.by_key.get(&key) {
+            return Some((known, false));
+        }
+        // One place is kept for `other`.
+        if self.len() + usize::from(self.overflow.is_none()) >= max {
+            if let Some(overflow) = self.overflow {
+                return Some((overflow, true));
+            }
+            let id = self.put(Vec::new(), overflow_resource(resource, group_by), interner);
+            self.overflow = Some(id);
+            return Some((id, true));
+        }
+        let mut own = host_attributes(resource, group_by);
+        own.extend_from_slice(&key);
+        if group_by.is_empty() {
+            put_attribute(&mut own, 1, GROUP, AnyValue::Str("other"));
+        }
+        let id = self.put(key.clone(), own, interner);
+        self.by_key.insert(key, id);
+        Some((id, false))
+    }
+
+    fn put(&mut self, key: Vec<u8>, attributes: Vec<u8>, interner: &mut Interner) -> GroupId {
+        let mut resource = Vec::with_capacity(attributes.len() + 4);
+        put_bytes(&mut resource, 1, &attributes);
+        let group = Group {
+            key,
+            resource: interner.share(resource),
+            series: Vec::new(),
+            places: HashMap::new(),
+            entities: 0,
+            inhabited: 0,
+            counted: 0,
+        };
+        match self.free.pop() {
+            Some(id) => {
+                if let Some(slot) = self.groups.get_mut(id as usize) {
+                    *slot = Some(group);
+                }
+                GroupId(id)
+            }
+            None => {
+                self.groups.push(Some(group));
+                GroupId(self.groups.len() as u32 - 1)
+            }
+        }
+    }
+
+    /// A group by its id.
+    pub(crate) fn get(&mut self, id: GroupId) -> Option<&mut Group> {
+        self.groups.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    /// All groups.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Group> {
+        self.groups.iter_mut().flatten()
+    }
+
+    /// All groups, to be read.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().flatten()
+    }
+
+    /// Closes the groups that had no member for longer than `expiry` (nanoseconds).
+    pub(crate) fn close_idle(&mut self, time: u64, expiry: u64, entities: &Arc<Desc>, out: &mut Pieces) {
+        for (id, slot) in (0u32..).zip(&mut self.groups) {
+            let Some(group) = slot.take_if(|group| {
+                group.entities == 0 && group.inhabited.saturating_add(expiry) < time && group.latest() < time
+            }) else {
+                continue;
+            };
+            for series in &group.series {
+                out.closed(&group.resource, &series.desc, &series.attributes, (series.start, time));
+            }
+            if group.counted > 0 {
+                out.closed(&group.resource, entities, &[], (0, time));
+            }
+            self.free.push(id);
+            if self.overflow == Some(GroupId(id)) {
+                self.overflow = None;
+            } else {
+                self.by_key.remove(&group.key);
+            }
+        }
+    }
+}
+
+/// The host's attributes of a resource that `group_by` does not name, encoded.
+fn host_attributes(resource: Resource<'_>, group_by: &[String]) -> Vec<u8> {
+    let mut own = Vec::with_capacity(64);
+    for (name, value) in resource.attributes().iter() {
+        if is_of_host(name) && group_by.iter().all(|key| key != name) {
+            put_attribute(&mut own, 1, name, value);
+        }
+    }
+    own
+}
+
+fn overflow_resource(resource: Resource<'_>, group_by: &[String]) -> Vec<u8> {
+    let mut own = host_attributes(resource, group_by);
+    for key in group_by {
+        put_attribute(&mut own, 1, key, AnyValue::Str("other"));
+    }
+    if group_by.is_empty() {
+        put_attribute(&mut own, 1, GROUP, AnyValue::Str("other"));
+    }
+    put_attribute(&mut own, 1, "otel.metric.overflow", AnyValue::Bool(true));
+    own
+}
+
+impl Group {
+    fn latest(&self) -> u64 {
+        self.series.iter().filter_map(|series| series.spoken).map(|spoken| spoken.0).max().unwrap_or(0).max(self.counted)
+    }
+
+    /// The series of that description and attributes; it begins at `start` if it is new, or was and has not spoken.
+    pub(crate) fn series(
+        &mut self,
+        desc: &Arc<Desc>,
+        attributes: &Arc<[u8]>,
+        start: u64,
+        holding: impl FnOnce() -> Holding,
+    ) -> &mut GroupSeries {
+        let place = *self.places.entry((desc.id, Arc::clone(attributes))).or_insert(self.series.len());
+        if place == self.series.len() {
+            self.series.push(GroupSeries {
+                desc: Arc::clone(desc),
+                attributes: Arc::clone(attributes),
+                start,
+                holding: holding(),
+                spoken: None,
+                touched: desc.temporality != Temporality::Delta,
+            });
+        }
+        let series = &mut self.series[place];
+        if series.spoken.is_none() {
+            series.start = series.start.min(start);
+        }
+        series
+    }
+
+    /// Forgets the levels, which are summed anew.
+    pub(crate) fn clear_levels(&mut self) {
+        self.entities = 0;
+        for series in &mut self.series {
+            match &mut series.holding {
+                Holding::Counter(_) => {}
+                Holding::Level(sum) => *sum = Sum::default(),
+                Holding::Gauge(_, sum, extreme, count, newest) => {
+                    (*sum, *extreme, *count, *newest) = (Sum::default(), 0.0, 0, 0);
+                }
+            }
+        }
+    }
+
+    /// What was added and has not been written yet.
+    pub(crate) fn pending(&self, pending: &mut Sum) {
+        for series in &self.series {
+            let Holding::Counter(sum) = &series.holding else { continue };
+            pending.join(sum);
+            if let (Some((_, value)), false) = (series.spoken, series.is_delta()) {
+                pending.subtract(value);
+            }
+        }
+    }
+
+    /// Writes the points that are due. `heard` says whether a metric was heard of since the last time; `exported` is
+    /// given the increments a reader sees.
+    pub(crate) fn speak(
+        &mut self,
+        time: u64,
+        entities: &Arc<Desc>,
+        heard: impl Fn(&Desc) -> bool,
+        exported: &mut Sum,
+        out: &mut Pieces,
+    ) {
+        let mut spoke = false;
+        for series in &mut self.series {
+            let heard = heard(&series.desc);
+            spoke |= series.speak(&self.resource, time, heard, exported, out);
+        }
+        if spoke && self.counted < time {
+            let count = i64::try_from(self.entities).unwrap_or(i64::MAX);
+            out.number(&self.resource, entities, &[], (0, time), Number::Int(count));
+            self.counted = time;
+        }
+    }
+}
+
+impl GroupSeries {
+    fn is_delta(&self) -> bool {
+        self.desc.temporality == Temporality::Delta
+    }
+
+    /// Adds to a counter.
+    pub(crate) fn add(&mut self, increment: Number) {
+        self.touched = true;
+        if let Holding::Counter(sum) = &mut self.holding {
+            sum.add(increment);
+        }
+    }
+
+    /// Adds a member's current value to a level or gauge.
+    pub(crate) fn hold(&mut self, value: Number, at: u64) {
+        match &mut self.holding {
+            Holding::Counter(_) => {}
+            Holding::Level(sum) => sum.add(value),
+            Holding::Gauge(function, sum, extreme, count, newest) => {
+                let value = value.as_f64();
+                sum.add(Number::Double(value));
+                *extreme = match function {
+                    _ if *count == 0 => value,
+                    GaugeFunction::Min => extreme.min(value),
+                    GaugeFunction::Max => extreme.max(value),
+                    GaugeFunction::Last if at > *newest => value,
+                    GaugeFunction::Last if at < *newest => *extreme,
+                    GaugeFunction::Last | GaugeFunction::Mean => extreme.max(value),
+                };
+                *count += 1;
+                *newest = at.max(*newest);
+            }
+        }
+    }
+
+    fn speak(
+        &mut self,
+        resource: &Arc<[u8]>,
+        time: u64,
+        heard: bool,
+        exported: &mut Sum,
+        out: &mut Pieces,
+    ) -> bool {
+        if self.spoken.is_some_and(|(last, _)| last >= time) || self.start > time {
+            return false;
+        }
+        let delta = self.is_delta();
+        let value = match &mut self.holding {
+            Holding::Counter(sum) => match sum.value() {
+                Some(value) => value,
+                None if delta => sum.clamped(),
+                None => {
+                    // Beyond what a point can hold: the counter starts anew where its last point was.
+                    let (since, last) = self.spoken.unwrap_or((self.start, Number::Int(0)));
+                    sum.subtract(last);
+                    (self.start, self.spoken) = (since, None);
+                    sum.clamped()
+                }
+            },
+            Holding::Level(sum) => sum.clamped(),
+            Holding::Gauge(_, _, _, 0, _) => return false,
+            Holding::Gauge(GaugeFunction::Mean, sum, _, count, _) => Number::Double(sum.as_f64() / *count as f64),
+            Holding::Gauge(_, _, extreme, _, _) => Number::Double(*extreme),
+        };
+        let changed = self.spoken.is_none_or(|(_, last)| last != value);
+        let due = if delta { self.touched } else { self.touched || heard || changed };
+        if !due {
+            return false;
+        }
+        let start = match self.holding {
+            Holding::Gauge(..) => 0,
+            _ => self.start,
+        };
+        out.number(resource, &self.desc, &self.attributes, (start, time), value);
+        if let Holding::Counter(sum) = &mut self.holding {
+            if delta {
+                exported.add(value);
+                // What a point could not hold stays for the next.
+                sum.subtract(value);
+                self.start = time;
+            } else {
+                match self.spoken {
+                    Some((_, last)) => {
+                        exported.add(value);
+                        exported.subtract(last);
+                    }
+                    None if self.start < time => exported.add(value),
+                    None => exported.add(zero_of(value)),
+                }
+            }
+        }
+        self.spoken = Some((time, value));
+        self.touched = false;
+        true
+    }
+}

@@ -1,0 +1,547 @@
+//! One host: its times, its entities with their series, its groups, and when they speak.
+//!
+//! Times are those of the points; the agent's clock only says how long to wait for the rest of a scrape. One host knows
+//! nothing of another, so one sender's wild clock harms no other host.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use phoenix_telemetry::{MetricKind, Number, Point, PointId, Resource, Temporality};
+
+use super::config::{Config, GaugeFunction};
+use super::emit::Pieces;
+use super::groups::{Groups, Holding};
+use super::identity::{Desc, Interner, Key, encode_resource, is_of_host};
+use super::ledger::{GroupId, Holder, Life, Outcome, Reading, Write};
+use super::number::{Sum, is_finite, is_negative, less, zero_of};
+use super::own::Counts;
+
+/// Distinct times that are remembered: a few, so that one point from the future does not hide the scrape before.
+const TIMES: usize = 8;
+
+/// Series a host may have for each entity it may have: three times what a process scraper reports of one.
+const SERIES_PER_ENTITY: usize = 64;
+
+/// How a series is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Delta,
+    Level,
+    Gauge(GaugeFunction),
+    /// It always stays individual.
+    Opaque,
+}
+
+/// A series of an entity.
+#[derive(Debug)]
+struct Series {
+    life: Life,
+    kind: Kind,
+    desc: Arc<Desc>,
+    attributes: Arc<[u8]>,
+    /// Its current value is its group's to tell.
+    in_group: bool,
+}
+
+/// A resource.
+#[derive(Debug)]
+struct Entity {
+    resource: Arc<[u8]>,
+    series: HashMap<Key, Series>,
+    /// It has nothing but the attributes of a host and of a group: it is one, from another agent.
+    is_group: bool,
+    verdict: Verdict,
+}
+
+/// What became of an entity, and why.
+pub(crate) type Verdict = (&'static str, &'static str);
+
+/// What is to be done with a point of the batch.
+pub(crate) enum Action {
+    Pass,
+    /// Its group, or nobody, has it.
+    Fold,
+    Rewrite(u64, Number),
+    /// It is bad; counted with the reason.
+    Drop(&'static str),
+}
+
+/// What the work on a host needs beside the host.
+pub(crate) struct Tools<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) interner: &'a mut Interner,
+    pub(crate) ends: &'a mut Ends,
+    pub(crate) counts: &'a mut Counts,
+    pub(crate) out: &'a mut Pieces,
+    pub(crate) entities: &'a Arc<Desc>,
+}
+
+/// Both ends of the stage: the increments that came in, and those a reader of what goes out adds up.
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
+    pub(crate) taken: Sum,
+    pub(crate) exported: Sum,
+}
+
+/// What a resource is, found once a batch.
+pub(crate) struct Visit {
+    key: Key,
+    group: Option<Option<(GroupId, bool)>>,
+    /// The host's scrape before this batch.
+    pub(crate) before: Option<u64>,
+    /// There is no room for the entity: its points pass untouched.
+    refused: bool,
+}
+
+/// A host.
+#[derive(Debug)]
+pub(crate) struct Host {
+    name: Box<str>,
+    /// Distinct times of its points, rising.
+    times: Vec<u64>,
+    entities: HashMap<Key, Entity>,
+    pub(crate) groups: Groups,
+    series: usize,
+    /// Series that went into the fold and are to be closed.
+    closing: Vec<(Key, Key)>,
+    /// Metrics heard of since the groups spoke.
+    heard: HashSet<u64>,
+    /// The time the groups are to speak of; 0 = none.
+    due: u64,
+    spoken: u64,
+    /// When the groups speak even if the host's time does not move on.
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) arrived: Instant,
+    /// Time of the last point for which there was no room.
+    refused: Option<u64>,
+}
+
+impl Host {
+    pub(crate) fn new(name: &str, now: Instant) -> Self {
+        Host {
+            name: name.into(),
+            times: Vec::new(),
+            entities: HashMap::new(),
+            groups: Groups::default(),
+            series: 0,
+            closing: Vec::new(),
+            heard: HashSet::new(),
+            due: 0,
+            spoken: 0,
+            deadline: None,
+            arrived: now,
+            refused: None,
+        }
+    }
+
+    /// The last distinct time before `time`.
+    pub(crate) fn before(&self, time: u64) -> Option<u64> {
+        self.times.iter().copied().rfind(|known| *known < time)
+    }
+
+    /// The host's time moves: what was to be said of an earlier one is said now.
+    pub(crate) fn move_on(&mut self, earliest: u64, tools: &mut Tools<'_>) {
+        if self.due > 0 && self.due < earliest {
+            self.speak(false, tools);
+        }
+    }
+
+    /// Takes note that points of these times were worked off.
+    pub(crate) fn worked_off(&mut self, earliest: u64, latest: u64) {
+        for time in [earliest, latest] {
+            if let Err(place) = self.times.binary_search(&time) {
+                self.times.insert(place, time);
+            }
+        }
+        let surplus = self.times.len().saturating_sub(TIMES);
+        self.times.drain(..surplus);
+        self.due = self.due.max(latest);
+    }
+
+    /// Whether it has something to say.
+    pub(crate) fn is_due(&self) -> bool {
+        self.due > 0
+    }
+
+    /// How many entities it knows.
+    pub(crate) fn len(&self) -> usize {
+        self.entities.len()
+    }
+
+    /// Finds the resource, or makes room for it.
+    pub(crate) fn visit(
+        &mut self,
+        resource: Resource<'_>,
+        earliest: u64,
+        verdict: Verdict,
+        tools: &mut Tools<'_>,
+    ) -> Visit {
+        let key = tools.interner.resource(resource);
+        let before = self.before(earliest);
+        let mut visit = Visit { key, group: None, before, refused: false };
+        if let Some(entity) = self.entities.get_mut(&key) {
+            if entity.verdict != verdict {
+                tools.counts.entity(entity.verdict, -1);
+                tools.counts.entity(verdict, 1);
+                entity.verdict = verdict;
+            }
+            return visit;
+        }
+        let series = self.series >= tools.config.max_entities.saturating_mul(SERIES_PER_ENTITY);
+        if self.entities.len() >= tools.config.max_entities || series {
+            self.refused = Some(earliest);
+            visit.refused = true;
+            return visit;
+        }
+        let group_by = &tools.config.group_by;
+        let is_group = resource.attributes().iter().all(|(key, _)| is_of_host(key) || group_by.iter().any(|by| by == key));
+        let entity = Entity { resource: tools.interner.share(encode_resource(resource)), series: HashMap::new(), is_group, verdict };
+        tools.counts.entity(verdict, 1);
+        self.entities.insert(key, entity);
+        visit
+    }
+
+    /// Works off one point. `fold` is what the stages before decided.
+    pub(crate) fn point(
+        &mut self,
+        point: Point<'_>,
+        desc: &Arc<Desc>,
+        visit: &mut Visit,
+        fold: bool,
+        tools: &mut Tools<'_>,
+    ) -> Action {
+        if visit.refused {
+            if fold {
+                tools.counts.unfolded("entity_limit");
+            }
+            return Action::Pass;
+        }
+        let kind = match Kind::of(desc, tools.config) {
+            Ok(kind) => kind,
+            Err(reason) => {
+                if fold {
+                    tools.counts.unfolded(reason);
+                }
+                Kind::Opaque
+            }
+        };
+        let value = match (kind, point.value()) {
+            _ if point.time() == 0 && kind == Kind::Opaque => return Action::Pass,
+            _ if point.time() == 0 => return Action::Drop("no_time"),
+            (Kind::Opaque, _) => Number::Int(0),
+            _ if point.no_recorded_value() => Number::Int(0),
+            (_, None) => return Action::Drop("no_value"),
+            (Kind::Counter | Kind::Delta, _) if point.start_time() > point.time() => {
+                return Action::Drop("start_after_time");
+            }
+            (_, Some(value)) if !is_finite(value) && !matches!(kind, Kind::Gauge(_)) => {
+                return Action::Drop("not_finite");
+            }
+            (Kind::Counter | Kind::Delta, Some(value)) if desc.monotonic && is_negative(value) => {
+                return Action::Drop("negative");
+            }
+            (_, Some(value)) => value,
+        };
+        let reading = Reading { start: point.start_time(), time: point.time(), value };
+        let decided = self.decide(point, kind, visit, fold, tools);
+        let key = tools.interner.series(point, desc);
+        let Host { entities, groups, series: count, closing, heard, refused, .. } = self;
+        let Some(entity) = entities.get_mut(&visit.key) else { return Action::Pass };
+        heard.insert(desc.id);
+        let Some(series) = entity.series.get_mut(&key) else {
+            if point.no_recorded_value() {
+                return if decided == Holder::Individual { Action::Pass } else { Action::Fold };
+            }
+            if *count >= tools.config.max_entities.saturating_mul(SERIES_PER_ENTITY) {
+                *refused = Some(reading.time);
+                tools.counts.unfolded("series_limit");
+                return Action::Pass;
+            }
+            // What may have passed while there was no room is not folded before its own account is settled.
+            let expiry = nanos(tools.config.member_expiry);
+            let unsure = refused.is_some_and(|at| at.saturating_add(expiry) > reading.time);
+            let newborn = visit.before.is_some_and(|before| reading.start > before);
+            let decided = if unsure && !newborn { Holder::Individual } else { decided };
+            let (life, outcome) = kind.first(reading, visit.before, decided);
+            let mut series = Series {
+                life,
+                kind,
+                desc: Arc::clone(desc),
+                attributes: tools.interner.attributes(point),
+                in_group: false,
+            };
+            let action = settle(&mut series, None, outcome, groups, tools);
+            entity.series.insert(key, series);
+            *count += 1;
+            return action;
+        };
+        if reading.time <= series.life.last.time {
+            return Action::Drop(if reading.time == series.life.last.time { "duplicate" } else { "out_of_order" });
+        }
+        if point.no_recorded_value() {
+            return series.end(reading.time);
+        }
+        let former = series.life;
+        let outcome = kind.next(&mut series.life, reading, visit.before, decided);
+        if outcome.reset {
+            tools.counts.reset();
+        }
+        if outcome.write == Write::Close {
+            let times = (former.out_start, reading.time);
+            tools.out.closed(&entity.resource, &series.desc, &series.attributes, times);
+        }
+        if series.life.closing && !former.closing {
+            closing.push((visit.key, key));
+        }
+        settle(series, Some(former), outcome, groups, tools)
+    }
+
+    /// Who the series is to belong to.
+    fn decide(
+        &mut self,
+        point: Point<'_>,
+        kind: Kind,
+        visit: &mut Visit,
+        fold: bool,
+        tools: &mut Tools<'_>,
+    ) -> Holder {
+        if !fold || kind == Kind::Opaque {
+            return Holder::Individual;
+        }
+        if self.entities.get(&visit.key).is_some_and(|entity| entity.is_group) {
+            tools.counts.unfolded("is_group");
+            return Holder::Individual;
+        }
+        let (groups, config) = (&mut self.groups, tools.config);
+        let group = *visit.group.get_or_insert_with(|| {
+            groups.of(point.metric().resource(), &config.group_by, config.max_groups, tools.interner)
+        });
+        match group {
+            None => {
+                tools.counts.unfolded("no_group_key");
+                Holder::Individual
+            }
+            Some((group, overflow)) => {
+                if overflow {
+                    tools.counts.overflow();
+                }
+                Holder::Group(group)
+            }
+        }
+    }
+
+    /// The groups say what is due, series that ended are closed, and what fell silent is forgotten. With `now` even where
+    /// many hosts feed the groups and the interval between two points is not over.
+    pub(crate) fn speak(&mut self, now: bool, tools: &mut Tools<'_>) {
+        let time = self.due;
+        self.deadline = None;
+        let paced = self.name.is_empty() && !now;
+        if time == 0 || (paced && time < self.spoken.saturating_add(nanos(tools.config.emit_interval))) {
+            return;
+        }
+        (self.due, self.spoken) = (0, time);
+        self.close_folded(time, tools);
+        self.groups.iter_mut().for_each(|group| group.clear_levels());
+        self.walk(time, tools);
+        let heard = std::mem::take(&mut self.heard);
+        for group in self.groups.iter_mut() {
+            if group.entities > 0 || group.inhabited == 0 {
+                group.inhabited = time;
+            }
+            let exported = &mut tools.ends.exported;
+            group.speak(time, tools.entities, |desc| heard.contains(&desc.id), exported, tools.out);
+        }
+        self.groups.close_idle(time, nanos(tools.config.group_expiry), tools.entities, tools.out);
+    }
+
+    /// Closes what went into the fold at an earlier time and has not come back.
+    fn close_folded(&mut self, time: u64, tools: &mut Tools<'_>) {
+        let Host { closing, entities, .. } = self;
+        closing.retain(|(entity, series)| {
+            let Some(entity) = entities.get_mut(entity) else { return false };
+            let Some(series) = entity.series.get_mut(series) else { return false };
+            if series.life.closing && series.life.written < time {
+                series.close(&entity.resource, time, tools.out);
+            }
+            series.life.closing
+        });
+    }
+
+    /// Counts the members of the groups, adds up their levels, and forgets what has been silent for too long.
+    fn walk(&mut self, time: u64, tools: &mut Tools<'_>) {
+        let expiry = nanos(tools.config.member_expiry);
+        let Host { entities, groups, series: count, .. } = self;
+        entities.retain(|_, entity| {
+            let Entity { resource, series, .. } = entity;
+            let mut member_of = None;
+            series.retain(|_, series| {
+                if series.life.last.time.saturating_add(expiry) < time {
+                    if series.is_open() && series.life.written < time {
+                        series.close(resource, time, tools.out);
+                    }
+                    *count -= 1;
+                    return false;
+                }
+                if let (Holder::Group(group), false) = (series.life.holder, series.life.ended) {
+                    member_of.get_or_insert(group);
+                    if series.in_group {
+                        series.tell(group, groups);
+                    }
+                }
+                true
+            });
+            if let Some(group) = member_of.and_then(|group| groups.get(group)) {
+                group.entities += 1;
+            }
+            if series.is_empty() {
+                tools.counts.entity(entity.verdict, -1);
+            }
+            !series.is_empty()
+        });
+    }
+
+    /// Takes the entities out of the counts: the host is forgotten.
+    pub(crate) fn leave(&self, counts: &mut Counts) {
+        self.entities.values().for_each(|entity| counts.entity(entity.verdict, -1));
+    }
+}
+
+impl Kind {
+    /// How a metric's series are treated, or why they cannot be folded.
+    fn of(desc: &Desc, config: &Config) -> Result<Kind, &'static str> {
+        match (desc.kind, desc.temporality, desc.monotonic) {
+            (MetricKind::Sum, Temporality::Cumulative, true) => Ok(Kind::Counter),
+            (MetricKind::Sum, Temporality::Cumulative, false) => Ok(Kind::Level),
+            (MetricKind::Sum, Temporality::Delta, _) => Ok(Kind::Delta),
+            (MetricKind::Sum, Temporality::Unspecified, _) => Err("no_temporality"),
+            (MetricKind::Gauge, ..) => config.gauges.get(&desc.name).map(|function| Kind::Gauge(*function)).ok_or("gauge"),
+            (MetricKind::Histogram | MetricKind::ExponentialHistogram, ..) => Err("histogram"),
+            (MetricKind::Summary | MetricKind::None, ..) => Err("summary"),
+        }
+    }
+
+    fn first(self, reading: Reading, before: Option<u64>, decided: Holder) -> (Life, Outcome) {
+        match self {
+            Kind::Counter => Life::first(reading, before, decided),
+            Kind::Delta => Life::first_delta(reading, decided),
+            Kind::Level | Kind::Gauge(_) | Kind::Opaque => Life::first_level(reading, decided),
+        }
+    }
+
+    fn next(self, life: &mut Life, reading: Reading, before: Option<u64>, decided: Holder) -> Outcome {
+        match self {
+            Kind::Counter => life.next(reading, before, decided),
+            Kind::Delta => life.next_delta(reading, decided),
+            Kind::Level | Kind::Gauge(_) | Kind::Opaque => life.next_level(reading, decided),
+        }
+    }
+
+    fn holding(self) -> Holding {
+        match self {
+            Kind::Counter | Kind::Delta => Holding::Counter(Sum::default()),
+            Kind::Level | Kind::Opaque => Holding::Level(Sum::default()),
+            Kind::Gauge(function) => Holding::Gauge(function, Sum::default(), 0.0, 0, 0),
+        }
+    }
+}
+
+impl Series {
+    /// Whether a reader of the output takes it for alive.
+    fn is_open(&self) -> bool {
+        self.life.closing || (self.life.holder == Holder::Individual && !self.life.ended)
+    }
+
+    /// Writes its end.
+    fn close(&mut self, resource: &Arc<[u8]>, time: u64, out: &mut Pieces) {
+        out.closed(resource, &self.desc, &self.attributes, (self.life.out_start, time));
+        self.life.closing = false;
+        self.life.written = time;
+    }
+
+    /// Its sender says that it has ended.
+    fn end(&mut self, time: u64) -> Action {
+        let open = self.is_open() && self.life.written < time;
+        self.life.last.time = time;
+        self.life.ended = true;
+        self.life.closing = false;
+        self.in_group = false;
+        if open {
+            self.life.written = time;
+            Action::Pass
+        } else {
+            Action::Fold
+        }
+    }
+
+    /// Adds its current value to its group's.
+    fn tell(&self, group: GroupId, groups: &mut Groups) {
+        if let Some(group) = groups.get(group) {
+            let Reading { value, time, .. } = self.life.last;
+            group.series(&self.desc, &self.attributes, time, || self.kind.holding()).hold(value, time);
+        }
+    }
+}
+
+/// Books what follows from a point.
+fn settle(
+    series: &mut Series,
+    former: Option<Life>,
+    outcome: Outcome,
+    groups: &mut Groups,
+    tools: &mut Tools<'_>,
+) -> Action {
+    let kind = series.kind;
+    series.in_group = matches!(kind, Kind::Level | Kind::Gauge(_)) && outcome.write == Write::Nothing;
+    if let Some((group, start)) = outcome.opens.filter(|_| kind != Kind::Opaque)
+        && let Some(group) = groups.get(group)
+    {
+        group.series(&series.desc, &series.attributes, start, || kind.holding());
+    }
+    if matches!(kind, Kind::Counter | Kind::Delta) {
+        tools.ends.taken.add(outcome.increment);
+        match outcome.to {
+            Holder::Individual => tools.ends.exported.add(read(&series.life, former, kind, outcome)),
+            Holder::Group(group) => {
+                let start = former.map_or(series.life.last.time, |former| former.last.time);
+                if let Some(group) = groups.get(group) {
+                    let account = group.series(&series.desc, &series.attributes, start, || kind.holding());
+                    account.add(outcome.increment);
+                }
+            }
+        }
+    }
+    match outcome.write {
+        Write::Untouched => Action::Pass,
+        Write::As(start, value) => Action::Rewrite(start, value),
+        Write::Nothing | Write::Close => Action::Fold,
+    }
+}
+
+/// What a reader of the output adds up on reading this point of an individual series.
+fn read(life: &Life, former: Option<Life>, kind: Kind, outcome: Outcome) -> Number {
+    let written = match outcome.write {
+        Write::Untouched => life.last.value,
+        Write::As(_, value) => value,
+        Write::Nothing | Write::Close => return zero_of(outcome.increment),
+    };
+    match former {
+        _ if kind == Kind::Delta => written,
+        // The reader began to look with us: what is older is not added.
+        None => outcome.increment,
+        Some(former) if former.out_start == life.out_start => {
+            less(written, less(former.last.value, former.offset))
+        }
+        Some(_) if life.out_start >= life.last.time => zero_of(written),
+        Some(_) => written,
+    }
+}
+
+/// A span of time as points count it.
+fn nanos(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A point's place and what is to be done with it.
+pub(crate) type Order = (PointId, Action);

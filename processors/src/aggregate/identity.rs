@@ -1,0 +1,216 @@
+//! What series and groups are known by, kept in the form in which they are written again.
+//!
+//! Keys are 128 bits: the stable hash of the series and a second one with a key of this process, so that no sender can
+//! make two series collide. Descriptions of metrics and sets of attributes are held once, however many series share them.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use phoenix_telemetry::write::{put_attribute, put_bytes, put_number};
+use phoenix_telemetry::{Attributes, Metric, MetricKind, Point, Resource, Temporality};
+
+/// A resource, or a series of one.
+pub(crate) type Key = (u64, u64);
+
+/// A metric without its resource: all that is written of it but the points.
+#[derive(Debug)]
+pub(crate) struct Desc {
+    /// In the order of first sight: the order in which metrics are written.
+    pub(crate) id: u64,
+    pub(crate) name: String,
+    pub(crate) kind: MetricKind,
+    pub(crate) temporality: Temporality,
+    pub(crate) monotonic: bool,
+    /// The `InstrumentationScope` message.
+    pub(crate) scope: Vec<u8>,
+    pub(crate) scope_schema: String,
+    /// Name, description and unit, as fields of `Metric`.
+    pub(crate) head: Vec<u8>,
+}
+
+/// The resource attributes that say something of the host and not of one entity on it, by prefix.
+const OF_THE_HOST: [&str; 6] = ["host.", "os.", "cloud.", "deployment.", "k8s.cluster.", "k8s.node."];
+
+/// The attribute that names a group where no attribute of its members does.
+pub(crate) const GROUP: &str = "phoenix.group";
+
+/// Whether a resource attribute is the host's.
+pub(crate) fn is_of_host(key: &str) -> bool {
+    OF_THE_HOST.iter().any(|prefix| key.starts_with(prefix))
+}
+
+/// Descriptions held before those that nobody uses any more are looked for.
+const SWEEP_FROM: usize = 4_096;
+
+/// Hands out shared descriptions and sets of attributes.
+#[derive(Debug)]
+pub(crate) struct Interner {
+    keyed: RandomState,
+    descs: HashMap<Vec<u8>, Arc<Desc>>,
+    sets: HashSet<Arc<[u8]>>,
+    next: u64,
+    sweep_descs: usize,
+    sweep_sets: usize,
+    scratch: Vec<u8>,
+}
+
+impl Default for Interner {
+    fn default() -> Self {
+        Interner {
+            keyed: RandomState::new(),
+            descs: HashMap::new(),
+            sets: HashSet::new(),
+            next: 1,
+            sweep_descs: SWEEP_FROM,
+            sweep_sets: SWEEP_FROM,
+            scratch: Vec::new(),
+        }
+    }
+}
+
+impl Interner {
+    /// The key of a resource.
+    pub(crate) fn resource(&mut self, resource: Resource<'_>) -> Key {
+        (resource.hash(), self.sum(resource.attributes()))
+    }
+
+    /// The key of a point's series, given the description of its metric. Unique within one resource.
+    pub(crate) fn series(&mut self, point: Point<'_>, desc: &Desc) -> Key {
+        (point.series(), self.sum(point.attributes()).wrapping_add(self.keyed.hash_one(desc.id)))
+    }
+
+    /// A keyed hash of a set of attributes, whatever their order.
+    fn sum(&mut self, attributes: Attributes<'_>) -> u64 {
+        let mut sum = 0u64;
+        for (key, value) in attributes.iter() {
+            self.scratch.clear();
+            put_attribute(&mut self.scratch, 1, key, value);
+            sum = sum.wrapping_add(self.keyed.hash_one(self.scratch.as_slice()));
+        }
+        sum
+    }
+
+    /// The description of a metric.
+    pub(crate) fn desc(&mut self, metric: Metric<'_>) -> Arc<Desc> {
+        let scope = metric.scope();
+        let mut own = Vec::with_capacity(64);
+        for (number, text) in [(1, scope.name()), (2, scope.version())] {
+            if !text.is_empty() {
+                put_bytes(&mut own, number, text.as_bytes());
+            }
+        }
+        own.extend_from_slice(&sorted(scope.attributes(), 3));
+        let mut key = Vec::with_capacity(128);
+        put_bytes(&mut key, 1, &own);
+        for (number, text) in [(2, scope.schema_url()), (3, metric.name()), (4, metric.unit())] {
+            put_bytes(&mut key, number, text.as_bytes());
+        }
+        key.extend([metric.kind() as u8, metric.temporality() as u8, u8::from(metric.is_monotonic())]);
+        if let Some(known) = self.descs.get(&key) {
+            return Arc::clone(known);
+        }
+        let mut head = Vec::with_capacity(64);
+        for (number, text) in [(1, metric.name()), (2, metric.description()), (3, metric.unit())] {
+            if !text.is_empty() {
+                put_bytes(&mut head, number, text.as_bytes());
+            }
+        }
+        let desc = Arc::new(Desc {
+            id: self.next,
+            name: metric.name().to_owned(),
+            kind: metric.kind(),
+            temporality: metric.temporality(),
+            monotonic: metric.is_monotonic(),
+            scope: own,
+            scope_schema: scope.schema_url().to_owned(),
+            head,
+        });
+        self.next += 1;
+        self.descs.insert(key, Arc::clone(&desc));
+        desc
+    }
+
+    /// A point's attributes, as fields of its kind of point.
+    pub(crate) fn attributes(&mut self, point: Point<'_>) -> Arc<[u8]> {
+        self.share(sorted(point.attributes(), point.metric().kind().attributes_field()))
+    }
+
+    /// Bytes that many hold, once.
+    pub(crate) fn share(&mut self, bytes: Vec<u8>) -> Arc<[u8]> {
+        if let Some(known) = self.sets.get(bytes.as_slice()) {
+            return Arc::clone(known);
+        }
+        let shared: Arc<[u8]> = bytes.into();
+        self.sets.insert(Arc::clone(&shared));
+        shared
+    }
+
+    /// Forgets what nobody holds any more. Not while a batch is at work: it holds what it met.
+    pub(crate) fn sweep(&mut self) {
+        if self.descs.len() >= self.sweep_descs {
+            self.descs.retain(|_, desc| Arc::strong_count(desc) > 1);
+            self.sweep_descs = SWEEP_FROM.max(2 * self.descs.len());
+        }
+        if self.sets.len() >= self.sweep_sets {
+            self.sets.retain(|set| Arc::strong_count(set) > 1);
+            self.sweep_sets = SWEEP_FROM.max(2 * self.sets.len());
+        }
+    }
+}
+
+/// Attributes as fields of that number, in an order of their own.
+fn sorted(attributes: Attributes<'_>, number: u32) -> Vec<u8> {
+    let mut encoded: Vec<Vec<u8>> = attributes
+        .iter()
+        .map(|(key, value)| {
+            let mut out = Vec::with_capacity(32);
+            put_attribute(&mut out, number, key, value);
+            out
+        })
+        .collect();
+    encoded.sort_unstable();
+    encoded.concat()
+}
+
+/// A whole resource, as the fields of `ResourceMetrics` but for the scopes.
+pub(crate) fn encode_resource(resource: Resource<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128);
+    put_bytes(&mut out, 1, &sorted(resource.attributes(), 1));
+    if !resource.schema_url().is_empty() {
+        put_bytes(&mut out, 3, resource.schema_url().as_bytes());
+    }
+    out
+}
+
+/// The description of the gauge that says how many entities a group holds.
+pub(crate) fn entities_desc() -> Desc {
+    let mut scope = Vec::new();
+    put_bytes(&mut scope, 1, b"phoenix/aggregate");
+    let mut head = Vec::new();
+    put_bytes(&mut head, 1, b"phoenix.group.entities");
+    put_bytes(&mut head, 2, b"Entities that are folded into the group.");
+    put_bytes(&mut head, 3, b"{entity}");
+    Desc {
+        id: 0,
+        name: "phoenix.group.entities".into(),
+        kind: MetricKind::Gauge,
+        temporality: Temporality::Unspecified,
+        monotonic: false,
+        scope,
+        scope_schema: String::new(),
+        head,
+    }
+}
+
+/// The fields of a sum's message that are not points.
+pub(crate) fn put_shape(out: &mut Vec<u8>, desc: &Desc) {
+    if matches!(desc.kind, MetricKind::Sum | MetricKind::Histogram | MetricKind::ExponentialHistogram)
+        && desc.temporality != Temporality::Unspecified
+    {
+        put_number(out, 2, desc.temporality as u64);
+    }
+    if desc.kind == MetricKind::Sum && desc.monotonic {
+        put_number(out, 3, 1);
+    }
+}

@@ -1,0 +1,293 @@
+//! `aggregate`: folds what the stages before marked into groups, and keeps every total true.
+//!
+//! `ledger` says who gets an increment, `host` keeps the series and groups of one host, `groups` the accumulators, `emit`
+//! writes what they say. This file runs batches through them. It never decides what is folded, and the agent's clock
+//! never enters a point.
+
+mod config;
+mod emit;
+mod groups;
+mod host;
+mod identity;
+mod ledger;
+mod number;
+mod own;
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use phoenix_pipeline::config::Value;
+use phoenix_pipeline::{
+    BuildError, Context, Decision, Handover, Mark, Marks, Processor, ProcessorFactory, Site, Stability,
+};
+use phoenix_telemetry::{Batch, Point, Resource};
+
+pub use config::{Config, Fold, GaugeFunction};
+
+use crate::entity::{host_of, is_process};
+use emit::Pieces;
+use host::{Action, Ends, Host, Order, Tools, Verdict};
+use identity::{Desc, Interner, entities_desc};
+use number::Sum;
+use own::Counts;
+
+/// The row of the table of processors.
+pub const FACTORY: ProcessorFactory = ProcessorFactory::new::<Config>(
+    "aggregate",
+    "folds what was marked into groups without losing totals",
+    Stability::Alpha,
+    build,
+);
+
+/// How long a group waits for the rest of a scrape that comes over the wire: what one scrape takes to arrive.
+const WAIT: Duration = Duration::from_millis(200);
+
+/// Hosts that are remembered; the points of further ones pass untouched. More than one agent is ever sent.
+const MAX_HOSTS: usize = 10_000;
+
+fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
+    let config: Config = site.settings(value)?;
+    Ok(Box::new(Aggregate {
+        config,
+        counts: Counts::new(site),
+        books: Books::default(),
+        entities: Arc::new(entities_desc()),
+        unsent: Batch::default(),
+        swept: None,
+    }))
+}
+
+/// All that crosses a swap.
+#[derive(Debug, Default)]
+struct Books {
+    hosts: HashMap<Box<str>, Host>,
+    interner: Interner,
+    ends: Ends,
+}
+
+/// The stage.
+struct Aggregate {
+    config: Config,
+    counts: Counts,
+    books: Books,
+    entities: Arc<Desc>,
+    /// Points that found no room in their batch.
+    unsent: Batch,
+    swept: Option<Instant>,
+}
+
+/// The times of a host's points in a batch.
+#[derive(Clone, Copy)]
+struct Window {
+    earliest: u64,
+    latest: u64,
+}
+
+impl Aggregate {
+    /// What every host's points of a batch span in time, in the order of first sight.
+    fn windows(batch: &Batch) -> Vec<(&str, Window)> {
+        let mut windows: Vec<(&str, Window)> = Vec::new();
+        let mut places: HashMap<&str, usize> = HashMap::new();
+        for resource in batch.resources() {
+            let host = host_of(resource.attributes());
+            let times = resource.metrics().flat_map(|metric| metric.points()).map(Point::time).filter(|time| *time > 0);
+            let Some((earliest, latest)) =
+                times.fold(None, |span: Option<(u64, u64)>, time| match span {
+                    None => Some((time, time)),
+                    Some((first, last)) => Some((first.min(time), last.max(time))),
+                })
+            else {
+                continue;
+            };
+            let place = *places.entry(host).or_insert(windows.len());
+            match windows.get_mut(place) {
+                None => windows.push((host, Window { earliest, latest })),
+                Some((_, known)) => {
+                    known.earliest = known.earliest.min(earliest);
+                    known.latest = known.latest.max(latest);
+                }
+            }
+        }
+        windows
+    }
+
+    /// Works off a batch: what becomes of its points, in `orders`, and what is said beside them, in `out`.
+    fn work(&mut self, batch: &Batch, cx: &Context<'_>, out: &mut Pieces) -> Vec<Order> {
+        let Aggregate { config, counts, books: Books { hosts, interner, ends }, entities, .. } = self;
+        let mut tools = Tools { config, interner, ends, counts, out, entities };
+        let windows: HashMap<&str, Window> = Self::windows(batch)
+            .into_iter()
+            .filter(|(name, window)| {
+                if !hosts.contains_key(*name) && hosts.len() >= MAX_HOSTS {
+                    return false;
+                }
+                let host = hosts.entry((*name).into()).or_insert_with(|| Host::new(name, cx.now));
+                host.arrived = cx.now;
+                host.move_on(window.earliest, &mut tools);
+                true
+            })
+            .collect();
+        let mut orders = Vec::new();
+        for resource in batch.resources() {
+            let name = host_of(resource.attributes());
+            let (Some(window), Some(host)) = (windows.get(name), hosts.get_mut(name)) else {
+                continue;
+            };
+            one_resource(host, resource, *window, cx.marks, &mut tools, &mut orders);
+        }
+        for (name, window) in &windows {
+            let Some(host) = hosts.get_mut(*name) else { continue };
+            host.worked_off(window.earliest, window.latest);
+            if cx.delivery.is_awaited() {
+                host.deadline.get_or_insert(cx.now + WAIT);
+            } else {
+                host.speak(true, &mut tools);
+            }
+        }
+        orders
+    }
+
+    /// Adds what was said to the batch, or keeps it for the next where it finds no room.
+    fn send(&mut self, batch: &mut Batch, out: Pieces) {
+        if !out.is_empty()
+            && let Some(rest) = batch.append(out.finish())
+        {
+            self.unsent = rest;
+        }
+        let mut pending = Sum::default();
+        let mut groups = 0;
+        for host in self.books.hosts.values() {
+            groups += host.groups.len();
+            host.groups.iter().for_each(|group| group.pending(&mut pending));
+        }
+        pending.join(&self.books.ends.exported);
+        self.counts.show(groups, self.books.ends.taken.error(&pending));
+    }
+
+    /// Forgets hosts that have been silent for longer than their groups live, by the agent's clock.
+    fn sweep(&mut self, now: Instant) {
+        let Aggregate { config, counts, books, swept, .. } = self;
+        if swept.is_some_and(|last| now < last + config.group_expiry) {
+            return;
+        }
+        *swept = Some(now);
+        books.hosts.retain(|_, host| {
+            let stays = host.is_due() || host.arrived + config.group_expiry >= now;
+            if !stays {
+                host.leave(counts);
+                // What it holds for nobody any more must not count as missing.
+                let mut pending = Sum::default();
+                host.groups.iter().for_each(|group| group.pending(&mut pending));
+                books.ends.exported.join(&pending);
+            }
+            stays
+        });
+    }
+}
+
+/// Works off the points of a resource.
+fn one_resource(
+    host: &mut Host,
+    resource: Resource<'_>,
+    window: Window,
+    marks: &Marks,
+    tools: &mut Tools<'_>,
+    orders: &mut Vec<Order>,
+) {
+    let Some(first) = resource.metrics().flat_map(|metric| metric.points()).next() else { return };
+    let all = tools.config.fold == Fold::All && is_process(resource.attributes());
+    let verdict = verdict(marks.decide(resource.id(), first.id()), all);
+    let mut visit = host.visit(resource, window.earliest, verdict, tools);
+    for metric in resource.metrics() {
+        let desc = tools.interner.desc(metric);
+        for point in metric.points() {
+            let fold = folds(marks.decide(resource.id(), point.id()), all);
+            match host.point(point, &desc, &mut visit, fold, tools) {
+                Action::Pass => {}
+                order => orders.push((point.id(), order)),
+            }
+        }
+    }
+}
+
+/// Whether a mark means to fold; `all` says that an open decision does.
+fn folds(mark: Mark, all: bool) -> bool {
+    match mark.decision {
+        Decision::Keep => false,
+        Decision::Fold => true,
+        Decision::Open => all,
+    }
+}
+
+fn verdict(mark: Mark, all: bool) -> Verdict {
+    let verdict = if folds(mark, all) { "fold" } else { "individual" };
+    let reason = match (mark.reason, all) {
+        ("", true) => "fold_all",
+        ("", false) => "unmarked",
+        (reason, _) => reason,
+    };
+    (verdict, reason)
+}
+
+impl Processor for Aggregate {
+    fn process(&mut self, batch: &mut Batch, cx: &mut Context<'_>) {
+        if batch.is_empty() {
+            return;
+        }
+        self.sweep(cx.now);
+        let mut out = Pieces::default();
+        let orders = self.work(batch, cx, &mut out);
+        for (point, order) in orders {
+            match order {
+                Action::Pass => {}
+                Action::Rewrite(start, value) => batch.rewrite_point(point, start, value),
+                Action::Fold => {
+                    self.counts.folded();
+                    batch.set_verdict(point, phoenix_telemetry::Verdict::Drop);
+                }
+                Action::Drop(reason) => {
+                    self.counts.dropped(reason);
+                    batch.set_verdict(point, phoenix_telemetry::Verdict::Drop);
+                }
+            }
+        }
+        self.send(batch, out);
+        self.books.interner.sweep();
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.books.hosts.values().filter_map(|host| host.deadline).min()
+    }
+
+    fn flush(&mut self, batch: &mut Batch, cx: &mut Context<'_>, all: bool) {
+        if !self.unsent.is_empty() {
+            *batch = std::mem::take(&mut self.unsent);
+            return;
+        }
+        let Aggregate { config, counts, books: Books { hosts, interner, ends }, entities, .. } = self;
+        let mut out = Pieces::default();
+        let mut tools = Tools { config, interner, ends, counts, out: &mut out, entities };
+        for host in hosts.values_mut() {
+            if host.is_due() && (all || host.deadline.is_some_and(|deadline| deadline <= cx.now)) {
+                host.speak(all, &mut tools);
+            }
+        }
+        self.send(batch, out);
+    }
+
+    fn adopt(&mut self, previous: &mut dyn Processor) -> Handover {
+        let Some(previous) = previous.as_any().downcast_mut::<Aggregate>() else { return Handover::default() };
+        self.books = std::mem::take(&mut previous.books);
+        self.counts.adopt(&mut previous.counts);
+        self.unsent = std::mem::take(&mut previous.unsent);
+        self.swept = previous.swept;
+        let carried = self.books.hosts.values().map(|host| host.len() + host.groups.len()).sum();
+        Handover { carried, ..Handover::default() }
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
