@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use phoenix_pipeline::config::Mistake;
-use phoenix_pipeline::{BuildError, Clock, Explain, Listeners, Metrics, StatusBoard};
+use phoenix_pipeline::{BuildError, Clock, Explain, Listeners, Metrics, Profiles, StatusBoard};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -114,6 +114,7 @@ async fn serve(request: &Request, model: Model, valve: &Valve, terminal: &Termin
         listeners: Listeners::default(),
         board: StatusBoard::default(),
         explain: Explain::default(),
+        profiles: Profiles::new(clock.clone()),
         version: VERSION,
     };
     // Before anything starts: a signal during the start must end the agent in order, too.

@@ -12,6 +12,8 @@ pub mod file;
 pub mod otlp;
 pub mod prometheus;
 pub mod sending;
+#[cfg(test)]
+mod testing;
 mod time;
 pub mod tls;
 mod worker;
@@ -19,10 +21,5 @@ mod worker;
 use phoenix_pipeline::ExporterFactory;
 
 /// Every exporter of the agent, by name. Aliases are part of the factory.
-pub const EXPORTERS: &[ExporterFactory] = &[
-    debug::FACTORY,
-    file::FACTORY,
-    otlp::grpc::FACTORY,
-    otlp::http::FACTORY,
-    prometheus::FACTORY,
-];
+pub const EXPORTERS: &[ExporterFactory] =
+    &[debug::FACTORY, file::FACTORY, otlp::grpc::FACTORY, otlp::http::FACTORY, prometheus::FACTORY];

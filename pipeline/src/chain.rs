@@ -56,10 +56,102 @@ impl Stage {
     }
 }
 
+/// Stages in order, without an end: what a chain is made of, and what a stage that is made of others holds.
+#[derive(Default)]
+pub struct Stages(Vec<Stage>);
+
+impl Stages {
+    /// Stages in this order.
+    pub fn new(stages: Vec<Stage>) -> Self {
+        Stages(stages)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Runs a batch through the stages from the `from`th on. An empty batch afterwards was filtered away, refused (the
+    /// delivery knows), or is held by a stage together with its delivery.
+    pub fn process(&mut self, from: usize, batch: &mut Batch, cx: &mut Context<'_>) {
+        for stage in self.0.iter_mut().skip(from) {
+            stage.incoming.increment(batch.points() as u64);
+            stage.processor.process(batch, cx);
+            if batch.is_empty() {
+                return;
+            }
+            stage.outgoing.increment(batch.points() as u64);
+        }
+    }
+
+    /// When the next stage wants to speak by itself.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.0.iter().filter_map(|stage| stage.processor.deadline()).min()
+    }
+
+    /// Lets the `at`th stage speak, if its time has come or `all` is to be heard, and runs what it says through the
+    /// stages behind it. Returns whether it said anything.
+    pub fn speak(&mut self, at: usize, batch: &mut Batch, cx: &mut Context<'_>, all: bool) -> bool {
+        let Some(stage) = self.0.get_mut(at) else { return false };
+        if !all && stage.processor.deadline().is_none_or(|deadline| deadline > cx.now) {
+            return false;
+        }
+        cx.marks.clear();
+        stage.processor.flush(batch, cx, all);
+        if batch.is_empty() {
+            cx.delivery.take().delivered();
+            return false;
+        }
+        stage.outgoing.increment(batch.points() as u64);
+        self.process(at + 1, batch, cx);
+        true
+    }
+
+    /// Lets all stages speak in order until there is a batch for whoever comes after them; with nothing more to be
+    /// said the batch stays empty.
+    pub fn flush(&mut self, batch: &mut Batch, cx: &mut Context<'_>, all: bool) {
+        for at in 0..self.0.len() {
+            for _ in 0..FLUSHES_IN_A_ROW {
+                if !self.speak(at, batch, cx, all) {
+                    break;
+                }
+                if !batch.is_empty() {
+                    return;
+                }
+                cx.delivery.take().delivered();
+            }
+        }
+    }
+
+    /// Takes over from the stages these replace, by id, and says of every stage of both what became of its state. What
+    /// the old ones still hold is to be flushed through them afterwards.
+    pub fn adopt(&mut self, old: &mut Stages) -> Vec<(ComponentId, Handover)> {
+        let mut report = Vec::new();
+        for previous in &mut old.0 {
+            let handover = match self.0.iter_mut().find(|stage| stage.id == previous.id) {
+                Some(stage) => stage.processor.adopt(previous.processor.as_mut()),
+                None => Handover { discarded: previous.processor.pieces(), ..Handover::default() },
+            };
+            report.push((previous.id.clone(), handover));
+        }
+        report
+    }
+
+    /// How many pieces of state all stages hold.
+    pub fn pieces(&self) -> usize {
+        self.0.iter().map(|stage| stage.processor.pieces()).sum()
+    }
+}
+
 /// A pipeline's stages and exporters.
 pub struct Chain {
     pipeline: Arc<str>,
-    stages: Vec<Stage>,
+    stages: Stages,
     exporters: Vec<Arc<dyn Exporter>>,
     marks: Marks,
     series_in: metrics::Gauge,
@@ -71,6 +163,7 @@ impl Chain {
     pub fn new(pipeline: &str, stages: Vec<Stage>, exporters: Vec<Arc<dyn Exporter>>, metrics: &Metrics) -> Self {
         let labels = [("pipeline", pipeline)];
         let (series_in, series_out) = (metrics.gauge(&SERIES_IN, &labels), metrics.gauge(&SERIES_OUT, &labels));
+        let stages = Stages::new(stages);
         Chain { pipeline: pipeline.into(), stages, exporters, marks: Marks::default(), series_in, series_out }
     }
 
@@ -80,23 +173,15 @@ impl Chain {
     }
 
     /// Runs a batch through all stages and hands it to the exporters.
-    pub fn push(&mut self, batch: Batch, delivery: Delivery, now: Instant) {
+    pub fn push(&mut self, mut batch: Batch, mut delivery: Delivery, now: Instant) {
         self.series_in.set(batch.points() as f64);
-        self.run(0, batch, delivery, now);
+        self.marks.clear();
+        self.stages.process(0, &mut batch, &mut Context { now, delivery: &mut delivery, marks: &mut self.marks });
+        self.hand_over(batch, delivery);
     }
 
-    fn run(&mut self, from: usize, mut batch: Batch, mut delivery: Delivery, now: Instant) {
-        let marks = &mut self.marks;
-        marks.clear();
-        for stage in self.stages.iter_mut().skip(from) {
-            stage.incoming.increment(batch.points() as u64);
-            stage.processor.process(&mut batch, &mut Context { now, delivery: &mut delivery, marks });
-            if batch.is_empty() {
-                // Filtered away, refused (the delivery knows), or held by the stage together with its delivery.
-                return delivery.delivered();
-            }
-            stage.outgoing.increment(batch.points() as u64);
-        }
+    /// Gives what the stages left to the exporters.
+    fn hand_over(&mut self, batch: Batch, mut delivery: Delivery) {
         if batch.is_empty() {
             return delivery.delivered();
         }
@@ -110,52 +195,35 @@ impl Chain {
 
     /// When the next stage wants to speak by itself.
     pub fn deadline(&self) -> Option<Instant> {
-        self.stages.iter().filter_map(|stage| stage.processor.deadline()).min()
+        self.stages.deadline()
     }
 
     /// Lets every stage speak whose time has come.
     pub fn tick(&mut self, now: Instant) {
-        for i in 0..self.stages.len() {
-            self.flush_stage(i, now, false);
-        }
+        self.speak(now, false);
     }
 
     /// Empties every stage in order, towards the exporters.
     pub fn flush(&mut self, now: Instant) {
-        for i in 0..self.stages.len() {
-            self.flush_stage(i, now, true);
-        }
+        self.speak(now, true);
     }
 
-    fn flush_stage(&mut self, i: usize, now: Instant, all: bool) {
-        for _ in 0..FLUSHES_IN_A_ROW {
-            let Some(stage) = self.stages.get_mut(i) else { return };
-            if !all && stage.processor.deadline().is_none_or(|deadline| deadline > now) {
-                return;
+    fn speak(&mut self, now: Instant, all: bool) {
+        for at in 0..self.stages.len() {
+            for _ in 0..FLUSHES_IN_A_ROW {
+                let (mut batch, mut delivery) = (Batch::default(), Delivery::none());
+                let mut cx = Context { now, delivery: &mut delivery, marks: &mut self.marks };
+                if !self.stages.speak(at, &mut batch, &mut cx, all) {
+                    break;
+                }
+                self.hand_over(batch, delivery);
             }
-            let (mut batch, mut delivery) = (Batch::default(), Delivery::none());
-            self.marks.clear();
-            stage.processor.flush(
-                &mut batch,
-                &mut Context { now, delivery: &mut delivery, marks: &mut self.marks },
-                all,
-            );
-            if batch.is_empty() {
-                return delivery.delivered();
-            }
-            stage.outgoing.increment(batch.points() as u64);
-            self.run(i + 1, batch, delivery, now);
         }
     }
 
     /// Takes over from the chain it replaces, stage by stage of the same id, then sends what the old one still holds.
     pub fn replace(&mut self, mut old: Chain, now: Instant) -> Vec<(ComponentId, Handover)> {
-        let mut report = Vec::new();
-        for stage in &mut self.stages {
-            if let Some(previous) = old.stages.iter_mut().find(|previous| previous.id == stage.id) {
-                report.push((stage.id.clone(), stage.processor.adopt(previous.processor.as_mut())));
-            }
-        }
+        let report = self.stages.adopt(&mut old.stages);
         old.flush(now);
         report
     }

@@ -15,7 +15,9 @@ use bytes::Bytes;
 use phoenix_telemetry::Batch;
 
 use crate::config::{Mistake, Settings, Value, read};
-use crate::{Clock, Delivery, Explain, Listeners, Marks, Metrics, Outlet, Refusal, Status, StatusBoard};
+use crate::{
+    Clock, Delivery, Explain, LaneHandle, Listeners, Marks, Metrics, Outlet, Profiles, Refusal, Status, StatusBoard,
+};
 
 /// A future behind a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -151,6 +153,10 @@ pub type ExporterFactory = Factory<Arc<dyn Exporter>>;
 /// A row of the table of extensions.
 pub type ExtensionFactory = Factory<Box<dyn Extension>>;
 
+/// Builds another processor of the same configuration by its id, for a stage that is made of others. It gets a site of
+/// its own: the given one with its id and its state, and without siblings.
+pub type Siblings = Arc<dyn Fn(&ComponentId, &Site) -> Result<Box<dyn Processor>, BuildError> + Send + Sync>;
+
 /// What a component is given when it is built.
 #[derive(Clone)]
 pub struct Site {
@@ -172,6 +178,12 @@ pub struct Site {
     pub state: Option<Arc<Path>>,
     /// Where stages write down why they decided what.
     pub explain: Explain,
+    /// Where a stage that holds profiles can be told to change.
+    pub profiles: Profiles,
+    /// For a processor that is made of others; none inside such a one.
+    pub siblings: Option<Siblings>,
+    /// The lane a processor runs on, to be woken.
+    pub lane: Option<LaneHandle>,
     /// The agent's version.
     pub version: &'static str,
 }
@@ -210,6 +222,9 @@ impl Site {
             listeners: Listeners::default(),
             state: None,
             explain: Explain::default(),
+            profiles: Profiles::default(),
+            siblings: None,
+            lane: None,
             version: "0.0.0-test",
         }
     }
@@ -249,6 +264,11 @@ pub trait Processor: Send {
     fn adopt(&mut self, previous: &mut dyn Processor) -> Handover {
         let _ = previous;
         Handover::default()
+    }
+
+    /// How many pieces of state it holds, counted as in [`Handover`]: what is lost when no stage takes it over.
+    fn pieces(&self) -> usize {
+        0
     }
 
     /// For [`Processor::adopt`], to recognise a stage of one's own type.

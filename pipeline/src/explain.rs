@@ -200,7 +200,8 @@ impl Record {
         if self.decisions.len() <= MAX_DECISIONS {
             return;
         }
-        let outdated = |(i, told): &(usize, &Told)| self.decisions.iter().skip(i + 1).any(|later| later.stage == told.stage);
+        let outdated =
+            |(i, told): &(usize, &Told)| self.decisions.iter().skip(i + 1).any(|later| later.stage == told.stage);
         let gone = self.decisions.iter().enumerate().find(outdated).map_or(0, |(i, _)| i);
         self.decisions.remove(gone);
     }

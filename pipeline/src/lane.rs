@@ -13,20 +13,7 @@ use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use phoenix_telemetry::Batch;
 
-use crate::{Chain, Clock, Delivery, Instrument, Level, Metrics, Refusal};
-
-static SWAPS: Instrument = Instrument {
-    name: "phoenix_swaps_total",
-    unit: "{swap}",
-    description: "Times a lane took up new chains.",
-    level: Level::Basic,
-};
-static HANDOVER: Instrument = Instrument {
-    name: "phoenix_swap_pieces_total",
-    unit: "{piece}",
-    description: "Pieces of processor state at a swap, by what became of them.",
-    level: Level::Normal,
-};
+use crate::{Chain, Clock, Delivery, Metrics, Refusal, swap};
 
 /// Batches that may wait in front of a lane. A scrape every few seconds needs two; a burst of senders gets back-pressure
 /// after this many, long before memory is at stake.
@@ -78,6 +65,12 @@ impl LaneHandle {
         // A full queue needs no waking: the lane is at work and looks at the slot before its next batch.
         let _ = self.queue.try_send(Message::Wake);
         taken.recv_timeout(patience).is_ok()
+    }
+
+    /// Has the lane look at the deadlines of its stages again; never waits.
+    pub fn wake(&self) {
+        // A full queue needs no waking: the lane is at work and looks at the deadlines after every batch.
+        let _ = self.queue.try_send(Message::Wake);
     }
 }
 
@@ -174,20 +167,12 @@ impl Worker {
                 continue;
             };
             for (id, handover) in chain.replace(old.swap_remove(previous), now) {
-                for (fate, pieces) in
-                    [("carried", handover.carried), ("flushed", handover.flushed), ("discarded", handover.discarded)]
-                {
-                    if pieces > 0 {
-                        self.metrics
-                            .counter(&HANDOVER, &[("processor", id.as_str()), ("fate", fate)])
-                            .increment(pieces as u64);
-                    }
-                }
+                swap::pieces(&self.metrics, &id, handover);
                 tracing::debug!(pipeline = chain.pipeline(), processor = %id, ?handover, "processor state at the swap");
             }
         }
         old.iter_mut().for_each(|chain| chain.flush(now));
-        self.metrics.counter(&SWAPS, &[]).increment(1);
+        swap::taken_up(&self.metrics);
         let _ = done.send(());
     }
 }

@@ -23,13 +23,15 @@ mod marks;
 mod metrics;
 mod outlet;
 mod page;
+mod profiles;
 mod status;
+pub mod swap;
 
-pub use chain::{Chain, Stage};
+pub use chain::{Chain, Stage, Stages};
 pub use clock::Clock;
 pub use component::{
     BoxFuture, BuildError, ComponentId, Context, Exporter, ExporterFactory, Extension, ExtensionFactory, Factory,
-    Handover, Processor, ProcessorFactory, Receiver, ReceiverFactory, Shipment, Site, Stability,
+    Handover, Processor, ProcessorFactory, Receiver, ReceiverFactory, Shipment, Siblings, Site, Stability,
 };
 pub use delivery::{Delivery, Refusal};
 pub use explain::Explain;
@@ -38,5 +40,6 @@ pub use listen::{Listener, Listeners};
 pub use marks::{Class, Decision, Entity, Mark, Marks};
 pub use metrics::{Histogram, Instrument, Level, Metrics, Observed};
 pub use outlet::{Outlet, Target};
-pub use page::{PageServer, serve};
+pub use page::{Handler, PageServer, serve, serve_requests};
+pub use profiles::{MAX_EXPIRY, ProfileError, ProfileState, Profiles, Publish, Switch};
 pub use status::{Health, Status, StatusBoard};

@@ -1,7 +1,8 @@
 //! One small HTTP server for the pages a person or a scraper reads: metrics, health.
 //!
-//! It serves GET and HEAD from a function of the request's head, on few connections, each bounded in time: a page must
-//! never be the way to hold the agent up. Data comes in elsewhere.
+//! A page is served to GET and HEAD from a function of the request's head ([`serve`]); what also takes small orders gets
+//! whole requests ([`serve_requests`]). Both on few connections, each bounded in time, bodies bounded in size: a page
+//! must never be the way to hold the agent up. Data comes in elsewhere.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,12 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, watch};
 
-use crate::Listener;
+use crate::{BoxFuture, Listener};
 
 /// Connections served at once; further ones wait in the kernel's backlog. A node has a handful of scrapers.
 const CONNECTIONS: usize = 64;
@@ -25,8 +26,23 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long one connection lives in all, so that no peer holds a place for good.
 const CONNECTION_AGE: Duration = Duration::from_secs(3600);
 
+/// Bytes of the longest body that is read: orders are a line of JSON.
+pub const MAX_BODY: usize = 64 << 10;
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Answers a request from its head. Runs on the runtime: must be quick.
 pub type Page = Arc<dyn Fn(&Parts) -> Response<Bytes> + Send + Sync>;
+
+/// Answers a whole request of any method but HEAD, which arrives as GET. Runs on the runtime: must not block.
+pub type Handler = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync>;
+
+/// How requests are answered.
+#[derive(Clone)]
+enum Answers {
+    Page(Page),
+    Handler(Handler),
+}
 
 /// A page server at work; it stops when this is dropped.
 #[derive(Debug)]
@@ -42,6 +58,19 @@ impl Drop for PageServer {
 
 /// Serves `page` on `listener` until the returned server is dropped; answers under way are finished.
 pub fn serve(runtime: &tokio::runtime::Handle, listener: &Listener, page: Page) -> std::io::Result<PageServer> {
+    start(runtime, listener, Answers::Page(page))
+}
+
+/// Serves whole requests, with bodies of at most [`MAX_BODY`] bytes, until the returned server is dropped.
+pub fn serve_requests(
+    runtime: &tokio::runtime::Handle,
+    listener: &Listener,
+    handler: Handler,
+) -> std::io::Result<PageServer> {
+    start(runtime, listener, Answers::Handler(handler))
+}
+
+fn start(runtime: &tokio::runtime::Handle, listener: &Listener, answers: Answers) -> std::io::Result<PageServer> {
     let _runtime = runtime.enter();
     let socket = listener.accepting()?;
     let (stop, stopped) = watch::channel(false);
@@ -57,9 +86,9 @@ pub fn serve(runtime: &tokio::runtime::Handle, listener: &Listener, page: Page) 
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let (page, stopped) = (Arc::clone(&page), stopped.clone());
+                    let (answers, stopped) = (answers.clone(), stopped.clone());
                     tokio::spawn(async move {
-                        connection(TokioIo::new(stream), page, stopped).await;
+                        connection(TokioIo::new(stream), answers, stopped).await;
                         drop(place);
                     });
                 }
@@ -74,10 +103,15 @@ pub fn serve(runtime: &tokio::runtime::Handle, listener: &Listener, page: Page) 
     Ok(PageServer { stop })
 }
 
-async fn connection(stream: TokioIo<tokio::net::TcpStream>, page: Page, mut stopped: watch::Receiver<bool>) {
+async fn connection(stream: TokioIo<tokio::net::TcpStream>, answers: Answers, mut stopped: watch::Receiver<bool>) {
     let service = hyper::service::service_fn(move |request| {
-        let answer = answer(&page, request);
-        async move { Ok::<_, Infallible>(answer) }
+        let answers = answers.clone();
+        async move {
+            Ok::<_, Infallible>(match answers {
+                Answers::Page(page) => answer(&page, request),
+                Answers::Handler(handler) => handle(&handler, request).await,
+            })
+        }
     });
     let mut connection = std::pin::pin!(
         hyper::server::conn::http1::Builder::new()
@@ -99,18 +133,44 @@ fn answer(page: &Page, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (head, _body) = request.into_parts();
     match head.method {
         Method::GET => page(&head).map(Full::new),
-        Method::HEAD => {
-            let (mut parts, body) = page(&head).into_parts();
-            parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
-            Response::from_parts(parts, Full::new(Bytes::new()))
-        }
+        Method::HEAD => without_body(page(&head)),
         _ => {
-            let mut response = Response::new(Full::new(Bytes::from_static(b"only GET and HEAD are served here\n")));
-            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are served here\n");
             response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
             response
         }
     }
+}
+
+async fn handle(handler: &Handler, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (mut head, body) = request.into_parts();
+    let is_head = head.method == Method::HEAD;
+    if is_head {
+        head.method = Method::GET;
+    }
+    let body = match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            return plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than anything that is understood here\n");
+        }
+        Ok(Err(_)) => return plain(StatusCode::BAD_REQUEST, "the body could not be read\n"),
+        Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the body took too long\n"),
+    };
+    let response = handler(Request::from_parts(head, body)).await;
+    if is_head { without_body(response) } else { response.map(Full::new) }
+}
+
+/// What HEAD gets: everything but the body.
+fn without_body(response: Response<Bytes>) -> Response<Full<Bytes>> {
+    let (mut parts, body) = response.into_parts();
+    parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
+    Response::from_parts(parts, Full::new(Bytes::new()))
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    *response.status_mut() = status;
+    response
 }
 
 #[cfg(test)]
@@ -145,5 +205,27 @@ mod tests {
         drop(server);
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(tokio::net::TcpStream::connect(address).await.is_err(), "the port is free again");
+    }
+
+    #[tokio::test]
+    async fn requests_are_whole_and_their_bodies_bounded() {
+        let listener = Listeners::default().bind("127.0.0.1:0", "test").unwrap();
+        let address = listener.address();
+        let handler: Handler = Arc::new(|request| {
+            let text = format!("{} {} bytes", request.method(), request.body().len());
+            Box::pin(async move { Response::new(Bytes::from(text)) })
+        });
+        let _server = serve_requests(&tokio::runtime::Handle::current(), &listener, handler).unwrap();
+        let ask = async |method: &str, body: &str| {
+            let length = body.len();
+            let head = format!("{method} / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+            exchange(address, &(head + body)).await.unwrap()
+        };
+        assert!(ask("POST", "12345").await.ends_with("POST 5 bytes"));
+        let head = ask("HEAD", "").await;
+        assert!(head.contains("content-length: 11") && head.ends_with("\r\n\r\n"), "{head}");
+        let huge = "x".repeat(MAX_BODY + 1);
+        assert!(ask("POST", &huge[1..]).await.ends_with(&format!("POST {MAX_BODY} bytes")));
+        assert!(ask("POST", &huge).await.starts_with("HTTP/1.1 413"));
     }
 }

@@ -17,6 +17,16 @@ pub(crate) const PROCESS: &str = "process.pid";
 /// The resource attributes that name a host, the best first.
 const HOST: [&str; 3] = ["host.id", "host.name", "k8s.node.name"];
 
+/// What a typing error has too many zeros for: at some hundred bytes each, gigabytes.
+const MOST_ENTITIES: usize = 10_000_000;
+
+/// Complains about a bound on entities that holds nothing, or does not hold anything back.
+pub(crate) fn check_max_entities(max_entities: usize, report: &mut Report<'_>) {
+    if !(1..=MOST_ENTITIES).contains(&max_entities) {
+        report.error("max_entities", format!("must be from 1 to {MOST_ENTITIES}"));
+    }
+}
+
 /// What is ranked: `resource`, or a list of attributes of the resource or the data point.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum EntityBy {
@@ -94,11 +104,7 @@ pub(crate) fn is_process(resource: Attributes<'_>) -> bool {
 }
 
 /// The identity of the entity that has the values of `keys`, each looked up with `get`; `None` if one is missing.
-pub(crate) fn identity<'a>(
-    scope: u64,
-    keys: &[String],
-    get: impl Fn(&str) -> Option<AnyValue<'a>>,
-) -> Option<u64> {
+pub(crate) fn identity<'a>(scope: u64, keys: &[String], get: impl Fn(&str) -> Option<AnyValue<'a>>) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     scope.hash(&mut hasher);
     for key in keys {

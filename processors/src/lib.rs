@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod actions;
+pub mod adaptive;
 pub mod adaptive_filter;
 pub mod aggregate;
 pub mod attributes;
@@ -43,5 +44,6 @@ pub const PROCESSORS: &[ProcessorFactory] = &[
     topk::FACTORY,
     adaptive_filter::FACTORY,
     aggregate::FACTORY,
+    adaptive::FACTORY,
     batch::FACTORY,
 ];

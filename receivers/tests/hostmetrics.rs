@@ -1,34 +1,15 @@
 //! The `hostmetrics` receiver from the outside: built by its factory, started, sending into a lane, stopped.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::sync::{Arc, Mutex};
+mod support;
+
 use std::time::{Duration, Instant};
 
 use phoenix_pipeline::config::parse;
-use phoenix_pipeline::{BoxFuture, Chain, Delivery, Exporter, Lane, Level, Outlet, Receiver, Shipment, Site, Target};
+use phoenix_pipeline::{Level, Outlet, Receiver, Site};
 use phoenix_receivers::RECEIVERS;
 use phoenix_telemetry::Batch;
-
-/// Keeps what it is given.
-#[derive(Default)]
-struct Capture(Mutex<Vec<Batch>>);
-
-impl Capture {
-    fn batches(&self) -> Vec<Batch> {
-        self.0.lock().unwrap().clone()
-    }
-}
-
-impl Exporter for Capture {
-    fn export(&self, shipment: Shipment, delivery: Delivery) {
-        self.0.lock().unwrap().push(shipment.batch().clone());
-        delivery.delivered();
-    }
-
-    fn shutdown(&self, _deadline: Instant) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
-    }
-}
+use support::Capture;
 
 fn receiver(site: &Site, config: &str) -> Box<dyn Receiver> {
     let factory = RECEIVERS.iter().find(|factory| factory.name == "hostmetrics").unwrap();
@@ -61,12 +42,7 @@ fn finish(site: &Site, receiver: &mut dyn Receiver) {
 #[test]
 fn it_scrapes_on_schedule_into_a_lane_and_stops() {
     let site = Site::for_test("hostmetrics/test");
-    let capture = Arc::new(Capture::default());
-    let chain = Chain::new("metrics", Vec::new(), vec![Arc::clone(&capture) as Arc<dyn Exporter>], &site.metrics);
-    let lane =
-        Lane::start("lane", vec![chain], site.clock.clone(), site.metrics.clone(), |panic| panic!("{panic}")).unwrap();
-    let targets = vec![Target { lane: lane.handle(), pipeline: "metrics".into() }];
-    let outlet = Outlet::new(&site.metrics, site.id.as_str(), "", targets);
+    let (capture, lane, outlet) = Capture::behind_a_lane(&site);
 
     let config = "{collection_interval: 50ms, initial_delay: 0s, scrapers: {cpu: , memory: , load: , disk: , filesystem: , network: , paging: , processes: , system: , process: }}";
     let mut receiver = receiver(&site, config);

@@ -1,31 +1,19 @@
 //! A real process of this machine, from `/proc` through the receiver: its secrets stay behind, and it is closed when it ends.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use phoenix_pipeline::Site;
 use phoenix_pipeline::config::parse;
-use phoenix_pipeline::{BoxFuture, Chain, Delivery, Exporter, Lane, Outlet, Shipment, Site, Target};
 use phoenix_receivers::RECEIVERS;
 use phoenix_telemetry::{AnyValue, Batch};
+use support::Capture;
 
 const SECRET: &str = "Sw0rdf1shXq7";
 const COMMIT: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
-
-#[derive(Default)]
-struct Capture(Mutex<Vec<Batch>>);
-
-impl Exporter for Capture {
-    fn export(&self, shipment: Shipment, delivery: Delivery) {
-        self.0.lock().unwrap().push(shipment.batch().clone());
-        delivery.delivered();
-    }
-
-    fn shutdown(&self, _deadline: Instant) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
-    }
-}
 
 /// Ends the process whatever becomes of the test.
 struct Guard(Child);
@@ -49,12 +37,7 @@ fn points(batch: &Batch, pid: u32) -> (usize, usize) {
 #[test]
 fn a_real_process_keeps_its_secrets_and_is_closed_when_it_ends() {
     let site = Site::for_test("hostmetrics");
-    let capture = Arc::new(Capture::default());
-    let chain = Chain::new("metrics", Vec::new(), vec![Arc::clone(&capture) as Arc<dyn Exporter>], &site.metrics);
-    let lane =
-        Lane::start("lane", vec![chain], site.clock.clone(), site.metrics.clone(), |panic| panic!("{panic}")).unwrap();
-    let targets = vec![Target { lane: lane.handle(), pipeline: "metrics".into() }];
-    let outlet = Outlet::new(&site.metrics, site.id.as_str(), "", targets);
+    let (capture, lane, outlet) = Capture::behind_a_lane(&site);
 
     // A shell that waits for its input, with arguments that it never looks at.
     let arguments = [
@@ -80,7 +63,7 @@ fn a_real_process_keeps_its_secrets_and_is_closed_when_it_ends() {
     receiver.start(outlet).unwrap();
     let wait_for = |what: &str, there: &dyn Fn(&Batch) -> bool| {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !capture.0.lock().unwrap().iter().any(there) {
+        while !capture.batches().iter().any(there) {
             assert!(Instant::now() < deadline, "{what}");
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -95,11 +78,11 @@ fn a_real_process_keeps_its_secrets_and_is_closed_when_it_ends() {
     drop(receiver);
     lane.stop();
 
-    let batches = capture.0.lock().unwrap();
+    let batches = capture.batches();
     let closing = batches.iter().filter(|batch| points(batch, pid).1 > 0).count();
     assert_eq!(closing, 1, "closed once");
     let mut lines = 0;
-    for batch in batches.iter() {
+    for batch in &batches {
         let bytes = batch.encode();
         assert!(!bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()));
         for resource in batch.resources() {

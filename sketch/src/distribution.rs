@@ -3,6 +3,8 @@
 //! A bucket is a range between two neighbouring values of a double's exponent and its first four bits of mantissa, so
 //! finding it costs one shift. The relative error is at most 1/16. Numbers that are not above zero share one bucket.
 
+use std::cmp::Ordering;
+
 /// Bits of mantissa that tell buckets apart.
 const PRECISION: u32 = 4;
 const SHIFT: u32 = f64::MANTISSA_DIGITS - 1 - PRECISION;
@@ -11,9 +13,9 @@ const SHIFT: u32 = f64::MANTISSA_DIGITS - 1 - PRECISION;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Distribution {
     /// Bucket and count, ascending. At most 2^15 buckets exist; real measures fill some dozens.
-    buckets: Vec<(u16, u64)>,
+    buckets: Vec<(u16, u32)>,
     /// Numbers at or below zero.
-    zeros: u64,
+    zeros: u32,
     count: u64,
 }
 
@@ -34,16 +36,36 @@ impl Distribution {
         if !value.is_finite() {
             return;
         }
-        if value > 0.0 { self.add_bucket(bucket(value), 1) } else { self.zeros += 1 }
+        if value > 0.0 {
+            self.add_bucket(bucket(value), 1)
+        } else {
+            self.zeros = self.zeros.saturating_add(1);
+        }
         self.count += 1;
     }
 
     /// Adds all numbers of another distribution.
     pub fn merge(&mut self, other: &Distribution) {
-        for (bucket, count) in &other.buckets {
-            self.add_bucket(*bucket, *count);
+        let mut merged = Vec::with_capacity(self.buckets.len().max(other.buckets.len()));
+        let (mut ours, mut theirs) = (self.buckets.iter().peekable(), other.buckets.iter().peekable());
+        while let (Some(our), Some(their)) = (ours.peek(), theirs.peek()) {
+            let (our, their) = (**our, **their);
+            if our.0 <= their.0 {
+                ours.next();
+            }
+            if their.0 <= our.0 {
+                theirs.next();
+            }
+            merged.push(match our.0.cmp(&their.0) {
+                Ordering::Less => our,
+                Ordering::Greater => their,
+                Ordering::Equal => (our.0, our.1.saturating_add(their.1)),
+            });
         }
-        self.zeros += other.zeros;
+        merged.extend(ours);
+        merged.extend(theirs);
+        self.buckets = merged;
+        self.zeros = self.zeros.saturating_add(other.zeros);
         self.count += other.count;
     }
 
@@ -57,12 +79,12 @@ impl Distribution {
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let highest = self.count.checked_sub(1)?;
         let rank = (q.clamp(0.0, 1.0) * highest as f64).floor() as u64;
-        let mut below = self.zeros;
+        let mut below = u64::from(self.zeros);
         if rank < below {
             return Some(0.0);
         }
         for (bucket, count) in &self.buckets {
-            below += count;
+            below += u64::from(*count);
             if rank < below {
                 return Some(lower(*bucket));
             }
@@ -77,17 +99,25 @@ impl Distribution {
         let numbers = self.buckets.iter().map(|(bucket, count)| (lower(*bucket), *count));
         for (value, count) in std::iter::once((0.0, self.zeros)).chain(numbers) {
             let distance = (value - centre).abs();
-            if distance > 0.0 { distances.add_bucket(bucket(distance), count) } else { distances.zeros += count }
+            if distance > 0.0 {
+                distances.add_bucket(bucket(distance), count)
+            } else {
+                distances.zeros = distances.zeros.saturating_add(count)
+            }
         }
         distances.quantile(0.5)
     }
 
-    fn add_bucket(&mut self, bucket: u16, count: u64) {
+    fn add_bucket(&mut self, bucket: u16, count: u32) {
         if count == 0 {
             return;
         }
         match self.buckets.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
-            Ok(at) => self.buckets[at].1 += count,
+            Ok(at) => {
+                if let Some((_, have)) = self.buckets.get_mut(at) {
+                    *have = have.saturating_add(count);
+                }
+            }
             Err(at) => self.buckets.insert(at, (bucket, count)),
         }
     }

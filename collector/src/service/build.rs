@@ -137,6 +137,9 @@ fn build<C>(
         listeners: shared.listeners.clone(),
         state: None,
         explain: shared.explain.clone(),
+        profiles: shared.profiles.clone(),
+        siblings: None,
+        lane: None,
         version: shared.version,
     };
     (factory.build)(config, &site).map_err(|error| match error {

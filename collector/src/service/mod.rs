@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
     BuildError, Chain, Clock, ComponentId, Explain, Exporter, Extension, Health, Lane, Listeners, Metrics, Outlet, PageServer,
-    Receiver, StatusBoard,
+    Profiles, Receiver, StatusBoard,
 };
 use tokio::sync::mpsc;
 
@@ -43,6 +43,8 @@ pub struct Shared {
     pub board: StatusBoard,
     /// Why the stages decided what.
     pub explain: Explain,
+    /// Which profiles are at work.
+    pub profiles: Profiles,
     /// The agent's version.
     pub version: &'static str,
 }
@@ -198,7 +200,8 @@ impl Agent {
 
     /// Ends: receivers stop, the lane works off what waits, exporters drain until the grace period is over.
     pub async fn shutdown(mut self, grace: Duration) {
-        let deadline = Instant::now() + grace;
+        // The exporters give up a little earlier, so that the whole end stays within the grace period.
+        let deadline = Instant::now() + grace.mul_f64(0.96);
         for component in self.shared.board.snapshot().into_keys() {
             self.shared.board.status(component).stopping();
         }
@@ -214,7 +217,7 @@ impl Agent {
             .map(|part| self.shared.runtime.spawn(async move { part.component.shutdown(deadline).await }))
             .collect();
         for exporter in draining {
-            let _ = tokio::time::timeout_at((deadline + Duration::from_secs(1)).into(), exporter).await;
+            let _ = tokio::time::timeout_at((deadline + grace.mul_f64(0.02)).into(), exporter).await;
         }
         for part in self.extensions.values_mut() {
             part.component.shutdown().await;

@@ -112,7 +112,11 @@ impl Peer {
     /// No answer came. The peer may have got the request all the same, but nobody said so.
     fn unreachable(&self, error: &dyn Error) -> Failure {
         let host = self.address.authority().map_or("", http::uri::Authority::as_str);
-        let reason = format!("no answer from {host}: {}", chain(error));
+        let mut reason = format!("no answer from {host}: {}", chain(error));
+        // What rustls calls bytes that are no TLS record: the commonest mistake of all, and not to be read from its words.
+        if reason.contains("InvalidContentType") {
+            reason.push_str(" (it does not speak TLS: write http:// in front of the endpoint, if that is meant)");
+        }
         Failure { cause: Cow::Borrowed("connection"), reason, retry: Retry::Backoff }
     }
 }

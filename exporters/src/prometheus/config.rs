@@ -177,11 +177,9 @@ impl Settings for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use phoenix_pipeline::config;
 
     fn read(yaml: &str) -> Result<Config, String> {
-        let value = config::parse("test.yaml", yaml).unwrap();
-        config::read(&value).map_err(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        crate::testing::read(yaml)
     }
 
     #[test]

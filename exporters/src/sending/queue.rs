@@ -213,7 +213,10 @@ impl Queue {
                     }
                     Some(mut pending) => {
                         let left = pending.batch.append(batch);
-                        debug_assert!(left.is_none(), "a queue holds at most MAX_MEMORY_MIB, which one batch can address");
+                        debug_assert!(
+                            left.is_none(),
+                            "a queue holds at most MAX_MEMORY_MIB, which one batch can address"
+                        );
                         pending.delivery.join(delivery());
                         pending.held.join(held);
                         pending.charges.push(charge);

@@ -122,6 +122,17 @@ async fn a_stranger_is_refused_unless_told_otherwise() {
 }
 
 #[tokio::test]
+async fn a_peer_without_tls_is_told_apart() {
+    let address = serve(None, false, Metrics::default().handler()).await;
+    let subject = Subject::new(&otlp::http::FACTORY, &format!("endpoint: https://{address}\n{ONCE}"));
+    let refusal = subject.send(batch(1)).await.unwrap_err().to_string();
+    assert!(
+        refusal.ends_with("(it does not speak TLS: write http:// in front of the endpoint, if that is meant)"),
+        "{refusal}"
+    );
+}
+
+#[tokio::test]
 async fn mutual_tls() {
     let pki = Pki::new();
     let (ca, cert, key) = (pki.path("ca.pem"), pki.path("client.pem"), pki.path("client.key"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use phoenix_pipeline::config::{Report, Settings};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::{EntityBy, ScopeBy};
+use crate::entity::{EntityBy, ScopeBy, check_max_entities};
 
 /// Settings of `adaptive_filter`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ pub struct Config {
     pub min_stay: Duration,
     /// What is kept though it is small.
     pub unusual: Unusual,
-    /// Entities remembered in all scopes, at some 600 bytes each; one that finds no room is folded. 100000: a gateway's.
+    /// Entities remembered in all scopes, at some 700 bytes each; one that finds no room is folded. 100000: a gateway's.
     pub max_entities: usize,
 }
 
@@ -155,8 +155,6 @@ impl Settings for Config {
         if !(self.unusual.factor == 0.0 || within(self.unusual.factor, 1.0, 1e6)) {
             report.error("unusual.factor", "must be 0, or 1 or more");
         }
-        if self.max_entities == 0 {
-            report.error("max_entities", "must be at least 1");
-        }
+        check_max_entities(self.max_entities, report);
     }
 }

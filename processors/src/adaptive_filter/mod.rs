@@ -14,16 +14,14 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use phoenix_pipeline::config::Value;
-use phoenix_pipeline::{
-    BuildError, Context, Decision, Handover, Mark, Processor, ProcessorFactory, Site, Stability,
-};
+use phoenix_pipeline::{BuildError, Context, Decision, Handover, Mark, Processor, ProcessorFactory, Site, Stability};
 use phoenix_sketch::{Distribution, Habit, Recent};
 use phoenix_telemetry::Batch;
 
 pub use config::{Bounds, Config, Method, Span, Unusual};
 pub use threshold::Pressure;
 
-use crate::measure::{Plan, Report, Tracker};
+use crate::measure::{Place, Plan, Report, Target, Tracker};
 use threshold::Rule;
 
 /// The row of the table of processors.
@@ -118,10 +116,9 @@ impl AdaptiveFilter {
             }
         }
         let AdaptiveFilter { tracker, bounds, rule, scopes, .. } = self;
-        let known = scopes.entry(scope).or_insert_with(|| Scope {
-            recent: bounds.iter().map(|_| Recent::new(window)).collect(),
-            heard: now,
-        });
+        let known = scopes
+            .entry(scope)
+            .or_insert_with(|| Scope { recent: bounds.iter().map(|_| Recent::new(window)).collect(), heard: now });
         known.heard = now;
         let one = |(measure, (recent, bounds)): (usize, (&mut Recent, &Bounds))| {
             let mut values = Distribution::default();
@@ -146,11 +143,11 @@ impl AdaptiveFilter {
             let mut strongest: f64 = 0.0;
             let (mut above, mut near) = (false, false);
             let mut measured = false;
+            let Some(slot) = tracker.at_mut(*at) else { continue };
+            slot.state.habits.resize(thresholds.len(), Habit::default());
             for (measure, threshold) in thresholds.iter().enumerate() {
-                let Some(slot) = tracker.at_mut(*at) else { continue };
                 let Some(value) = slot.fresh(measure) else { continue };
                 let estimated = slot.is_estimated(measure);
-                slot.state.habits.resize(thresholds.len(), Habit::default());
                 if !estimated && let Some(habit) = slot.state.habits.get_mut(measure) {
                     strongest = strongest.max(habit.take(value, LEAST_DEVIATION * threshold.abs()).abs());
                 }
@@ -159,7 +156,6 @@ impl AdaptiveFilter {
                 near |= value >= *threshold * config.leave && value > 0.0;
                 measured |= !estimated;
             }
-            let Some(slot) = tracker.at_mut(*at) else { continue };
             if above && measured {
                 slot.state.above = time;
             }
@@ -184,14 +180,16 @@ impl AdaptiveFilter {
     }
 
     /// What is to become of an entity.
-    fn decide(&self, key: u64, overflow: bool) -> (Decision, &'static str) {
-        if overflow {
+    fn decide(&self, target: &Target) -> (Decision, &'static str) {
+        if target.place == Place::Overflow {
             return (Decision::Fold, OVERFLOW);
         }
-        match self.tracker.slot(key) {
+        match self.tracker.of(target) {
             Some(slot) if slot.state.unusual_until > slot.time => (Decision::Keep, UNUSUAL),
             Some(slot) if slot.state.inside => (Decision::Open, ABOVE),
-            Some(slot) if (0..self.bounds.len()).any(|measure| slot.value(measure).is_some()) => (Decision::Fold, BELOW),
+            Some(slot) if (0..self.bounds.len()).any(|measure| slot.value(measure).is_some()) => {
+                (Decision::Fold, BELOW)
+            }
             _ => (Decision::Open, UNRANKED),
         }
     }
@@ -215,7 +213,7 @@ impl Processor for AdaptiveFilter {
         for i in 0..self.tracker.targets().len() {
             let Some(target) = self.tracker.targets().get(i).copied() else { continue };
             let before = cx.marks.of(target.entity);
-            let (decision, reason) = self.decide(target.key, target.overflow);
+            let (decision, reason) = self.decide(&target);
             let outdone = match before.decision {
                 Decision::Open => false,
                 Decision::Fold => decision != Decision::Keep,
@@ -230,7 +228,7 @@ impl Processor for AdaptiveFilter {
             cx.marks.mark(target.entity, decision, reason);
             self.report.count(decision, reason);
             let mark = Mark { decision, class: before.class, reason };
-            if let Some(slot) = self.tracker.slot_mut(target.key)
+            if let Some(slot) = self.tracker.of_mut(&target)
                 && slot.state.last != Some(mark)
             {
                 slot.state.last = Some(mark);

@@ -39,7 +39,9 @@ fn a_quantile_folds_the_part_it_says() {
     let host = by_memory(&(1..=1000).collect::<Vec<_>>());
     let mut last = 0;
     for (pressure, expected) in [(0.0, 500), (0.5, 750), (1.0, 1000)] {
-        let config = format!("{{ measures: {{ process.memory.usage: {{}} }}, quantile: {{ from: 0.5, to: 1 }}, pressure: {pressure} }}");
+        let config = format!(
+            "{{ measures: {{ process.memory.usage: {{}} }}, quantile: {{ from: 0.5, to: 1 }}, pressure: {pressure} }}"
+        );
         let mut stage = stage_of(&FACTORY, "adaptive_filter", &config);
         let folded = folded(stage.as_mut(), &mut scrape("h", 0, &host)).len();
         assert!(folded <= expected && folded * 16 >= expected * 14, "{folded} at {pressure}");
@@ -69,7 +71,9 @@ fn the_idle_are_small_even_where_most_are_idle_and_any_large_measure_saves() {
 fn bounds_hold_the_threshold() {
     let host = by_memory(&[1, 10, 100, 1000]);
     let small = |bounds: &str| {
-        let config = format!("{{ measures: {{ process.memory.usage: {bounds} }}, pressure: 1, quantile: {{ from: 1, to: 1 }} }}");
+        let config = format!(
+            "{{ measures: {{ process.memory.usage: {bounds} }}, pressure: 1, quantile: {{ from: 1, to: 1 }} }}"
+        );
         folded(stage_of(&FACTORY, "adaptive_filter", &config).as_mut(), &mut scrape("h", 0, &host))
     };
     assert_eq!(small("{ max: 50 }"), BTreeSet::from([1, 2]));

@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use phoenix_pipeline::Class;
 use phoenix_telemetry::write::{put_attribute, put_bytes};
 use phoenix_telemetry::{AnyValue, Number, Resource, Temporality};
 
 use super::config::GaugeFunction;
 use super::emit::Pieces;
-use super::identity::{Desc, GROUP, Interner, is_of_host};
+use super::identity::{CLASS, Desc, GROUP, Interner, is_of_host};
 use super::ledger::GroupId;
 use super::number::{Sum, zero_of};
 
@@ -48,8 +49,10 @@ pub(crate) struct Group {
     places: HashMap<(u64, Arc<[u8]>), usize>,
     /// Entities folded into it.
     pub(crate) entities: u64,
+    /// A series that is remembered names it, be it one that has ended.
+    pub(crate) named: bool,
     /// When it last had a member.
-    pub(crate) inhabited: u64,
+    inhabited: u64,
     /// Time of the last point about its entities.
     counted: u64,
 }
@@ -73,7 +76,7 @@ impl Groups {
     /// says that there was no room and the group is `other`.
     pub(crate) fn of(
         &mut self,
-        resource: Resource<'_>,
+        (resource, class): (Resource<'_>, Class),
         group_by: &[String],
         max: usize,
         interner: &mut Interner,
@@ -81,7 +84,8 @@ impl Groups {
         let attributes = resource.attributes();
         let mut key = Vec::with_capacity(64);
         for name in group_by {
-            put_attribute(&mut key, 1, name, attributes.get(name)?);
+            let value = if name == CLASS { Some(AnyValue::Str(class_name(class))) } else { attributes.get(name) };
+            put_attribute(&mut key, 1, name, value?);
         }
         if let Some(&known) = self.by_key.get(&key) {
             return Some((known, false));
@@ -114,6 +118,7 @@ impl Groups {
             series: Vec::new(),
             places: HashMap::new(),
             entities: 0,
+            named: false,
             inhabited: 0,
             counted: 0,
         };
@@ -146,15 +151,13 @@ impl Groups {
         self.groups.iter().flatten()
     }
 
-    /// Closes the groups that had no member for longer than `expiry` (nanoseconds).
+    /// Closes the groups that had no member for longer than `expiry` (nanoseconds) and have nothing left to say.
     pub(crate) fn close_idle(&mut self, time: u64, expiry: u64, entities: &Arc<Desc>, out: &mut Pieces) {
         for (id, slot) in (0u32..).zip(&mut self.groups) {
-            let Some(group) = slot.take_if(|group| {
-                group.entities == 0 && group.inhabited.saturating_add(expiry) < time && group.latest() < time
-            }) else {
+            let Some(group) = slot.take_if(|group| group.is_idle(time, expiry)) else {
                 continue;
             };
-            for series in &group.series {
+            for series in group.series.iter().filter(|series| series.spoken.is_some()) {
                 out.closed(&group.resource, &series.desc, &series.attributes, (series.start, time));
             }
             if group.counted > 0 {
@@ -167,6 +170,15 @@ impl Groups {
                 self.by_key.remove(&group.key);
             }
         }
+    }
+}
+
+fn class_name(class: Class) -> &'static str {
+    match class {
+        Class::Low => "low",
+        Class::Normal => "normal",
+        Class::High => "high",
+        Class::Critical => "critical",
     }
 }
 
@@ -194,8 +206,16 @@ fn overflow_resource(resource: Resource<'_>, group_by: &[String]) -> Vec<u8> {
 }
 
 impl Group {
-    fn latest(&self) -> u64 {
-        self.series.iter().filter_map(|series| series.spoken).map(|spoken| spoken.0).max().unwrap_or(0).max(self.counted)
+    /// Whether it may be closed now; takes note of when it had members.
+    fn is_idle(&mut self, time: u64, expiry: u64) -> bool {
+        if self.entities > 0 || self.inhabited == 0 {
+            self.inhabited = time;
+        }
+        let silent = |series: &GroupSeries| !series.touched && series.spoken.is_none_or(|(last, _)| last < time);
+        !self.named
+            && self.inhabited.saturating_add(expiry) < time
+            && self.counted < time
+            && self.series.iter().all(silent)
     }
 
     /// The series of that description and attributes; it begins at `start` if it is new, or was and has not spoken.
@@ -226,7 +246,7 @@ impl Group {
 
     /// Forgets the levels, which are summed anew.
     pub(crate) fn clear_levels(&mut self) {
-        self.entities = 0;
+        (self.entities, self.named) = (0, false);
         for series in &mut self.series {
             match &mut series.holding {
                 Holding::Counter(_) => {}
@@ -307,14 +327,7 @@ impl GroupSeries {
         }
     }
 
-    fn speak(
-        &mut self,
-        resource: &Arc<[u8]>,
-        time: u64,
-        heard: bool,
-        exported: &mut Sum,
-        out: &mut Pieces,
-    ) -> bool {
+    fn speak(&mut self, resource: &Arc<[u8]>, time: u64, heard: bool, exported: &mut Sum, out: &mut Pieces) -> bool {
         if self.spoken.is_some_and(|(last, _)| last >= time) || self.start > time {
             return false;
         }

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use phoenix_pipeline::Class;
 use phoenix_telemetry::{MetricKind, Number, Point, PointId, Resource, Temporality};
 
 use super::config::{Config, GaugeFunction};
@@ -88,9 +89,8 @@ pub(crate) struct Ends {
 /// What a resource is, found once a batch.
 pub(crate) struct Visit {
     key: Key,
+    class: Class,
     group: Option<Option<(GroupId, bool)>>,
-    /// The host's scrape before this batch.
-    pub(crate) before: Option<u64>,
     /// There is no room for the entity: its points pass untouched.
     refused: bool,
 }
@@ -136,14 +136,14 @@ impl Host {
         }
     }
 
-    /// The last distinct time before `time`.
-    pub(crate) fn before(&self, time: u64) -> Option<u64> {
+    /// The scrape before `time`: the last distinct time of the host before it, the batch at hand not counted.
+    fn before(&self, time: u64) -> Option<u64> {
         self.times.iter().copied().rfind(|known| *known < time)
     }
 
-    /// The host's time moves: what was to be said of an earlier one is said now.
-    pub(crate) fn move_on(&mut self, earliest: u64, tools: &mut Tools<'_>) {
-        if self.due > 0 && self.due < earliest {
+    /// The host's time moves to `latest`: what was to be said of an earlier one is said now.
+    pub(crate) fn move_on(&mut self, latest: u64, tools: &mut Tools<'_>) {
+        if self.due > 0 && self.due < latest {
             self.speak(false, tools);
         }
     }
@@ -174,13 +174,12 @@ impl Host {
     pub(crate) fn visit(
         &mut self,
         resource: Resource<'_>,
-        earliest: u64,
-        verdict: Verdict,
+        time: u64,
+        (verdict, class): (Verdict, Class),
         tools: &mut Tools<'_>,
     ) -> Visit {
         let key = tools.interner.resource(resource);
-        let before = self.before(earliest);
-        let mut visit = Visit { key, group: None, before, refused: false };
+        let mut visit = Visit { key, class, group: None, refused: false };
         if let Some(entity) = self.entities.get_mut(&key) {
             if entity.verdict != verdict {
                 tools.counts.entity(entity.verdict, -1);
@@ -189,18 +188,47 @@ impl Host {
             }
             return visit;
         }
-        let series = self.series >= tools.config.max_entities.saturating_mul(SERIES_PER_ENTITY);
-        if self.entities.len() >= tools.config.max_entities || series {
-            self.refused = Some(earliest);
+        if self.is_full(tools.config) {
+            self.make_room(time, tools.counts);
+        }
+        if self.is_full(tools.config) {
+            self.refused = Some(time);
             visit.refused = true;
             return visit;
         }
         let group_by = &tools.config.group_by;
-        let is_group = resource.attributes().iter().all(|(key, _)| is_of_host(key) || group_by.iter().any(|by| by == key));
-        let entity = Entity { resource: tools.interner.share(encode_resource(resource)), series: HashMap::new(), is_group, verdict };
+        let is_group =
+            resource.attributes().iter().all(|(key, _)| is_of_host(key) || group_by.iter().any(|by| by == key));
+        let entity = Entity {
+            resource: tools.interner.share(encode_resource(resource)),
+            series: HashMap::new(),
+            is_group,
+            verdict,
+        };
         tools.counts.entity(verdict, 1);
         self.entities.insert(key, entity);
         visit
+    }
+
+    fn is_full(&self, config: &Config) -> bool {
+        let most = config.max_entities;
+        self.entities.len() >= most || self.series >= most.saturating_mul(SERIES_PER_ENTITY)
+    }
+
+    /// Forgets entities that have ended before their time is up; once a scrape, as it looks at all of them.
+    fn make_room(&mut self, time: u64, counts: &mut Counts) {
+        if self.refused == Some(time) {
+            return;
+        }
+        let count = &mut self.series;
+        self.entities.retain(|_, entity| {
+            let stays = entity.series.values().any(|series| !series.life.ended);
+            if !stays {
+                *count -= entity.series.len();
+                counts.entity(entity.verdict, -1);
+            }
+            stays
+        });
     }
 
     /// Works off one point. `fold` is what the stages before decided.
@@ -245,6 +273,7 @@ impl Host {
             (_, Some(value)) => value,
         };
         let reading = Reading { start: point.start_time(), time: point.time(), value };
+        let before = self.before(reading.time);
         let decided = self.decide(point, kind, visit, fold, tools);
         let key = tools.interner.series(point, desc);
         let Host { entities, groups, series: count, closing, heard, refused, .. } = self;
@@ -262,9 +291,9 @@ impl Host {
             // What may have passed while there was no room is not folded before its own account is settled.
             let expiry = nanos(tools.config.member_expiry);
             let unsure = refused.is_some_and(|at| at.saturating_add(expiry) > reading.time);
-            let newborn = visit.before.is_some_and(|before| reading.start > before);
+            let newborn = before.is_some_and(|before| reading.start > before);
             let decided = if unsure && !newborn { Holder::Individual } else { decided };
-            let (life, outcome) = kind.first(reading, visit.before, decided);
+            let (life, outcome) = kind.first(reading, before, decided);
             let mut series = Series {
                 life,
                 kind,
@@ -284,7 +313,7 @@ impl Host {
             return series.end(reading.time);
         }
         let former = series.life;
-        let outcome = kind.next(&mut series.life, reading, visit.before, decided);
+        let outcome = kind.next(&mut series.life, reading, before, decided);
         if outcome.reset {
             tools.counts.reset();
         }
@@ -299,14 +328,7 @@ impl Host {
     }
 
     /// Who the series is to belong to.
-    fn decide(
-        &mut self,
-        point: Point<'_>,
-        kind: Kind,
-        visit: &mut Visit,
-        fold: bool,
-        tools: &mut Tools<'_>,
-    ) -> Holder {
+    fn decide(&mut self, point: Point<'_>, kind: Kind, visit: &mut Visit, fold: bool, tools: &mut Tools<'_>) -> Holder {
         if !fold || kind == Kind::Opaque {
             return Holder::Individual;
         }
@@ -316,7 +338,7 @@ impl Host {
         }
         let (groups, config) = (&mut self.groups, tools.config);
         let group = *visit.group.get_or_insert_with(|| {
-            groups.of(point.metric().resource(), &config.group_by, config.max_groups, tools.interner)
+            groups.of((point.metric().resource(), visit.class), &config.group_by, config.max_groups, tools.interner)
         });
         match group {
             None => {
@@ -345,15 +367,12 @@ impl Host {
         self.close_folded(time, tools);
         self.groups.iter_mut().for_each(|group| group.clear_levels());
         self.walk(time, tools);
+        self.groups.close_idle(time, nanos(tools.config.group_expiry), tools.entities, tools.out);
         let heard = std::mem::take(&mut self.heard);
         for group in self.groups.iter_mut() {
-            if group.entities > 0 || group.inhabited == 0 {
-                group.inhabited = time;
-            }
             let exported = &mut tools.ends.exported;
             group.speak(time, tools.entities, |desc| heard.contains(&desc.id), exported, tools.out);
         }
-        self.groups.close_idle(time, nanos(tools.config.group_expiry), tools.entities, tools.out);
     }
 
     /// Closes what went into the fold at an earlier time and has not come back.
@@ -384,8 +403,13 @@ impl Host {
                     *count -= 1;
                     return false;
                 }
-                if let (Holder::Group(group), false) = (series.life.holder, series.life.ended) {
-                    member_of.get_or_insert(group);
+                if let Holder::Group(group) = series.life.holder {
+                    if let Some(group) = groups.get(group) {
+                        group.named = true;
+                    }
+                    if !series.life.ended {
+                        member_of.get_or_insert(group);
+                    }
                     if series.in_group {
                         series.tell(group, groups);
                     }
@@ -416,7 +440,9 @@ impl Kind {
             (MetricKind::Sum, Temporality::Cumulative, false) => Ok(Kind::Level),
             (MetricKind::Sum, Temporality::Delta, _) => Ok(Kind::Delta),
             (MetricKind::Sum, Temporality::Unspecified, _) => Err("no_temporality"),
-            (MetricKind::Gauge, ..) => config.gauges.get(&desc.name).map(|function| Kind::Gauge(*function)).ok_or("gauge"),
+            (MetricKind::Gauge, ..) => {
+                config.gauges.get(&desc.name).map(|function| Kind::Gauge(*function)).ok_or("gauge")
+            }
             (MetricKind::Histogram | MetricKind::ExponentialHistogram, ..) => Err("histogram"),
             (MetricKind::Summary | MetricKind::None, ..) => Err("summary"),
         }
@@ -530,9 +556,7 @@ fn read(life: &Life, former: Option<Life>, kind: Kind, outcome: Outcome) -> Numb
         _ if kind == Kind::Delta => written,
         // The reader began to look with us: what is older is not added.
         None => outcome.increment,
-        Some(former) if former.out_start == life.out_start => {
-            less(written, less(former.last.value, former.offset))
-        }
+        Some(former) if former.out_start == life.out_start => less(written, less(former.last.value, former.offset)),
         Some(_) if life.out_start >= life.last.time => zero_of(written),
         Some(_) => written,
     }

@@ -35,6 +35,9 @@ const OF_THE_HOST: [&str; 6] = ["host.", "os.", "cloud.", "deployment.", "k8s.cl
 /// The attribute that names a group where no attribute of its members does.
 pub(crate) const GROUP: &str = "phoenix.group";
 
+/// What stands in `group_by` for the class that a rule gave the entity.
+pub(crate) const CLASS: &str = "phoenix.class";
+
 /// Whether a resource attribute is the host's.
 pub(crate) fn is_of_host(key: &str) -> bool {
     OF_THE_HOST.iter().any(|prefix| key.starts_with(prefix))

@@ -116,6 +116,7 @@ impl Life {
     pub(crate) fn next(&mut self, reading: Reading, before: Option<u64>, decided: Holder) -> Outcome {
         let seen = self.last.time.max(before.unwrap_or(0));
         if reading.start > seen {
+            let decided = self.postponed(reading, decided);
             return self.next_life(reading, decided);
         }
         let reset = falls(reading.value, self.last.value);
@@ -161,8 +162,7 @@ impl Life {
         back: impl FnOnce(&mut Life) -> Write,
     ) -> Outcome {
         let since = self.last.time;
-        // A closing point was written at or after this time: the return waits for the next point.
-        let decided = if self.holder != Holder::Individual && reading.time <= self.written { self.holder } else { decided };
+        let decided = self.postponed(reading, decided);
         let to = self.holder;
         let write = match (self.holder, decided) {
             (Holder::Individual, _) => individual(self),
@@ -186,6 +186,11 @@ impl Life {
         self.last = reading;
         self.ended = false;
         Outcome { write, increment, to, opens, reset: false }
+    }
+
+    /// The decision, unless a closing point was written at or after this time: then a return waits for the next point.
+    fn postponed(&self, reading: Reading, decided: Holder) -> Holder {
+        if self.holder != Holder::Individual && reading.time <= self.written { self.holder } else { decided }
     }
 
     /// A new life under the same identity passes as never seen; only a former individual life must be closed where the new

@@ -93,12 +93,10 @@ impl Aggregate {
         for resource in batch.resources() {
             let host = host_of(resource.attributes());
             let times = resource.metrics().flat_map(|metric| metric.points()).map(Point::time).filter(|time| *time > 0);
-            let Some((earliest, latest)) =
-                times.fold(None, |span: Option<(u64, u64)>, time| match span {
-                    None => Some((time, time)),
-                    Some((first, last)) => Some((first.min(time), last.max(time))),
-                })
-            else {
+            let Some((earliest, latest)) = times.fold(None, |span: Option<(u64, u64)>, time| match span {
+                None => Some((time, time)),
+                Some((first, last)) => Some((first.min(time), last.max(time))),
+            }) else {
                 continue;
             };
             let place = *places.entry(host).or_insert(windows.len());
@@ -113,10 +111,11 @@ impl Aggregate {
         windows
     }
 
-    /// Works off a batch: what becomes of its points, in `orders`, and what is said beside them, in `out`.
-    fn work(&mut self, batch: &Batch, cx: &Context<'_>, out: &mut Pieces) -> Vec<Order> {
+    /// Works off a batch: says what becomes of its points, and what is said beside them: of earlier times, and of its own.
+    fn work(&mut self, batch: &Batch, cx: &Context<'_>) -> (Pieces, Vec<Order>, Pieces) {
         let Aggregate { config, counts, books: Books { hosts, interner, ends }, entities, .. } = self;
-        let mut tools = Tools { config, interner, ends, counts, out, entities };
+        let (mut early, mut out) = (Pieces::default(), Pieces::default());
+        let mut tools = Tools { config, interner, ends, counts, out: &mut early, entities };
         let windows: HashMap<&str, Window> = Self::windows(batch)
             .into_iter()
             .filter(|(name, window)| {
@@ -125,10 +124,12 @@ impl Aggregate {
                 }
                 let host = hosts.entry((*name).into()).or_insert_with(|| Host::new(name, cx.now));
                 host.arrived = cx.now;
-                host.move_on(window.earliest, &mut tools);
+                host.move_on(window.latest, &mut tools);
                 true
             })
             .collect();
+        let Tools { interner, ends, counts, .. } = tools;
+        let mut tools = Tools { config, interner, ends, counts, out: &mut out, entities };
         let mut orders = Vec::new();
         for resource in batch.resources() {
             let name = host_of(resource.attributes());
@@ -146,15 +147,25 @@ impl Aggregate {
                 host.speak(true, &mut tools);
             }
         }
-        orders
+        (early, orders, out)
     }
 
     /// Adds what was said to the batch, or keeps it for the next where it finds no room.
-    fn send(&mut self, batch: &mut Batch, out: Pieces) {
+    fn send(&mut self, batch: &mut Batch, early: Pieces, out: Pieces) {
+        if !early.is_empty() {
+            // Ahead of the batch: a series may have a point in both.
+            let late = std::mem::replace(batch, early.finish());
+            if let Some(rest) = batch.append(late) {
+                self.unsent = std::mem::replace(batch, rest);
+            }
+        }
         if !out.is_empty()
             && let Some(rest) = batch.append(out.finish())
+            && self.unsent.append(rest).is_some()
         {
-            self.unsent = rest;
+            tracing::error!(
+                "points of groups were lost: a batch and what waits for the next are both larger than 4 GiB"
+            );
         }
         let mut pending = Sum::default();
         let mut groups = 0;
@@ -198,8 +209,8 @@ fn one_resource(
 ) {
     let Some(first) = resource.metrics().flat_map(|metric| metric.points()).next() else { return };
     let all = tools.config.fold == Fold::All && is_process(resource.attributes());
-    let verdict = verdict(marks.decide(resource.id(), first.id()), all);
-    let mut visit = host.visit(resource, window.earliest, verdict, tools);
+    let mark = marks.decide(resource.id(), first.id());
+    let mut visit = host.visit(resource, window.latest, (verdict(mark, all), mark.class), tools);
     for metric in resource.metrics() {
         let desc = tools.interner.desc(metric);
         for point in metric.points() {
@@ -237,8 +248,7 @@ impl Processor for Aggregate {
             return;
         }
         self.sweep(cx.now);
-        let mut out = Pieces::default();
-        let orders = self.work(batch, cx, &mut out);
+        let (early, orders, out) = self.work(batch, cx);
         for (point, order) in orders {
             match order {
                 Action::Pass => {}
@@ -253,7 +263,7 @@ impl Processor for Aggregate {
                 }
             }
         }
-        self.send(batch, out);
+        self.send(batch, early, out);
         self.books.interner.sweep();
     }
 
@@ -274,7 +284,7 @@ impl Processor for Aggregate {
                 host.speak(all, &mut tools);
             }
         }
-        self.send(batch, out);
+        self.send(batch, Pieces::default(), out);
     }
 
     fn adopt(&mut self, previous: &mut dyn Processor) -> Handover {

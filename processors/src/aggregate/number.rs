@@ -95,11 +95,7 @@ impl Sum {
 
     /// The sum as a point holds it; `None` where an integer has outgrown it.
     pub(crate) fn value(&self) -> Option<Number> {
-        if self.double {
-            Some(Number::Double(self.as_f64()))
-        } else {
-            i64::try_from(self.int).ok().map(Number::Int)
-        }
+        if self.double { Some(Number::Double(self.as_f64())) } else { i64::try_from(self.int).ok().map(Number::Int) }
     }
 
     /// The sum, or the integer nearest to it that a point can hold.

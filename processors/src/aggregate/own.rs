@@ -42,8 +42,12 @@ static ENTITIES: Instrument = Instrument {
     description: "Entities by what became of them and why.",
     level: Level::Normal,
 };
-static GROUPS: Instrument =
-    Instrument { name: "phoenix_groups", unit: "{group}", description: "Groups that hold or held entities.", level: Level::Basic };
+static GROUPS: Instrument = Instrument {
+    name: "phoenix_groups",
+    unit: "{group}",
+    description: "Groups that hold or held entities.",
+    level: Level::Basic,
+};
 static ERROR: Instrument = Instrument {
     name: "phoenix_conservation_error",
     unit: "1",

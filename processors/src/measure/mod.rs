@@ -3,6 +3,7 @@
 //! Time is the points' own. Memory is bounded by `max_entities` and eight series each; what was not seen for a while is
 //! forgotten. An entity that finds no room is told to the stage, which must not leave it without a mark.
 
+mod by_key;
 mod reading;
 mod report;
 #[cfg(test)]
@@ -14,9 +15,10 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use phoenix_pipeline::Entity;
-use phoenix_telemetry::{Batch, PointId, Resource};
+use phoenix_telemetry::{Batch, Point, PointId, Resource};
 
 use crate::entity::{self, EntityBy, ScopeBy};
+pub(crate) use by_key::ByKey;
 use reading::{Kind, Newcomer, Reading, Taken};
 use report::Ignored;
 pub(crate) use report::{Report, interned};
@@ -25,6 +27,8 @@ pub(crate) use report::{Report, interned};
 const EXPIRY: u64 = 300_000_000_000;
 /// A host not heard of for so long is forgotten with all it had, whatever the time of its points.
 const SILENCE: Duration = Duration::from_secs(3600);
+/// Parts of one scrape lie closer together than this, nanoseconds.
+const LEAST_INTERVAL: u64 = 1_000_000_000;
 /// Series remembered by entity on average: states of a few measures.
 const SERIES_BY_ENTITY: usize = 8;
 
@@ -39,6 +43,8 @@ pub(crate) struct Slot<S> {
     /// Number of the scrape of its scope that last showed it.
     scrape: u64,
     batch: u32,
+    /// Newest time the batch at hand brought.
+    newest: u64,
     readings: Box<[Reading]>,
     /// What the stage keeps of it.
     pub(crate) state: S,
@@ -73,8 +79,18 @@ pub(crate) struct Target {
     pub(crate) entity: Entity,
     /// One of its points, by which it can be looked at again.
     pub(crate) sample: PointId,
+    pub(crate) place: Place,
+}
+
+/// Where an entity is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Nowhere: it never had a measure.
+    None,
+    /// Here.
+    At(u32),
     /// There was no room for it.
-    pub(crate) overflow: bool,
+    Overflow,
 }
 
 /// What is known of a scope.
@@ -92,7 +108,6 @@ struct Scope {
     /// Of the batch at hand: newest time, and whether an entity of the scrape at hand came again.
     newest: u64,
     again: bool,
-    batch: u32,
 }
 
 impl Scope {
@@ -107,13 +122,15 @@ impl Scope {
             heard,
             newest: 0,
             again: false,
-            batch: 0,
         }
     }
 
-    /// Takes up a batch: a new scrape, if something came again that the scrape at hand already had.
+    /// Takes up a batch: a new scrape, if something came again that the scrape at hand already had, or if it is later by
+    /// more than half of what lay between the last two.
     fn advance(&mut self) {
-        if self.now == 0 || self.again {
+        let usual = if self.before == 0 { 0 } else { self.now.saturating_sub(self.before) };
+        let later = self.newest > self.now.saturating_add((usual / 2).max(LEAST_INTERVAL));
+        if self.now == 0 || self.again || later {
             self.before = self.now;
             self.now = self.newest;
             self.scrape += 1;
@@ -139,7 +156,7 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct Tracker<S> {
     plan: Plan,
-    by_key: HashMap<u64, u32>,
+    by_key: ByKey<u32>,
     slots: Vec<Option<Slot<S>>>,
     free: Vec<u32>,
     scopes: HashMap<u64, Scope>,
@@ -156,7 +173,7 @@ impl<S: Default> Tracker<S> {
     pub(crate) fn new(plan: Plan) -> Self {
         Tracker {
             plan,
-            by_key: HashMap::new(),
+            by_key: ByKey::default(),
             slots: Vec::new(),
             free: Vec::new(),
             scopes: HashMap::new(),
@@ -190,26 +207,27 @@ impl<S: Default> Tracker<S> {
         self.targets.clear();
         self.seen.clear();
         self.newcomers.clear();
+        // Lent out while the slots are written to.
+        let entity = std::mem::take(&mut self.plan.entity);
         for resource in batch.resources() {
-            match &self.plan.entity {
+            match &entity {
                 EntityBy::Resource => self.read_process(resource, now),
-                EntityBy::Attributes(keys) => {
-                    let keys = keys.clone();
-                    self.read_attributes(resource, &keys, now);
-                }
+                EntityBy::Attributes(keys) => self.read_attributes(resource, keys, now),
             }
         }
+        self.plan.entity = entity;
         self.settle(now);
     }
 
     /// A resource that is an entity, if it is a process.
     fn read_process(&mut self, resource: Resource<'_>, now: Instant) {
         let key = resource.hash();
-        let mut slot = self.by_key.get(&key).copied();
-        if slot.is_none() && !entity::is_process(resource.attributes()) {
+        let known = self.by_key.get(&key).copied();
+        let mut place = known.map_or(Place::None, Place::At);
+        if place == Place::None && !entity::is_process(resource.attributes()) {
             return;
         }
-        let (mut sample, mut overflow) = (None, false);
+        let mut sample = None;
         for metric in resource.metrics() {
             let name = metric.name();
             let measure = self.plan.measures.iter().position(|measure| measure == name);
@@ -219,17 +237,16 @@ impl<S: Default> Tracker<S> {
             };
             for point in metric.points() {
                 sample.get_or_insert(point.id());
-                if slot.is_none() {
-                    slot = self.slot_for(key, resource, now);
-                    overflow = slot.is_none();
+                if place == Place::None {
+                    place = self.slot_for(key, resource, now);
                 }
-                if let Some(slot) = slot {
-                    self.take(slot, measure, kind, point, now);
+                if let Place::At(slot) = place {
+                    self.take(slot, measure, kind, point);
                 }
             }
         }
         if let Some(sample) = sample {
-            self.targets.push(Target { key, entity: Entity::Resource(resource.id()), sample, overflow });
+            self.targets.push(Target { key, entity: Entity::Resource(resource.id()), sample, place });
         }
     }
 
@@ -248,25 +265,25 @@ impl<S: Default> Tracker<S> {
                     entity::identity(scope, keys, |key| attributes.get(key).or_else(|| own.get(key)))
                 });
                 let Some(key) = key else { continue };
-                let mut overflow = false;
+                let mut place = Place::None;
                 if let Some((measure, kind)) = measure {
-                    match self.slot_for(key, resource, now) {
-                        Some(slot) => self.take(slot, measure, kind, point, now),
-                        None => overflow = true,
+                    place = self.slot_for(key, resource, now);
+                    if let Place::At(slot) = place {
+                        self.take(slot, measure, kind, point);
                     }
                 }
                 let entity = match whole {
                     None => Entity::Point(point.id()),
-                    Some(_) if told && !overflow => continue,
+                    Some(_) if told && place != Place::Overflow => continue,
                     Some(_) => Entity::Resource(resource.id()),
                 };
                 told = true;
-                self.targets.push(Target { key, entity, sample: point.id(), overflow });
+                self.targets.push(Target { key, entity, sample: point.id(), place });
             }
         }
     }
 
-    fn take(&mut self, at: u32, measure: usize, kind: Kind, point: phoenix_telemetry::Point<'_>, now: Instant) {
+    fn take(&mut self, at: u32, measure: usize, kind: Kind, point: Point<'_>) {
         let Some(Some(slot)) = self.slots.get_mut(at as usize) else { return };
         let Some(reading) = slot.readings.get_mut(measure) else { return };
         let before = reading.series();
@@ -283,33 +300,26 @@ impl<S: Default> Tracker<S> {
             Taken::First(newcomer) => self.newcomers.push((at, measure, newcomer)),
             Taken::Yes => {}
         }
-        let advanced = point.time() > slot.time;
         if slot.batch != self.batch {
             slot.batch = self.batch;
+            slot.newest = 0;
             self.seen.push((slot.scope, at));
         }
-        let scope = self.scopes.entry(slot.scope).or_insert_with(|| Scope::new(now));
-        if scope.batch != self.batch {
-            scope.batch = self.batch;
-            scope.heard = now;
-            scope.newest = 0;
-            scope.again = false;
-        }
-        scope.newest = scope.newest.max(point.time());
-        scope.again |= advanced && slot.time > 0 && slot.scrape == scope.scrape;
+        slot.newest = slot.newest.max(point.time());
     }
 
     /// After the last point: which scrape this is, what newcomers count, and who is forgotten.
     fn settle(&mut self, now: Instant) {
         self.seen.sort_unstable();
-        let mut last = None;
-        for (scope, _) in &self.seen {
-            if last != Some(*scope) {
-                last = Some(*scope);
-                if let Some(scope) = self.scopes.get_mut(scope) {
-                    scope.advance();
-                }
+        for group in self.seen.chunk_by(|a, b| a.0 == b.0) {
+            let Some((scope, _)) = group.first() else { continue };
+            let scope = self.scopes.entry(*scope).or_insert_with(|| Scope::new(now));
+            (scope.heard, scope.newest, scope.again) = (now, 0, false);
+            for slot in group.iter().filter_map(|(_, at)| self.slots.get(*at as usize)?.as_ref()) {
+                scope.newest = scope.newest.max(slot.newest);
+                scope.again |= slot.time > 0 && slot.newest > slot.time && slot.scrape == scope.scrape;
             }
+            scope.advance();
         }
         let batch = self.batch;
         for (at, measure, newcomer) in self.newcomers.drain(..) {
@@ -320,23 +330,32 @@ impl<S: Default> Tracker<S> {
             }
         }
         let mut due = false;
-        for (scope, at) in &self.seen {
-            let Some(Some(slot)) = self.slots.get_mut(*at as usize) else { continue };
-            let newest = slot.readings.iter().filter(|reading| reading.batch == batch).map(Reading::time).max();
-            let Some(scope) = self.scopes.get(scope) else { continue };
-            slot.time = newest.filter(|time| *time > 0).unwrap_or(scope.now);
-            slot.scrape = scope.scrape;
+        for group in self.seen.chunk_by(|a, b| a.0 == b.0) {
+            let Some(scope) = group.first().and_then(|(scope, _)| self.scopes.get(scope)) else { continue };
             due |= scope.now > scope.swept + EXPIRY / 4;
+            for (_, at) in group {
+                let Some(Some(slot)) = self.slots.get_mut(*at as usize) else { continue };
+                slot.time = slot.newest;
+                slot.scrape = scope.scrape;
+            }
         }
         if due {
             self.sweep(EXPIRY, now);
         }
+        // Parts of an entity that came before its first measure.
+        for target in &mut self.targets {
+            if target.place == Place::None
+                && let Some(at) = self.by_key.get(&target.key)
+            {
+                target.place = Place::At(*at);
+            }
+        }
     }
 
     /// The slot of an entity, made if there is room.
-    fn slot_for(&mut self, key: u64, resource: Resource<'_>, now: Instant) -> Option<u32> {
+    fn slot_for(&mut self, key: u64, resource: Resource<'_>, now: Instant) -> Place {
         if let Some(at) = self.by_key.get(&key) {
-            return Some(*at);
+            return Place::At(*at);
         }
         if self.by_key.len() >= self.plan.max_entities {
             // Once a batch: what has gone may make room, long before its time.
@@ -345,17 +364,16 @@ impl<S: Default> Tracker<S> {
                 self.sweep(0, now);
             }
             if self.by_key.len() >= self.plan.max_entities {
-                return None;
+                return Place::Overflow;
             }
         }
         let readings = self.plan.measures.iter().map(|_| Reading::default()).collect();
         let scope = self.plan.scope.of(resource.attributes());
-        let slot =
-            Slot { key, scope, time: 0, scrape: 0, batch: 0, readings, state: S::default() };
+        let slot = Slot { key, scope, time: 0, scrape: 0, batch: 0, newest: 0, readings, state: S::default() };
         let at = match self.free.pop() {
             Some(at) => at,
             None => {
-                let at = u32::try_from(self.slots.len()).ok()?;
+                let Ok(at) = u32::try_from(self.slots.len()) else { return Place::Overflow };
                 self.slots.push(None);
                 at
             }
@@ -364,7 +382,7 @@ impl<S: Default> Tracker<S> {
             *place = Some(slot);
         }
         self.by_key.insert(key, at);
-        Some(at)
+        Place::At(at)
     }
 
     /// Forgets entities that their scope has not shown for `expiry` and at least two scrapes, and scopes that are silent.
@@ -375,9 +393,9 @@ impl<S: Default> Tracker<S> {
         for (at, place) in (0u32..).zip(slots.iter_mut()) {
             let Some(slot) = place else { continue };
             let gone = slot.batch != *batch
-                && scopes.get(&slot.scope).is_none_or(|scope| {
-                    scope.now > slot.time.saturating_add(expiry) && scope.scrape > slot.scrape + 1
-                });
+                && scopes
+                    .get(&slot.scope)
+                    .is_none_or(|scope| scope.now > slot.time.saturating_add(expiry) && scope.scrape > slot.scrape + 1);
             if gone {
                 by_key.remove(&slot.key);
                 free.push(at);
@@ -395,15 +413,21 @@ impl<S: Default> Tracker<S> {
         }
     }
 
-    /// The entity of that identity.
-    pub(crate) fn slot(&self, key: u64) -> Option<&Slot<S>> {
-        self.by_key.get(&key).and_then(|at| self.at(*at))
+    /// The entity something belongs to.
+    pub(crate) fn of(&self, target: &Target) -> Option<&Slot<S>> {
+        match target.place {
+            // Room that was made meanwhile may have gone to another.
+            Place::At(at) => self.at(at).filter(|slot| slot.key == target.key),
+            Place::None | Place::Overflow => None,
+        }
     }
 
-    /// The entity of that identity, to change its state.
-    pub(crate) fn slot_mut(&mut self, key: u64) -> Option<&mut Slot<S>> {
-        let at = *self.by_key.get(&key)?;
-        self.slots.get_mut(at as usize).and_then(Option::as_mut)
+    /// The same, to change its state.
+    pub(crate) fn of_mut(&mut self, target: &Target) -> Option<&mut Slot<S>> {
+        match target.place {
+            Place::At(at) => self.at_mut(at).filter(|slot| slot.key == target.key),
+            Place::None | Place::Overflow => None,
+        }
     }
 
     /// The entity at a place.

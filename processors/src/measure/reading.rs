@@ -117,6 +117,10 @@ impl Reading {
                 if !room || self.series.len() >= MAX_SERIES {
                     return Taken::Not("too_many_series");
                 }
+                if self.series.len() == self.series.capacity() {
+                    // One, two, four: most measures have one series, and there are many readings.
+                    self.series.reserve_exact(self.series.len().max(1));
+                }
                 self.series.insert(at, Series { id, time, value, behind: 0 });
                 return self.take_first(kind, value.as_f64(), start, time, batch);
             }

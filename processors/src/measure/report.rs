@@ -117,7 +117,7 @@ impl Report {
         for (reason, count) in ignored.0 {
             let Report { unread, metrics, stage, .. } = self;
             let labels = [("processor", stage.as_str()), ("reason", reason)];
-            handle(unread, reason, || metrics.counter(&IGNORED, &labels)).increment(count);
+            add(unread, reason, || metrics.counter(&IGNORED, &labels), count);
         }
     }
 
@@ -131,7 +131,7 @@ impl Report {
                 Decision::Keep => "keep",
             };
             let labels = [("processor", stage.as_str()), ("decision", decision), ("reason", key.1)];
-            handle(counters, *key, || metrics.counter(&MARKS, &labels)).increment(std::mem::take(count));
+            add(counters, *key, || metrics.counter(&MARKS, &labels), std::mem::take(count));
         }
         if self.changes.is_empty() {
             return;
@@ -146,15 +146,17 @@ impl Report {
     }
 }
 
-/// The counter of a key, made at its first use.
-fn handle<K: Copy + PartialEq>(
+/// Adds to the counter of a key, which is made at its first use.
+fn add<K: Copy + PartialEq>(
     counters: &mut Vec<(K, metrics::Counter)>,
     key: K,
     make: impl FnOnce() -> metrics::Counter,
-) -> &metrics::Counter {
-    let at = counters.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
-        counters.push((key, make()));
-        counters.len() - 1
-    });
-    &counters[at].1
+    count: u64,
+) {
+    if let Some((_, counter)) = counters.iter().find(|(known, _)| *known == key) {
+        return counter.increment(count);
+    }
+    let counter = make();
+    counter.increment(count);
+    counters.push((key, counter));
 }

@@ -1,6 +1,6 @@
 //! A made-up host for the tests of the marking stages: processes as the `process` scraper sends them, nine points each.
 
-use phoenix_telemetry::{AnyValue, Batch, BatchBuilder, Descriptor, Number, ResourceBuilder, Shape, Temporality};
+use phoenix_telemetry::{AnyValue, Batch, BatchBuilder, Descriptor, Number, ScopeBuilder, Shape, Temporality};
 
 /// One second in the unit of point times.
 pub(crate) const SECOND: u64 = 1_000_000_000;
@@ -34,13 +34,12 @@ pub(crate) fn at(second: i64) -> u64 {
 }
 
 fn metric(
-    resource: &mut ResourceBuilder<'_>,
+    scope: &mut ScopeBuilder<'_>,
     (name, unit, shape): (&str, &str, Shape),
     start: u64,
     time: u64,
     points: &[(Number, &[(&str, AnyValue<'_>)])],
 ) {
-    let mut scope = resource.scope("process", "");
     let mut metric = scope.metric(&Descriptor { name, unit, description: "", shape });
     for (value, attributes) in points {
         metric.point(start, time, *value, attributes);
@@ -59,13 +58,13 @@ pub(crate) fn scrape<'p>(host: &str, second: i64, processes: impl IntoIterator<I
         let (cpu, int) = (Number::Double, Number::Int);
         let state = |name| [("state", AnyValue::Str(name))];
         let direction = |name| [("disk.io.direction", AnyValue::Str(name))];
-        let resource = &mut resource;
+        let scope = &mut resource.scope("process", "");
         let (user, system) = (process.cpu * 0.75, process.cpu * 0.25);
         let points: [(Number, &[_]); 2] = [(cpu(user), &state("user")), (cpu(system), &state("system"))];
-        metric(resource, ("process.cpu.time", "s", CUMULATIVE), start, time, &points);
+        metric(scope, ("process.cpu.time", "s", CUMULATIVE), start, time, &points);
         let points: [(Number, &[_]); 2] =
             [(int(process.io / 2), &direction("read")), (int(process.io - process.io / 2), &direction("write"))];
-        metric(resource, ("process.disk.io", "By", CUMULATIVE), start, time, &points);
+        metric(scope, ("process.disk.io", "By", CUMULATIVE), start, time, &points);
         for (name, value) in [
             ("process.memory.usage", process.memory),
             ("process.memory.virtual", process.memory * 3),
@@ -73,7 +72,7 @@ pub(crate) fn scrape<'p>(host: &str, second: i64, processes: impl IntoIterator<I
             ("process.unix.file_descriptor.count", 9),
             ("process.signals_pending", 0),
         ] {
-            metric(resource, (name, "1", LEVEL), start, time, &[(int(value), &[])]);
+            metric(scope, (name, "1", LEVEL), start, time, &[(int(value), &[])]);
         }
     }
     builder.finish()

@@ -37,7 +37,7 @@ fn values(shape: Shape, batches: &[&[(i64, i64, Number, &str)]]) -> Vec<Option<f
     let mut tracker = tracker(EntityBy::Resource, &["m"]);
     let value = |points: &&[(i64, i64, Number, &str)]| {
         tracker.read(&one(shape, points), Instant::now());
-        tracker.targets().first().and_then(|target| tracker.slot(target.key)).and_then(|slot| slot.value(0))
+        tracker.targets().first().and_then(|target| tracker.of(target)).and_then(|slot| slot.value(0))
     };
     batches.iter().map(value).collect()
 }
@@ -47,7 +47,10 @@ fn a_counter_is_read_as_what_it_grew_by() {
     use Number::{Double, Int};
     let old = -1000;
     assert_eq!(
-        values(CUMULATIVE, &[&[(old, 0, Int(5000), "")], &[(old, 10, Int(5020), "")], &[(old, 30, Double(5030.0), "")]]),
+        values(
+            CUMULATIVE,
+            &[&[(old, 0, Int(5000), "")], &[(old, 10, Int(5020), "")], &[(old, 30, Double(5030.0), "")]]
+        ),
         [Some(5.0), Some(2.0), Some(0.5)],
         "first over its life, then over the window, whatever the type"
     );
@@ -95,7 +98,7 @@ fn a_newborn_counts_whole_over_the_interval() {
     let rates: Vec<(f64, bool)> = tracker
         .targets()
         .iter()
-        .filter_map(|target| tracker.slot(target.key))
+        .filter_map(|target| tracker.of(target))
         .map(|slot| (slot.value(0).unwrap(), slot.is_estimated(0)))
         .collect();
     assert_eq!(rates, [(0.0, false), (0.8, false)]);
@@ -105,7 +108,7 @@ fn a_newborn_counts_whole_over_the_interval() {
 fn bad_points_are_counted_and_change_nothing() {
     let mut tracker = tracker(EntityBy::Resource, &["m"]);
     tracker.read(&one(CUMULATIVE, &[(-10, 10, Number::Int(10), "")]), Instant::now());
-    let value = |tracker: &Tracker<()>| tracker.slot(tracker.targets()[0].key).unwrap().value(0);
+    let value = |tracker: &Tracker<()>| tracker.of(&tracker.targets()[0]).unwrap().value(0);
     for (time, bad) in [
         (20, Number::Double(f64::NAN)),
         (20, Number::Double(f64::INFINITY)),
@@ -115,7 +118,10 @@ fn bad_points_are_counted_and_change_nothing() {
         tracker.read(&one(CUMULATIVE, &[(-10, time, bad, "")]), Instant::now());
         assert_eq!(value(&tracker), Some(0.5));
     }
-    assert_eq!(format!("{:?}", tracker.take_ignored()), r#"Reasons([("not_finite", 2), ("duplicate", 1), ("out_of_order", 1)])"#);
+    assert_eq!(
+        format!("{:?}", tracker.take_ignored()),
+        r#"Reasons([("not_finite", 2), ("duplicate", 1), ("out_of_order", 1)])"#
+    );
     for time in [6, 7, 8] {
         tracker.read(&one(CUMULATIVE, &[(-10, time, Number::Int(60), "")]), Instant::now());
     }
@@ -139,11 +145,11 @@ fn memory_is_bounded_and_what_is_gone_is_forgotten() {
         let born: Vec<Process> = (0..10).map(|i| Process::new(round * 10 + i, "x", round * 10)).collect();
         tracker.read(&scrape("h", round * 10 + 10, &born), Instant::now());
         assert!(tracker.len() <= 50 && tracker.slots.len() <= 50 && tracker.series <= 400);
-        assert!(tracker.targets().iter().all(|target| !target.overflow), "what has gone makes room");
+        assert!(tracker.targets().iter().all(|target| target.place != Place::Overflow), "what has gone makes room");
     }
     let many: Vec<Process> = (0..200).map(|pid| Process::new(100_000 + pid, "y", 0)).collect();
     tracker.read(&scrape("h", 2000, &many), Instant::now());
-    let overflow = tracker.targets().iter().filter(|target| target.overflow).count();
+    let overflow = tracker.targets().iter().filter(|target| target.place == Place::Overflow).count();
     assert!((150..=200).contains(&overflow) && tracker.len() <= 50, "{overflow}");
     let one = [Process::new(1, "z", 0)];
     for second in [3000, 3300, 3600] {
@@ -187,9 +193,12 @@ fn entities_by_attributes_are_points_or_resources() {
     }
     metric.point(0, at(1), Number::Int(1), &[]);
     drop(metric);
-    scope
-        .metric(&Descriptor { name: "other", ..gauge })
-        .point(0, at(1), Number::Int(1), &[("device", AnyValue::Str("sda"))]);
+    scope.metric(&Descriptor { name: "other", ..gauge }).point(
+        0,
+        at(1),
+        Number::Int(1),
+        &[("device", AnyValue::Str("sda"))],
+    );
     drop(scope);
     drop(resource);
     let batch = builder.finish();
@@ -197,7 +206,7 @@ fn entities_by_attributes_are_points_or_resources() {
     tracker.read(&batch, Instant::now());
     assert_eq!(tracker.len(), 2);
     assert_eq!(tracker.targets().len(), 4, "all points with the attribute, and no other");
-    let value = |i: usize| tracker.slot(tracker.targets()[i].key).unwrap().value(0);
+    let value = |i: usize| tracker.of(&tracker.targets()[i]).unwrap().value(0);
     assert_eq!((value(0), value(1), value(3)), (Some(11.0), Some(7.0), Some(11.0)));
     let mut by_host = self::tracker(EntityBy::Attributes(vec!["host.name".into()]), &["disk"]);
     by_host.read(&batch, Instant::now());
@@ -254,7 +263,7 @@ proptest! {
             tracker.read(&builder.finish(), Instant::now());
             prop_assert!(tracker.len() <= 8 && tracker.slots.len() <= 8 && tracker.series <= 64);
             for target in tracker.targets() {
-                let value = tracker.slot(target.key).and_then(|slot| slot.value(0));
+                let value = tracker.of(target).and_then(|slot| slot.value(0));
                 prop_assert!(value.is_none_or(f64::is_finite));
             }
         }

@@ -7,6 +7,7 @@ use phoenix_pipeline::config::{Report, Settings};
 use serde::{Deserialize, Serialize};
 
 use super::rules::Rules;
+use crate::entity::check_max_entities;
 use crate::flaws::Flaws;
 use crate::{ConfigValue, MatchType};
 
@@ -97,9 +98,7 @@ impl Settings for Config {
         if self.rules.is_empty() && self.presets.is_empty() {
             report.error("rules", "nothing to do; give rules or presets");
         }
-        if self.max_entities == 0 {
-            report.error("max_entities", "must be at least 1");
-        }
+        check_max_entities(self.max_entities, report);
         let mut flaws = Flaws::default();
         Rules::new(self, &mut flaws);
         flaws.report(report);

@@ -11,7 +11,6 @@ mod rules;
 mod tests;
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::mem;
 
 use phoenix_pipeline::config::Value;
@@ -23,26 +22,30 @@ use phoenix_telemetry::{Batch, Resource};
 pub use config::{ClassName, Config, Preset, Rule};
 
 use crate::flaws::Flaws;
-use crate::measure::{Report, Target};
+use crate::measure::{ByKey, Place, Report, Target};
 use rules::{Rules, Verdict};
 
 /// The row of the table of processors.
-pub const FACTORY: ProcessorFactory =
-    ProcessorFactory::new::<Config>("priority", "says by rule what is kept and what may be folded", Stability::Alpha, build);
+pub const FACTORY: ProcessorFactory = ProcessorFactory::new::<Config>(
+    "priority",
+    "says by rule what is kept and what may be folded",
+    Stability::Alpha,
+    build,
+);
 
 fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
     let config: Config = site.settings(value)?;
     let mut flaws = Flaws::default();
     let rules = Rules::new(&config, &mut flaws);
     let rules = flaws.none_or(rules)?;
-    let known = Known { newer: HashMap::new(), older: HashMap::new(), half: config.max_entities.div_ceil(2) };
+    let known = Known { newer: ByKey::default(), older: ByKey::default(), half: config.max_entities.div_ceil(2) };
     Ok(Box::new(Priority { config, rules, known, report: Report::new(site, false) }))
 }
 
 /// What was said of a resource, in two generations: when the newer is full it becomes the older, and that is forgotten.
 struct Known {
-    newer: HashMap<u64, Verdict>,
-    older: HashMap<u64, Verdict>,
+    newer: ByKey<Verdict>,
+    older: ByKey<Verdict>,
     half: usize,
 }
 
@@ -136,7 +139,7 @@ fn explain(report: &mut Report, resource: Resource<'_>, mark: Mark) {
         key: resource.hash(),
         entity: Entity::Resource(resource.id()),
         sample: point.id(),
-        overflow: false,
+        place: Place::None,
     };
     report.changed(target, point.time(), mark);
 }

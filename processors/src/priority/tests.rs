@@ -148,7 +148,9 @@ rules:
   - { class: low, match: { process.executable.name: ["a("], b: [] }, match_type: regexp, metric_names: ["("] }
 "#,
     );
-    for expected in ["rules::[0]::class", "process.executable.name", "unclosed group", "at least one value", "metric_names"] {
+    for expected in
+        ["rules[0]::class", "process.executable.name", "unclosed group", "at least one value", "metric_names"]
+    {
         assert!(text.contains(expected), "{expected} in\n{text}");
     }
     assert!(mistakes(&FACTORY, "presets: [everything]").contains("node_essentials"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use phoenix_pipeline::config::{Report, Settings};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::{EntityBy, ScopeBy};
+use crate::entity::{EntityBy, ScopeBy, check_max_entities};
 
 /// Settings of `topk`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,8 +65,8 @@ pub enum Combine {
 
 impl Settings for Config {
     fn check(&self, report: &mut Report<'_>) {
-        if self.k == 0 {
-            report.error("k", "must be at least 1");
+        if self.k == 0 || self.k > self.max_entities {
+            report.error("k", "must be at least 1 and at most max_entities");
         }
         if self.rank_by.is_empty() {
             report.error("rank_by", "must name at least one metric");
@@ -96,8 +96,6 @@ impl Settings for Config {
         if !(1.0..=2.0).contains(&self.leave) {
             report.error("leave", "must be from 1 to 2");
         }
-        if self.max_entities == 0 {
-            report.error("max_entities", "must be at least 1");
-        }
+        check_max_entities(self.max_entities, report);
     }
 }

@@ -19,12 +19,16 @@ use phoenix_telemetry::Batch;
 
 pub use config::{Combine, Config};
 
-use crate::measure::{Plan, Report, Tracker, interned};
+use crate::measure::{self, Plan, Report, Target, Tracker, interned};
 use ranking::{Bands, Candidate, Place};
 
 /// The row of the table of processors.
-pub const FACTORY: ProcessorFactory =
-    ProcessorFactory::new::<Config>("topk", "keeps the entities that lead by a measure individual", Stability::Alpha, build);
+pub const FACTORY: ProcessorFactory = ProcessorFactory::new::<Config>(
+    "topk",
+    "keeps the entities that lead by a measure individual",
+    Stability::Alpha,
+    build,
+);
 
 /// Why an entity outside of all rankings is folded.
 const RANK: &str = "topk_rank";
@@ -66,7 +70,8 @@ impl TopK {
         let min_stay = u64::try_from(config.min_stay.as_nanos()).unwrap_or(u64::MAX);
         let weight = |name: &String| config.weights.get(name).copied().unwrap_or(1.0);
         let weighted = config.combine == Combine::Weighted;
-        let by_measure = || config.rank_by.iter().map(|name| interned(format!("topk_{name}"), "topk_measure")).collect();
+        let by_measure =
+            || config.rank_by.iter().map(|name| interned(format!("topk_{name}"), "topk_measure")).collect();
         TopK {
             tracker: Tracker::new(Plan {
                 measures: config.rank_by.clone(),
@@ -97,7 +102,7 @@ impl TopK {
         for i in 0..tracker.targets().len() {
             let Some(target) = tracker.targets().get(i).copied() else { continue };
             let mark = marks.of(target.entity);
-            if let Some(slot) = tracker.slot_mut(target.key) {
+            if let Some(slot) = tracker.of_mut(&target) {
                 slot.state.class = slot.state.class.max(mark.class);
                 slot.state.open |= mark.decision == Decision::Open;
             }
@@ -127,7 +132,10 @@ impl TopK {
         for (i, at) in members.iter().enumerate() {
             let Some(slot) = tracker.at(*at).filter(|slot| slot.state.open) else { continue };
             let (value, measured) = match (weights.as_deref(), totals) {
-                (Some(weights), Some(totals)) => (score(slot, weights, totals), !slot.is_estimated(0)),
+                (Some(weights), Some(totals)) => {
+                    let estimated = (0..weights.len()).any(|measure| slot.is_estimated(measure));
+                    (score(slot, weights, totals), !estimated)
+                }
                 _ if i < here => (slot.fresh(ranking), !slot.is_estimated(ranking)),
                 _ => (slot.value(ranking), !slot.is_estimated(ranking)),
             };
@@ -147,15 +155,17 @@ impl TopK {
     /// What all members have of each measure.
     fn totals(&self, members: &[u32], measures: usize) -> Vec<f64> {
         let slots = || members.iter().filter_map(|at| self.tracker.at(*at)).filter(|slot| slot.state.open);
-        (0..measures).map(|measure| slots().filter_map(|slot| slot.value(measure)).map(|value| value.max(0.0)).sum()).collect()
+        (0..measures)
+            .map(|measure| slots().filter_map(|slot| slot.value(measure)).map(|value| value.max(0.0)).sum())
+            .collect()
     }
 
     /// What the rankings say of an entity.
-    fn decide(&self, key: u64, overflow: bool) -> (Decision, &'static str) {
-        if overflow {
+    fn decide(&self, target: &Target) -> (Decision, &'static str) {
+        if target.place == measure::Place::Overflow {
             return (Decision::Fold, OVERFLOW);
         }
-        let Some(slot) = self.tracker.slot(key) else { return (Decision::Open, UNRANKED) };
+        let Some(slot) = self.tracker.of(target) else { return (Decision::Open, UNRANKED) };
         let weighted = self.weights.is_some();
         let mut places = slot.state.places.iter().enumerate();
         let inside = places.find(|(ranking, place)| place.inside && (weighted || slot.is_recent(*ranking)));
@@ -172,7 +182,7 @@ impl TopK {
 }
 
 /// The sum of an entity's shares of each measure, by weight; `None` if it has none of them.
-fn score(slot: &crate::measure::Slot<State>, weights: &[f64], totals: &[f64]) -> Option<f64> {
+fn score(slot: &measure::Slot<State>, weights: &[f64], totals: &[f64]) -> Option<f64> {
     let share = |(measure, (weight, total)): (usize, (&f64, &f64))| {
         let value = slot.value(measure)?.max(0.0);
         Some(if *total > 0.0 { weight * (value / total) } else { 0.0 })
@@ -193,14 +203,14 @@ impl Processor for TopK {
             if before.decision != Decision::Open {
                 continue;
             }
-            let (decision, reason) = self.decide(target.key, target.overflow);
+            let (decision, reason) = self.decide(&target);
             if reason == UNRANKED {
                 unranked.push(target.key);
             }
             cx.marks.mark(target.entity, decision, reason);
             self.report.count(decision, reason);
             let mark = Mark { decision, class: before.class, reason };
-            if let Some(slot) = self.tracker.slot_mut(target.key)
+            if let Some(slot) = self.tracker.of_mut(&target)
                 && slot.state.last != Some(mark)
             {
                 slot.state.last = Some(mark);

@@ -84,7 +84,12 @@ fn what_has_no_measure_stays_and_is_counted_and_the_host_is_not_ranked() {
     let mut builder = BatchBuilder::new();
     let desc = Descriptor { name: "other", unit: "1", description: "", shape: Shape::Gauge };
     for pid in [100, 101] {
-        builder.resource().attribute("process.pid", pid).scope("s", "").metric(&desc).point(0, at(0), Number::Int(1), &[]);
+        builder.resource().attribute("process.pid", pid).scope("s", "").metric(&desc).point(
+            0,
+            at(0),
+            Number::Int(1),
+            &[],
+        );
     }
     let usage = Descriptor { name: "process.memory.usage", ..desc };
     builder.resource().attribute("host.name", "h").scope("s", "").metric(&usage).point(0, at(0), Number::Int(1), &[]);
@@ -121,7 +126,8 @@ fn what_is_decided_takes_no_place_and_high_wins_ties() {
 #[test]
 fn hosts_are_ranked_apart_unless_told_otherwise() {
     let quiet: Vec<Process> = (1..=5).map(|pid| Process { memory: pid, ..Process::new(pid, "x", -10) }).collect();
-    let busy: Vec<Process> = (11..=15).map(|pid| Process { memory: 100 * pid, ..Process::new(pid, "x", -10) }).collect();
+    let busy: Vec<Process> =
+        (11..=15).map(|pid| Process { memory: 100 * pid, ..Process::new(pid, "x", -10) }).collect();
     let mut batch = scrape("a", 0, &quiet);
     _ = batch.append(scrape("b", 0, &busy));
     let mut by_host = build(&FACTORY, "topk", "{ k: 1, rank_by: [process.memory.usage] }");
@@ -185,7 +191,7 @@ fn mistakes_name_their_place() {
         &FACTORY,
         "{ k: 0, rank_by: [a, a, \"\"], enter: 0, leave: 3, weights: { b: -1 }, entity: [], max_entities: 0 }",
     );
-    for place in ["k:", "rank_by::[1]", "rank_by::[2]", "enter", "leave", "weights", "entity", "max_entities"] {
+    for place in ["k:", "rank_by[1]", "rank_by[2]", "enter", "leave", "weights", "entity", "max_entities"] {
         assert!(text.contains(place), "{place} in\n{text}");
     }
     assert!(mistakes(&FACTORY, "entity: resources").contains("write resource or a list"));

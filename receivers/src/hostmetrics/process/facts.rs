@@ -6,6 +6,7 @@
 
 use phoenix_pipeline::cgroup::{self, Ids};
 
+use crate::hostmetrics::names::Filter;
 use crate::scrub;
 
 use super::config::{Attribute, CommandLine, Config};
@@ -45,11 +46,16 @@ pub(crate) struct FactReader {
     owner: bool,
     cgroup: bool,
     ids: bool,
+    filter: Filter,
     pub owners: Owners,
 }
 
+/// The process ended while it was looked at.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
 impl FactReader {
-    pub(crate) fn new(config: &Config, owners: Owners) -> Self {
+    pub(crate) fn new(config: &Config, filter: Filter, owners: Owners) -> Self {
         Self {
             path: config.wants(Attribute::ExecutablePath),
             command: config.wants(Attribute::Command),
@@ -58,26 +64,37 @@ impl FactReader {
             owner: config.wants(Attribute::Owner),
             cgroup: config.wants(Attribute::Cgroup),
             ids: config.wants(Attribute::ContainerId) || config.wants(Attribute::PodUid),
+            filter,
             owners,
         }
     }
 
-    /// Everything about a process that is seen for the first time, or whose program changed; `None` if it is gone.
-    pub(crate) fn read(&mut self, pid: u32, comm: &Comm, files: &mut Files, troubles: &mut Troubles) -> Option<Facts> {
-        let mut facts = Facts { path: self.executable(pid, files, troubles), ..Facts::default() };
+    /// Everything about a process that is seen for the first time, or whose program changed; `None` if it is left out by
+    /// name, and then nothing more is read of it.
+    pub(crate) fn read(
+        &mut self,
+        pid: u32,
+        comm: &Comm,
+        files: &mut Files,
+        troubles: &mut Troubles,
+    ) -> Result<Option<Facts>, Gone> {
         let comm = String::from_utf8_lossy(comm.as_bytes()).into_owned();
         let mut argv = Vec::new();
         if self.command || self.command_line || comm.len() == COMM_FULL {
             argv = match files.read(pid, Source::Cmdline) {
                 Ok(text) => reading::cmdline(text.bytes, text.cut),
-                Err(Failure::Gone) => return None,
+                Err(Failure::Gone) => return Err(Gone),
                 Err(Failure::Failed(error)) => {
                     troubles.note(Source::Cmdline, &Cause::Io(error), pid, 0);
                     Vec::new()
                 }
             };
         }
-        facts.name = name(&comm, argv.first().map(String::as_str));
+        let name = name(&comm, argv.first().map(String::as_str));
+        if !self.filter.admits(&name) {
+            return Ok(None);
+        }
+        let mut facts = Facts { name, path: self.executable(pid, files, troubles), ..Facts::default() };
         if !self.raw {
             argv = scrub::arguments(&argv);
         }
@@ -88,7 +105,7 @@ impl FactReader {
             facts.command = argv.into_iter().next().map(|text| cut(text, MAX_TEXT)).filter(|text| !text.is_empty());
         }
         self.surroundings(pid, &mut facts, files, troubles)?;
-        Some(facts)
+        Ok(Some(facts))
     }
 
     /// What may change during the life of a program: its user and its control group. Everything, if the program is another one.
@@ -99,13 +116,13 @@ impl FactReader {
         old: &Facts,
         files: &mut Files,
         troubles: &mut Troubles,
-    ) -> Option<Facts> {
+    ) -> Result<Option<Facts>, Gone> {
         if self.executable(pid, files, troubles) != old.path {
             return self.read(pid, comm, files, troubles);
         }
         let mut facts = old.clone();
         self.surroundings(pid, &mut facts, files, troubles)?;
-        Some(facts)
+        Ok(Some(facts))
     }
 
     fn executable(&self, pid: u32, files: &mut Files, troubles: &mut Troubles) -> Option<String> {
@@ -123,12 +140,18 @@ impl FactReader {
         }
     }
 
-    fn surroundings(&mut self, pid: u32, facts: &mut Facts, files: &mut Files, troubles: &mut Troubles) -> Option<()> {
+    fn surroundings(
+        &mut self,
+        pid: u32,
+        facts: &mut Facts,
+        files: &mut Files,
+        troubles: &mut Troubles,
+    ) -> Result<(), Gone> {
         if self.owner {
             facts.owner = None;
             let uid = match files.read(pid, Source::Status) {
                 Ok(text) => reading::uid(text.bytes).map_err(Cause::from),
-                Err(Failure::Gone) => return None,
+                Err(Failure::Gone) => return Err(Gone),
                 Err(Failure::Failed(error)) => Err(error.into()),
             };
             match uid {
@@ -149,11 +172,11 @@ impl FactReader {
                         facts.cgroup = Some(cut(text.to_owned(), MAX_TEXT));
                     }
                 }
-                Err(Failure::Gone) => return None,
+                Err(Failure::Gone) => return Err(Gone),
                 Err(Failure::Failed(error)) => troubles.note(Source::Cgroup, &Cause::Io(error), pid, 0),
             }
         }
-        Some(())
+        Ok(())
     }
 }
 

@@ -52,10 +52,9 @@ impl Process {
         let owners = Owners::new(root.etc.join("passwd"), root.foreign);
         let table = Table::new(Parts {
             max: config.max_processes,
-            filter: Filter::new(&config.include, &config.exclude)?,
             delay: config.scrape_process_delay,
             files: Files::new(&root.proc),
-            facts: FactReader::new(config, owners),
+            facts: FactReader::new(config, Filter::new(&config.include, &config.exclude)?, owners),
             measure: Measure::new(&projection, root, boot_unix_nanos, !config.scrape_process_delay.is_zero()),
             projection,
             troubles: Troubles::new(config),

@@ -46,6 +46,8 @@ impl Comm {
 pub(crate) struct Stat {
     /// Field 2, without the parentheses; a kernel worker without its current work queue.
     pub comm: Comm,
+    /// Field 3 is Z or X: it ended and waits for its parent to notice; its texts are gone already.
+    pub ended: bool,
     /// Field 4.
     pub parent: i64,
     /// Field 9 has PF_KTHREAD: a kernel thread.
@@ -75,9 +77,10 @@ pub(crate) fn stat(text: &[u8]) -> Result<Stat, Malformed> {
     let close = text.iter().rposition(|b| *b == b')').filter(|close| *close > open).ok_or(fail("comm"))?;
     let name = text.get(open + 1..close).unwrap_or_default();
     let mut fields = words(text.get(close + 1..).unwrap_or_default());
-    // The state is field 3; `skip` fields lie between one that is read and the next.
+    let ended = matches!(fields.next().ok_or(fail("state"))?, b"Z" | b"X");
+    // `skip` fields lie between one that is read and the next.
     let mut next = |skip: usize, field: &'static str| fields.nth(skip).and_then(number::<i64>).ok_or(fail(field));
-    let parent = next(1, "ppid")?;
+    let parent = next(0, "ppid")?;
     let flags = next(4, "flags")? as u64;
     let minor_faults = next(0, "minflt")? as u64;
     let major_faults = next(1, "majflt")? as u64;
@@ -89,7 +92,7 @@ pub(crate) fn stat(text: &[u8]) -> Result<Stat, Malformed> {
     let wait = next(19, "delayacct_blkio_ticks")? as u64;
     let kernel = flags & PF_KTHREAD != 0;
     let comm = Comm::new(if kernel { without_work_queue(name) } else { name });
-    Ok(Stat { comm, parent, kernel, minor_faults, major_faults, user, system, threads, start, wait })
+    Ok(Stat { comm, ended, parent, kernel, minor_faults, major_faults, user, system, threads, start, wait })
 }
 
 /// `kworker/0:1-events` serves another queue a moment later; as part of a series' identity that would make a new series each time.
@@ -217,7 +220,7 @@ mod tests {
             assert_eq!(stat.comm.as_bytes(), name.as_bytes());
             assert_eq!((stat.parent, stat.minor_faults, stat.major_faults), (1, 11, 13));
             assert_eq!((stat.user, stat.system, stat.threads, stat.start, stat.wait), (101, 102, 5, 4321, 66));
-            assert!(!stat.kernel);
+            assert!(!stat.kernel && !stat.ended);
         }
     }
 
@@ -243,6 +246,7 @@ mod tests {
     fn what_is_cut_short_names_the_field() {
         assert_eq!(stat(b"").unwrap_err().field, "comm");
         assert_eq!(stat(b"7 )x( S 1").unwrap_err().field, "comm");
+        assert_eq!(stat(b"7 (x)").unwrap_err().field, "state");
         assert_eq!(stat(b"7 (x) S one").unwrap_err().field, "ppid");
         assert_eq!(stat(b"7 (x) S 1 2 3").unwrap_err().to_string(), "stat: the field flags is missing or no number");
         assert_eq!(statm(b"12").unwrap_err().field, "resident");

@@ -16,7 +16,6 @@ use super::metrics::Values;
 use super::project::{Entity, Projection, Written};
 use super::reading::{self, Comm, Stat};
 use super::trouble::{Cause, Troubles};
-use crate::hostmetrics::names::Filter;
 use crate::hostmetrics::scraper::{Moment, Outcome};
 
 /// User and control group are looked at again after this time; they change rarely, and reading them costs as much as a scrape.
@@ -49,7 +48,6 @@ pub(crate) struct Table {
     full: bool,
     scrapes: u64,
     pids: Vec<u32>,
-    filter: Filter,
     delay: Duration,
     files: Files,
     facts: FactReader,
@@ -61,7 +59,6 @@ pub(crate) struct Table {
 /// What a [`Table`] is made of.
 pub(crate) struct Parts {
     pub max: usize,
-    pub filter: Filter,
     pub delay: Duration,
     pub files: Files,
     pub facts: FactReader,
@@ -72,22 +69,9 @@ pub(crate) struct Parts {
 
 impl Table {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { max, filter, delay, files, facts, measure, projection, troubles } = parts;
+        let Parts { max, delay, files, facts, measure, projection, troubles } = parts;
         let (processes, pids) = (HashMap::new(), Vec::new());
-        Self {
-            processes,
-            max,
-            full: false,
-            scrapes: 0,
-            pids,
-            filter,
-            delay,
-            files,
-            facts,
-            measure,
-            projection,
-            troubles,
-        }
+        Self { processes, max, full: false, scrapes: 0, pids, delay, files, facts, measure, projection, troubles }
     }
 
     /// Reads and writes every process once.
@@ -146,23 +130,22 @@ impl Table {
             Entry::Occupied(mut known) => {
                 let tracked = known.get_mut();
                 if tracked.start == stat.start && tracked.comm == stat.comm {
-                    let due = tracked.renew.is_none_or(|renew| at.now >= renew);
+                    // Who has ended stays who it was: its files are empty by now.
+                    let due = !stat.ended && tracked.renew.is_none_or(|renew| at.now >= renew);
                     if !due && tracked.parent == stat.parent {
                         tracked.seen = self.scrapes;
                         return Some(0);
                     }
                     let facts = match &tracked.facts {
-                        Some(_) if tracked.renew.is_none() => {
-                            Some(self.facts.read(pid, &stat.comm, &mut self.files, &mut self.troubles)?)
+                        Some(_) if due && tracked.renew.is_none() => {
+                            self.facts.read(pid, &stat.comm, &mut self.files, &mut self.troubles)
                         }
-                        Some(old) if due => {
-                            Some(self.facts.renew(pid, &stat.comm, old, &mut self.files, &mut self.troubles)?)
-                        }
-                        old => old.clone(),
+                        Some(old) if due => self.facts.renew(pid, &stat.comm, old, &mut self.files, &mut self.troubles),
+                        old => Ok(old.clone()),
                     };
                     (facts, true)
                 } else {
-                    (Some(self.facts.read(pid, &stat.comm, &mut self.files, &mut self.troubles)?), false)
+                    (self.facts.read(pid, &stat.comm, &mut self.files, &mut self.troubles), false)
                 }
             }
             Entry::Vacant(_) if full => {
@@ -176,9 +159,9 @@ impl Table {
                 }
                 return None;
             }
-            Entry::Vacant(_) => (Some(self.facts.read(pid, &stat.comm, &mut self.files, &mut self.troubles)?), false),
+            Entry::Vacant(_) => (self.facts.read(pid, &stat.comm, &mut self.files, &mut self.troubles), false),
         };
-        let facts = facts.filter(|facts| self.filter.admits(&facts.name));
+        let facts = facts.ok()?;
         let spread = Duration::from_secs(u64::from(pid % RENEW_SPREAD));
         let mut tracked = Tracked {
             start: stat.start,

@@ -412,6 +412,31 @@ fn what_is_not_shown_makes_no_other_resource() {
 }
 
 #[test]
+fn a_zombie_stays_who_it_was() {
+    let host = Host::new();
+    host.process(&Spec::default());
+    let mut scraper = host.scraper("{}", Naming::V0);
+    host.scrape(&mut scraper, 0);
+    host.process(&Spec { state: 'Z', cmdline: b"", exe: None, ..Spec::default() });
+    let (batch, outcome) = host.scrape(&mut scraper, 10);
+    assert_eq!(outcome.points, 7);
+    let resource = batch.resources().next().unwrap();
+    assert_eq!(resource.attributes().get_str("process.executable.path"), Some("/usr/bin/app"));
+}
+
+#[test]
+fn what_is_left_out_by_name_is_not_looked_into() {
+    let host = Host::new();
+    host.process(&Spec::default());
+    host.file("proc/42/status", b"nonsense");
+    let mut scraper = host.scraper("{exclude: {names: [app], match_type: strict}}", Naming::V0);
+    for second in [0, 10, 20] {
+        assert_eq!(host.scrape(&mut scraper, second).1.points, 0);
+    }
+    assert_eq!(scraper.table.causes(), 0);
+}
+
+#[test]
 fn titles_are_kept_and_users_are_looked_at_again() {
     let host = Host::new();
     host.process(&Spec { uid: 0, cmdline: b"postgres\0", ..Spec::default() });

@@ -1,0 +1,233 @@
+//! The questions of the admin endpoint and their answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use phoenix_pipeline::config::duration;
+use phoenix_pipeline::explain::Question;
+use phoenix_pipeline::{BoxFuture, Explain, ProfileError, Profiles};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::guard::Guard;
+
+const INDEX: &str = "Phoenix, admin endpoint\n\n\
+    GET  /debug/explain?pid=4711            why a process is or is not there\n\
+    GET  /debug/explain?resource=key=value  the same by an attribute; * stands for any text\n\
+    GET  /control/profile                   the profiles, and which is at work\n\
+    POST /control/profile                   {\"profile\": \"NAME\", \"expires_in\": \"10m\"}; without expires_in it stays\n";
+
+/// What the endpoint needs to answer.
+pub(super) struct Routes {
+    pub guard: Guard,
+    pub profiles: Profiles,
+    pub explain: Explain,
+}
+
+/// The body of `POST /control/profile`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    profile: String,
+    #[serde(default)]
+    expires_in: Option<String>,
+}
+
+type Failed = (StatusCode, String);
+
+/// Answers one request.
+pub(super) fn answer(routes: Arc<Routes>, request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> {
+    Box::pin(async move {
+        let (head, body) = request.into_parts();
+        if let Err((status, why)) = routes.guard.check(&head) {
+            return failed(status, &why);
+        }
+        match (&head.method, head.uri.path()) {
+            (&Method::GET, "/") => response(StatusCode::OK, "text/plain; charset=utf-8", INDEX.to_owned()),
+            (&Method::GET, "/debug/explain") => match question(head.uri.query().unwrap_or_default()) {
+                Ok(question) => response(StatusCode::OK, JSON, routes.explain.answer(&question)),
+                Err((status, why)) => failed(status, &why),
+            },
+            (&Method::GET, "/control/profile") => shown(&routes.profiles),
+            (&Method::POST, "/control/profile") => match choose(&routes.profiles, &body).await {
+                Ok(()) => shown(&routes.profiles),
+                Err((status, why)) => failed(status, &why),
+            },
+            (_, path @ ("/" | "/debug/explain" | "/control/profile")) => {
+                let allowed = if path == "/control/profile" { "GET, HEAD, POST" } else { "GET, HEAD" };
+                let mut response =
+                    failed(StatusCode::METHOD_NOT_ALLOWED, &format!("{path} is there for {allowed}"));
+                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+                response
+            }
+            (_, path) => failed(StatusCode::NOT_FOUND, &format!("there is no {path}; GET / says what there is")),
+        }
+    })
+}
+
+/// Puts the profile to work that a body asks for.
+async fn choose(profiles: &Profiles, body: &[u8]) -> Result<(), Failed> {
+    let bad = |why: String| (StatusCode::BAD_REQUEST, why);
+    let order: Order = serde_json::from_slice(body)
+        .map_err(|error| bad(format!("expected {{\"profile\": \"NAME\", \"expires_in\": \"10m\"}}: {error}")))?;
+    let expires_in = order.expires_in.as_deref().map(time).transpose().map_err(bad)?;
+    let (register, name) = (profiles.clone(), order.profile.clone());
+    let outcome = tokio::task::spawn_blocking(move || register.set(&name, expires_in)).await;
+    match outcome {
+        Ok(Ok(())) => {
+            let expires_in = expires_in.map_or_else(|| "never".to_owned(), duration::format);
+            tracing::info!(profile = order.profile, expires_in, "a profile was chosen through the admin endpoint");
+            Ok(())
+        }
+        Ok(Err(error)) => {
+            let status = match &error {
+                ProfileError::None | ProfileError::Unknown(..) => StatusCode::NOT_FOUND,
+                ProfileError::Build(..) => StatusCode::CONFLICT,
+            };
+            tracing::warn!(profile = order.profile, "the profile was not changed: {error}");
+            Err((status, error.to_string()))
+        }
+        Err(_) => Err((StatusCode::INTERNAL_SERVER_ERROR, "a processor broke while it was built; see the log".into())),
+    }
+}
+
+/// A time for which a profile is chosen.
+fn time(text: &str) -> Result<Duration, String> {
+    let time = duration::parse(text).map_err(|why| format!("expires_in: {why}"))?;
+    match time {
+        Duration::ZERO => Err("expires_in: must be longer than 0; leave it out for a choice that stays".into()),
+        time if time > phoenix_pipeline::MAX_EXPIRY => {
+            Err("expires_in: must be at most a year; leave it out for a choice that stays".into())
+        }
+        time => Ok(time),
+    }
+}
+
+/// The profiles as they stand. `profile` is the one at work where all processors agree.
+fn shown(profiles: &Profiles) -> Response<Bytes> {
+    let states = profiles.list();
+    let first = states.first().map(|state| &state.active);
+    let agreed = first.filter(|first| states.iter().all(|state| state.active == **first));
+    let rows: Vec<Value> = states
+        .iter()
+        .map(|state| {
+            json!({
+                "pipeline": &*state.pipeline,
+                "processor": state.processor.as_str(),
+                "active": &*state.active,
+                "base": &*state.base,
+                // Whole seconds, rounded up: what is left is never shown as nothing.
+                "expires_in": state.expires_in.map(|left| duration::format(Duration::from_secs((left + Duration::from_nanos(999_999_999)).as_secs()))),
+                "profiles": state.profiles.iter().map(|name| &**name).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    response(StatusCode::OK, JSON, json!({ "profile": agreed.map(|name| &**name), "processors": rows }).to_string())
+}
+
+/// What `?pid=` or `?resource=` asks for.
+fn question(query: &str) -> Result<Question, Failed> {
+    let bad = |why: &str| (StatusCode::BAD_REQUEST, why.to_owned());
+    let usage = "ask with ?pid=NUMBER or ?resource=key=value";
+    let mut parts = query.split('&').filter(|part| !part.is_empty());
+    let (Some(part), None) = (parts.next(), parts.next()) else { return Err(bad(usage)) };
+    let (key, value) = part.split_once('=').unwrap_or((part, ""));
+    let value = decoded(value).ok_or_else(|| bad("the query is not percent-encoded UTF-8"))?;
+    match key {
+        "pid" => value.parse().map(Question::Pid).map_err(|_| bad("pid must be a number, such as ?pid=4711")),
+        "resource" if !value.is_empty() => Ok(Question::Resource(value)),
+        _ => Err(bad(usage)),
+    }
+}
+
+/// Text without its percent-encoding; `+` stands for itself, as command lines hold it.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut out = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let mut digit = || char::from(bytes.next()?).to_digit(16);
+            out.push(u8::try_from(digit()? * 16 + digit()?).ok()?);
+        } else {
+            out.push(byte);
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+const JSON: &str = "application/json";
+
+fn failed(status: StatusCode, why: &str) -> Response<Bytes> {
+    let mut response = response(status, JSON, json!({ "error": why }).to_string());
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+fn response(status: StatusCode, kind: &'static str, mut body: String) -> Response<Bytes> {
+    if !body.ends_with('\n') {
+        body.push('\n');
+    }
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routes() -> Arc<Routes> {
+        let guard = Guard { address: "127.0.0.1:1".parse().unwrap(), host: "localhost".into(), token: None };
+        Arc::new(Routes { guard, profiles: Profiles::default(), explain: Explain::default() })
+    }
+
+    async fn ask(method: &str, target: &str, body: &str) -> (u16, String) {
+        let request = Request::builder().method(method).uri(target).header("host", "localhost");
+        let response = answer(routes(), request.body(Bytes::from(body.to_owned())).unwrap()).await;
+        (response.status().as_u16(), String::from_utf8_lossy(response.body()).into_owned())
+    }
+
+    #[tokio::test]
+    async fn every_question_has_its_answer_and_every_mistake_its_reason() {
+        for (method, target, body, status, text) in [
+            ("GET", "/", "", 200, "/control/profile"),
+            ("POST", "/", "", 405, "GET, HEAD"),
+            ("GET", "/x", "", 404, "GET / says what there is"),
+            ("GET", "/debug/explain?pid=7", "", 200, "\"entities\":[]"),
+            ("GET", "/debug/explain?resource=a%3Db*", "", 200, "\"entities\":[]"),
+            ("GET", "/debug/explain", "", 400, "?pid=NUMBER"),
+            ("GET", "/debug/explain?pid=x", "", 400, "must be a number"),
+            ("GET", "/debug/explain?pid=1&resource=x", "", 400, "?pid=NUMBER"),
+            ("GET", "/debug/explain?resource=%zz", "", 400, "percent-encoded"),
+            ("GET", "/control/profile", "", 200, "{\"profile\":null,\"processors\":[]}"),
+            ("DELETE", "/control/profile", "", 405, "POST"),
+            ("POST", "/control/profile", "", 400, "expected {"),
+            ("POST", "/control/profile", r#"{"profile":"a","expire":"1m"}"#, 400, "unknown field"),
+            ("POST", "/control/profile", r#"{"profile":"a","expires_in":"soon"}"#, 400, "expires_in"),
+            ("POST", "/control/profile", r#"{"profile":"a","expires_in":"0s"}"#, 400, "longer than 0"),
+            ("POST", "/control/profile", r#"{"profile":"a","expires_in":"90000h"}"#, 400, "at most a year"),
+            ("POST", "/control/profile", r#"{"profile":"a"}"#, 404, "adaptive"),
+        ] {
+            let (found, said) = ask(method, target, body).await;
+            assert_eq!(found, status, "{method} {target} {body}: {said}");
+            assert!(said.contains(text), "{method} {target} {body}: {said}");
+        }
+    }
+
+    #[test]
+    fn queries_are_decoded() {
+        assert_eq!(question("resource=k=a%20b%25").unwrap(), Question::Resource("k=a b%".into()));
+        assert_eq!(question("pid=42").unwrap(), Question::Pid(42));
+        assert_eq!(decoded("a+b"), Some("a+b".into()));
+        assert_eq!(decoded("%2"), None);
+        assert_eq!(decoded("%ff"), None);
+    }
+}

@@ -1,0 +1,97 @@
+//! Settings of `adaptive`: profiles in their order, and which one starts.
+
+use std::fmt;
+
+use phoenix_pipeline::config::{Report, Settings};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+/// Processors that cannot stand in a profile, and why not.
+const NOT_IN_A_PROFILE: [(&str, &str); 5] = [
+    ("adaptive", "profiles cannot hold profiles"),
+    ("memory_limiter", "it must hold whatever the profile; it belongs first in the pipeline"),
+    ("batch", "it joins batches, and what is marked would be forgotten; it belongs behind adaptive in the pipeline"),
+    ("resource_detection", NEW_IDENTITY),
+    ("resourcedetection", NEW_IDENTITY),
+];
+const NEW_IDENTITY: &str =
+    "a change of profile would change the identity of every series; it belongs before adaptive in the pipeline";
+
+/// Settings of `adaptive`.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Chains of processors of the same configuration by id, from the least to the most thinning. None by default: what
+    /// may be thinned is for the user to say. An empty chain lets everything pass.
+    pub profiles: Profiles,
+    /// The profile that starts; "" = the first, which thins least.
+    pub profile: String,
+    /// What the output may grow to. Without limits by default.
+    pub budget: Budget,
+}
+
+/// Limits of the output.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Budget {
+    /// Series that may leave the processor; 0 = no limit. Checked and not acted on yet: the profile is chosen by hand.
+    pub series: u64,
+}
+
+/// Profiles in the order of the configuration.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Profiles(pub Vec<(String, Vec<String>)>);
+
+impl<'de> Deserialize<'de> for Profiles {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Profiles;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of profile names to lists of processor ids")
+            }
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Profiles, M::Error> {
+                let mut profiles = Vec::new();
+                while let Some(profile) = map.next_entry()? {
+                    profiles.push(profile);
+                }
+                Ok(Profiles(profiles))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+impl Serialize for Profiles {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, members) in &self.0 {
+            map.serialize_entry(name, members)?;
+        }
+        map.end()
+    }
+}
+
+impl Settings for Config {
+    fn check(&self, report: &mut Report<'_>) {
+        let Profiles(profiles) = &self.profiles;
+        if profiles.is_empty() {
+            report.error("profiles", "at least one profile is needed, such as conservative: [aggregate]");
+        }
+        for (name, members) in profiles {
+            if name.is_empty() {
+                report.error("profiles", "a profile needs a name");
+            }
+            for (i, member) in members.iter().enumerate() {
+                let kind = member.split('/').next().unwrap_or_default();
+                if let Some((_, why)) = NOT_IN_A_PROFILE.iter().find(|(refused, _)| *refused == kind) {
+                    report.error(&format!("profiles.{name}[{i}]"), format!("{member:?} cannot stand in a profile: {why}"));
+                }
+            }
+        }
+        if !self.profile.is_empty() && !profiles.is_empty() && !profiles.iter().any(|(name, _)| *name == self.profile) {
+            let names: Vec<&str> = profiles.iter().map(|(name, _)| name.as_str()).collect();
+            report.error("profile", format!("no profile is named {:?}; there are: {}", self.profile, names.join(", ")));
+        }
+    }
+}

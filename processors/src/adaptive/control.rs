@@ -1,0 +1,143 @@
+//! The stage from the outside: builds the stages of a profile on the caller's thread and puts them in the lane's way.
+//!
+//! It never touches the stages at work.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+use phoenix_pipeline::{
+    BuildError, ComponentId, Instrument, Level, Publish, Siblings, Site, Stage, Stages, Switch, swap,
+};
+
+static ACTIVE: Instrument = Instrument {
+    name: "phoenix_profile_active",
+    unit: "1",
+    description: "1 for the profile that is at work, 0 for the others.",
+    level: Level::Basic,
+};
+
+/// One profile.
+struct Profile {
+    name: Arc<str>,
+    members: Vec<ComponentId>,
+    active: metrics::Gauge,
+}
+
+/// Stages of a profile on their way to the lane.
+pub(super) struct Built {
+    pub(super) profile: usize,
+    pub(super) stages: Stages,
+    /// Told when the lane has taken them up.
+    pub(super) done: SyncSender<()>,
+}
+
+/// Taken out once; `since` is the deadline that calls the lane.
+struct Slot {
+    built: Mutex<Option<Built>>,
+    since: Instant,
+}
+
+/// What the stage and whoever steers it share.
+pub(super) struct Control {
+    profiles: Vec<Profile>,
+    site: Site,
+    siblings: Siblings,
+    slot: Arc<ArcSwapOption<Slot>>,
+    /// The newest published profile, which the lane may not have taken up yet.
+    newest: Arc<AtomicUsize>,
+    active: AtomicUsize,
+}
+
+impl Control {
+    pub(super) fn new(profiles: Vec<(Arc<str>, Vec<ComponentId>)>, start: usize, site: &Site, siblings: Siblings) -> Self {
+        let pipeline = site.pipeline.as_deref().unwrap_or_default();
+        let profile = |(name, members): (Arc<str>, Vec<ComponentId>)| {
+            let labels = [("pipeline", pipeline), ("processor", site.id.as_str()), ("profile", &name)];
+            Profile { active: site.metrics.gauge(&ACTIVE, &labels), name, members }
+        };
+        let profiles = profiles.into_iter().map(profile).collect();
+        Control {
+            profiles,
+            site: site.clone(),
+            siblings,
+            slot: Arc::default(),
+            newest: Arc::new(AtomicUsize::new(start)),
+            active: AtomicUsize::new(start),
+        }
+    }
+
+    /// The stages of a profile, with no state.
+    pub(super) fn build(&self, profile: usize) -> Result<Stages, BuildError> {
+        let members = self.profiles.get(profile).map(|profile| profile.members.as_slice()).unwrap_or_default();
+        let stage = |id: &ComponentId| {
+            let processor = (self.siblings)(id, &self.site)?;
+            Ok(Stage::new(id.clone(), processor, &self.site.metrics))
+        };
+        members.iter().map(stage).collect::<Result<_, BuildError>>().map(Stages::new)
+    }
+
+    /// What waits for the lane: since when.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        self.slot.load().as_ref().map(|slot| slot.since)
+    }
+
+    /// What waits for the lane.
+    pub(super) fn take(&self) -> Option<Built> {
+        self.slot.swap(None)?.built.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// A profile's name.
+    pub(super) fn name(&self, profile: usize) -> Arc<str> {
+        self.profiles.get(profile).map_or_else(|| Arc::from(""), |profile| Arc::clone(&profile.name))
+    }
+
+    /// Says that a profile is at work.
+    pub(super) fn activate(&self, profile: usize) {
+        self.active.store(profile, Ordering::Release);
+        for (i, other) in self.profiles.iter().enumerate() {
+            other.active.set(if i == profile { 1.0 } else { 0.0 });
+        }
+    }
+
+    /// Says that none is at work here any more.
+    pub(super) fn retire(&self) {
+        self.profiles.iter().for_each(|profile| profile.active.set(0.0));
+    }
+}
+
+impl Switch for Control {
+    fn names(&self) -> Vec<Arc<str>> {
+        self.profiles.iter().map(|profile| Arc::clone(&profile.name)).collect()
+    }
+
+    fn active(&self) -> Arc<str> {
+        self.name(self.active.load(Ordering::Acquire))
+    }
+
+    fn prepare(&self, profile: &str) -> Result<Option<Publish>, String> {
+        let found = self.profiles.iter().position(|known| *known.name == *profile);
+        let wanted = found.ok_or_else(|| format!("{} has no such profile", self.site.id))?;
+        if self.newest.load(Ordering::Acquire) == wanted {
+            return Ok(None);
+        }
+        let stages = self.build(wanted).map_err(|error| {
+            swap::failed(&self.site.metrics);
+            error.to_string()
+        })?;
+        let (slot, newest, lane) = (Arc::clone(&self.slot), Arc::clone(&self.newest), self.site.lane.clone());
+        let since = self.site.clock.now();
+        Ok(Some(Box::new(move || {
+            let (done, taken) = sync_channel(1);
+            let built = Mutex::new(Some(Built { profile: wanted, stages, done }));
+            newest.store(wanted, Ordering::Release);
+            slot.store(Some(Arc::new(Slot { built, since })));
+            if let Some(lane) = lane {
+                lane.wake();
+            }
+            taken
+        })))
+    }
+}

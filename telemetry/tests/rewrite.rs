@@ -1,0 +1,83 @@
+//! A point with another start and value, with prost's decoder of `opentelemetry-proto` as the judge.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest as Request;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::{
+    Exemplar, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, exemplar, metric::Data, number_data_point,
+};
+use phoenix_telemetry::write::{close, open, put_number};
+use phoenix_telemetry::{Batch, Limits, Number};
+use prost::Message as _;
+
+fn point(start: u64, value: number_data_point::Value) -> NumberDataPoint {
+    let text = any_value::Value::StringValue("user".into());
+    let state = KeyValue { key: "state".into(), value: Some(AnyValue { value: Some(text) }), ..KeyValue::default() };
+    let exemplar = Exemplar { time_unix_nano: 4, value: Some(exemplar::Value::AsDouble(0.5)), ..Exemplar::default() };
+    NumberDataPoint {
+        attributes: vec![state],
+        start_time_unix_nano: start,
+        time_unix_nano: 9,
+        exemplars: vec![exemplar],
+        flags: 2,
+        value: Some(value),
+    }
+}
+
+fn request(points: Vec<NumberDataPoint>) -> Request {
+    let sum = Sum { data_points: points, aggregation_temporality: 2, is_monotonic: true };
+    let metric = Metric { name: "m".into(), data: Some(Data::Sum(sum)), ..Metric::default() };
+    let scope = ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() };
+    let resource = ResourceMetrics { scope_metrics: vec![scope], ..ResourceMetrics::default() };
+    Request { resource_metrics: vec![resource] }
+}
+
+fn decode(bytes: impl Into<Bytes>) -> Batch {
+    Batch::decode(bytes.into(), &Limits::default()).unwrap()
+}
+
+#[test]
+fn all_but_start_and_value_survives() {
+    use number_data_point::Value::{AsDouble, AsInt};
+    let mut batch =
+        decode(request(vec![point(3, AsInt(7)), point(0, AsDouble(0.5)), point(3, AsInt(1))]).encode_to_vec());
+    let ids: Vec<_> = batch.series().map(|point| point.id()).collect();
+    batch.rewrite_point(ids[0], 5, Number::Int(-2));
+    batch.rewrite_point(ids[1], 6, Number::Double(0.25));
+    batch.rewrite_point(ids[2], 8, Number::Int(3));
+    batch.rewrite_point(ids[2], 0, Number::Double(0.0));
+    let seen: Vec<_> = batch.series().map(|point| (point.start_time(), point.time(), point.value().unwrap())).collect();
+    assert_eq!(seen, [(5, 9, Number::Int(-2)), (6, 9, Number::Double(0.25)), (0, 9, Number::Double(0.0))]);
+    let out = batch.encode();
+    assert_eq!(out.len(), batch.encoded_len());
+    let expected = request(vec![point(5, AsInt(-2)), point(6, AsDouble(0.25)), point(0, AsDouble(0.0))]);
+    assert_eq!(Request::decode(out).unwrap(), expected);
+}
+
+#[test]
+fn fields_nobody_knows_survive_and_dropped_points_stay_out() {
+    let mut body = point(3, number_data_point::Value::AsInt(7)).encode_to_vec();
+    put_number(&mut body, 100, 42);
+    let mut bytes = Vec::new();
+    let opened = [1, 2, 2, 7].map(|number| open(&mut bytes, number));
+    for _ in 0..2 {
+        phoenix_telemetry::write::put_bytes(&mut bytes, 1, &body);
+    }
+    for opened in opened.into_iter().rev() {
+        let end = bytes.len();
+        close(&mut bytes, opened, end);
+    }
+    let mut batch = decode(bytes);
+    let ids: Vec<_> = batch.series().map(|point| point.id()).collect();
+    batch.set_verdict(ids[1], phoenix_telemetry::Verdict::Drop);
+    batch.rewrite_point(ids[0], 5, Number::Int(8));
+    batch.rewrite_point(ids[1], 5, Number::Int(8));
+    let again = decode(batch.encode());
+    let points: Vec<_> = again.series().collect();
+    assert_eq!(points.len(), 1);
+    assert_eq!((points[0].start_time(), points[0].value()), (5, Some(Number::Int(8))));
+    let mut unknown = Vec::new();
+    put_number(&mut unknown, 100, 42);
+    assert!(points[0].body().ends_with(&unknown));
+}
