@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admin;
 mod cli;
 mod components;
 mod config;
@@ -11,6 +12,7 @@ mod logs;
 mod own;
 mod run;
 mod service;
+mod state;
 mod terminal;
 
 use std::process::ExitCode;

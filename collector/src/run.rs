@@ -1,5 +1,6 @@
 //! One run of the agent, from the checked configuration to the last signal.
 
+use std::path::Path;
 use std::time::Duration;
 
 use phoenix_pipeline::config::Mistake;
@@ -11,6 +12,7 @@ use crate::config::{Model, Request};
 use crate::logs::{self, Valve};
 use crate::own::{self, SUMMARY_EVERY, Summary};
 use crate::service::{Agent, GRACE, Shared};
+use crate::state::{self, Place, StateDir};
 use crate::terminal::Terminal;
 
 /// The agent's version.
@@ -36,21 +38,22 @@ impl From<BuildError> for Failure {
     }
 }
 
-/// Runs until a signal ends it.
+/// Runs until a signal ends it. `state_dir` is the state directory that was named on the command line.
 ///
 /// # Errors
-/// A wrong configuration, something the host does not allow, or a stage that panicked.
-pub fn run(request: &Request) -> Result<(), Failure> {
+/// A wrong configuration, a named state directory that cannot be used, something the host does not allow, or a stage that panicked.
+pub fn run(request: &Request, state_dir: Option<&Path>) -> Result<(), Failure> {
     let (model, notices) = request.load().map_err(Failure::Config)?;
     let terminal = Terminal::stderr();
     let log = &model.telemetry.logs;
     let valve = logs::start(&log.output_paths, log.encoding(), log.level(), log.sampling(), &terminal)
         .map_err(Failure::Host)?;
     notices.iter().for_each(crate::config::Notice::log);
+    let state = state::open(Place::find(state_dir, |name| std::env::var_os(name))).map_err(Failure::Host)?;
     // One thread for all edges: they wait far more than they work, and an idle agent stays small.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Host(format!("cannot start the asynchronous runtime: {error}")))?;
-    let outcome = runtime.block_on(serve(request, model, &valve, &terminal));
+    let outcome = runtime.block_on(serve(request, model, state, &valve, &terminal));
     terminal.finish();
     // A task that hangs on a dead peer must not keep the process alive after the grace period.
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -103,7 +106,13 @@ impl Signals {
 /// The signal that means: read the configuration again.
 const RELOAD: &str = "SIGHUP";
 
-async fn serve(request: &Request, model: Model, valve: &Valve, terminal: &Terminal) -> Result<(), Failure> {
+async fn serve(
+    request: &Request,
+    model: Model,
+    state: Option<StateDir>,
+    valve: &Valve,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
     let clock = Clock::system();
     let metrics = Metrics::new(&clock, crate::identity::resource(&model, VERSION));
     own::register(&metrics, &clock, valve, VERSION);
@@ -115,6 +124,7 @@ async fn serve(request: &Request, model: Model, valve: &Valve, terminal: &Termin
         board: StatusBoard::default(),
         explain: Explain::default(),
         profiles: Profiles::new(clock.clone()),
+        state,
         version: VERSION,
     };
     // Before anything starts: a signal during the start must end the agent in order, too.

@@ -1,17 +1,21 @@
 //! The arguments as data. Flags stand before or behind the subcommand, with a space or `=`, as in the Collector.
 
+use super::admin::Question;
 use super::gates;
 use crate::config::Request;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Command {
-    /// Run until a signal ends it.
-    Run(Request),
+    /// Run until a signal ends it, with the state directory that was named.
+    Run(Request, Option<PathBuf>),
+    /// Ask a running agent at this address, or at the usual one.
+    Admin(Option<String>, Question),
     /// Check the config.
     Validate(Request),
     /// Show the resolved config.
@@ -73,6 +77,9 @@ const AFTER: &str = "Without --config the embedded default runs: host and proces
 struct Cli {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Where state is kept over a restart; else STATE_DIRECTORY, $XDG_STATE_HOME/phoenix or ~/.local/state/phoenix
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Sub>,
 }
@@ -110,10 +117,58 @@ enum Sub {
         /// The shell
         shell: Shell,
     },
+    /// Shows the profiles of a running agent, or puts another one to work
+    Profile {
+        #[command(flatten)]
+        admin: AdminArgs,
+        #[command(subcommand)]
+        action: Option<ProfileAction>,
+    },
+    /// Says why a process or resource is, or is not, in the output of a running agent
+    Explain {
+        #[command(flatten)]
+        admin: AdminArgs,
+        #[command(flatten)]
+        entity: EntityArgs,
+    },
     /// Lists the feature gates, or shows one
     Featuregate {
         /// The gate
         id: Option<String>,
+    },
+}
+
+/// Which agent is asked.
+#[derive(Args)]
+struct AdminArgs {
+    /// The agent's admin endpoint, service::admin::endpoint; the token is taken from PHOENIX_ADMIN_TOKEN
+    #[arg(long, value_name = "URL", global = true)]
+    admin: Option<String>,
+}
+
+/// Whose story is asked for.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct EntityArgs {
+    /// A process
+    #[arg(long, value_name = "NUMBER")]
+    pid: Option<i64>,
+    /// What has this attribute; * stands for any text
+    #[arg(long, value_name = "KEY=VALUE")]
+    resource: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum ProfileAction {
+    /// Shows the profiles and which one is at work
+    Show,
+    /// Puts a profile to work
+    Set {
+        /// Its name
+        name: String,
+        /// For how long, such as 10m; then the one before comes back. Without it the choice stays
+        #[arg(long = "for", value_name = "DURATION")]
+        expires_in: Option<String>,
     },
 }
 
@@ -131,7 +186,21 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
     };
     let before = cli.config;
     Ok(Parsed::Command(match cli.command {
-        None => Command::Run(before.request()?),
+        None => Command::Run(before.request()?, cli.state_dir),
+        Some(Sub::Profile { admin, action }) => {
+            let question = match action {
+                None | Some(ProfileAction::Show) => Question::Profiles,
+                Some(ProfileAction::Set { name, expires_in }) => Question::Choose { profile: name, expires_in },
+            };
+            Command::Admin(admin.admin, question)
+        }
+        Some(Sub::Explain { admin, entity: EntityArgs { pid, resource } }) => {
+            let question = match (pid, resource) {
+                (Some(pid), _) => Question::Pid(pid),
+                (None, resource) => Question::Resource(resource.unwrap_or_default()),
+            };
+            Command::Admin(admin.admin, question)
+        }
         Some(Sub::Validate(config)) => Command::Validate(before.and(config).request()?),
         Some(Sub::PrintConfig { options, config }) => Command::PrintConfig(before.and(config).request()?, options),
         Some(Sub::Components) => Command::Components,
@@ -188,9 +257,9 @@ mod tests {
 
     #[test]
     fn flags_stand_before_or_behind_with_space_or_equals() {
-        assert_eq!(command("phoenix"), Command::Run(request(&[], &[])));
+        assert_eq!(command("phoenix"), Command::Run(request(&[], &[]), None));
         let run = request(&["a.yaml", "file:b.yaml"], &["a.b=c=d", "x=1"]);
-        assert_eq!(command("phoenix --config a.yaml --config=file:b.yaml --set=a.b=c=d --set x=1"), Command::Run(run));
+        assert_eq!(command("phoenix --config a.yaml --config=file:b.yaml --set=a.b=c=d --set x=1"), Command::Run(run, None));
         assert_eq!(command("phoenix validate --config=a"), Command::Validate(request(&["a"], &[])));
         assert_eq!(command("phoenix --config=a validate"), Command::Validate(request(&["a"], &[])));
         let both = request(&["a", "b"], &["x=1", "y=2"]);
@@ -226,9 +295,26 @@ mod tests {
     #[test]
     fn gates_may_begin_with_a_hyphen() {
         let both = "phoenix --feature-gates=receiver.hostmetrics.EmitV1SystemConventions,+receiver.hostmetrics.DontEmitV0SystemConventions";
-        assert_eq!(command(both), Command::Run(Request { newer_names: true, ..Request::default() }));
+        assert_eq!(command(both), Command::Run(Request { newer_names: true, ..Request::default() }, None));
         let none = "phoenix --feature-gates -receiver.hostmetrics.EmitV1SystemConventions";
-        assert_eq!(command(none), Command::Run(Request::default()));
+        assert_eq!(command(none), Command::Run(Request::default(), None));
+    }
+
+    #[test]
+    fn a_running_agent_is_asked_at_an_address() {
+        let admin = |line: &str| match command(line) {
+            Command::Admin(address, question) => (address, question),
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(admin("phoenix profile"), (None, Question::Profiles));
+        assert_eq!(admin("phoenix profile show --admin http://a:1"), (Some("http://a:1".into()), Question::Profiles));
+        let set = Question::Choose { profile: "x".into(), expires_in: Some("10m".into()) };
+        assert_eq!(admin("phoenix profile --admin a:1 set x --for 10m"), (Some("a:1".into()), set));
+        assert_eq!(admin("phoenix explain --pid 7"), (None, Question::Pid(7)));
+        assert_eq!(admin("phoenix explain --resource k=v").1, Question::Resource("k=v".into()));
+        assert!(parsed("phoenix explain").is_err() && parsed("phoenix explain --pid 1 --resource a").is_err());
+        let state = Command::Run(request(&[], &[]), Some("/s".into()));
+        assert_eq!(command("phoenix --state-dir /s"), state);
     }
 
     #[test]

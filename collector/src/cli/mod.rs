@@ -2,6 +2,7 @@
 //!
 //! Parsing is data ([`args::Command`]), answers are text; only [`main`] prints. The flags are the Collector's.
 
+mod admin;
 mod args;
 mod components;
 mod gates;
@@ -37,9 +38,10 @@ pub fn main() -> ExitCode {
 fn answer(arguments: impl IntoIterator<Item = OsString>) -> Result<String, String> {
     match args::parse(arguments)? {
         Parsed::Text(text) => Ok(text),
-        Parsed::Command(Command::Run(request)) => {
-            run::run(&request).map(|()| String::new()).map_err(|failure| failure.to_string())
+        Parsed::Command(Command::Run(request, state_dir)) => {
+            run::run(&request, state_dir.as_deref()).map(|()| String::new()).map_err(|failure| failure.to_string())
         }
+        Parsed::Command(Command::Admin(address, question)) => admin::ask(address.as_deref(), &question),
         Parsed::Command(Command::Validate(request)) => validate(&request),
         Parsed::Command(Command::PrintConfig(request, options)) => print_config::text(&request, &options),
         Parsed::Command(Command::Components) => {

@@ -5,10 +5,12 @@
 
 use super::telemetry::Telemetry;
 use super::{Notice, extensions, id};
+use crate::admin;
 use crate::components::{EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS};
 use crate::own::PageSettings;
 use phoenix_pipeline::config::{Key, Kind, Mark, Mistake, Value, read};
 use phoenix_pipeline::{ComponentId, ExporterFactory, ExtensionFactory, Factory, ProcessorFactory, ReceiverFactory};
+use phoenix_processors::adaptive;
 use std::collections::BTreeSet;
 
 /// The components that can be named.
@@ -64,10 +66,12 @@ pub struct Model {
     pub started_extensions: Vec<ComponentId>,
     /// `service.telemetry`.
     pub telemetry: Telemetry,
+    /// `service.admin`.
+    pub admin: admin::Config,
 }
 
 const TOP: [&str; 6] = ["receivers", "processors", "exporters", "connectors", "extensions", "service"];
-const SERVICE: [&str; 3] = ["extensions", "pipelines", "telemetry"];
+const SERVICE: [&str; 4] = ["admin", "extensions", "pipelines", "telemetry"];
 const PIPELINE: [&str; 3] = ["receivers", "processors", "exporters"];
 
 impl Model {
@@ -181,7 +185,9 @@ impl Checker {
             pipelines: Vec::new(),
             started_extensions: Vec::new(),
             telemetry: Telemetry::default(),
+            admin: admin::Config::default(),
         };
+        self.profiles(&model.processors, &processors.ids);
         let ids = Ids { receivers: receivers.ids, processors: processors.ids, exporters: exporters.ids };
         match part("service") {
             Some((key, value)) => self.service(key, value, &mut model, &ids, &extensions.ids),
@@ -288,6 +294,9 @@ impl Checker {
                 }
             }
         }
+        if let Some(value) = part("admin") {
+            self.admin(value, model);
+        }
         let entries = match part("pipelines").map(|value| (&value.kind, value)) {
             Some((Kind::Map(entries), _)) if !entries.is_empty() => entries,
             Some((Kind::Null | Kind::Map(_), _)) | None => {
@@ -306,6 +315,32 @@ impl Checker {
         for (key, value) in entries {
             if let Some(pipeline) = self.pipeline(key, value, ids) {
                 model.pipelines.push(pipeline);
+            }
+        }
+    }
+
+    /// `service.admin`.
+    fn admin(&mut self, value: &Value, model: &mut Model) {
+        if let Some(token) = value.get("token").filter(|token| token.is_null()) {
+            // Left empty by a variable that is not set, it would open what it should close.
+            self.wrong(&token.mark, "service::admin::token", "is empty; set it, or take the key out");
+        }
+        match read::<admin::Config>(value) {
+            Ok(config) => model.admin = admin::Config { named: value.get("endpoint").is_some(), ..config },
+            Err(mistakes) => {
+                self.mistakes.extend(mistakes.into_iter().map(|mistake| mistake.within("service::admin")));
+            }
+        }
+    }
+
+    /// The members of every profile must be configured.
+    fn profiles(&mut self, processors: &Components, ids: &[ComponentId]) {
+        for (id, value) in processors.iter().filter(|(id, _)| adaptive::FACTORY.answers_to(id.kind())) {
+            for (name, members) in value.get("profiles").and_then(Value::as_map).unwrap_or_default() {
+                // What is not a list has been found by the processor's own check.
+                if members.as_seq().is_some() {
+                    self.references(members, &format!("processors::{id}::profiles::{}", name.name), "processor", ids);
+                }
             }
         }
     }

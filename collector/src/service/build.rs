@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
-    BuildError, Chain, ComponentId, Exporter, Extension, Factory, Lane, Outlet, Site, Stage, Target,
+    BuildError, Chain, ComponentId, Exporter, Extension, Factory, Lane, Outlet, Siblings, Site, Stage, Target,
 };
 
 use super::{Agent, Inlet, Part, Parts, Shared};
@@ -41,7 +41,7 @@ impl Plan {
             if running.receivers.get(&id).is_some_and(|part| part.config == *config) {
                 continue;
             }
-            let receiver = build(RECEIVERS, "receivers", &id, None, config, shared)?;
+            let receiver = build(RECEIVERS, "receivers", &id, config, shared, None)?;
             let outlet = Outlet::new(&shared.metrics, id.as_str(), "", Vec::new());
             receivers.insert(id, Part { component: Inlet { receiver, outlet }, config: config.clone() });
         }
@@ -78,11 +78,13 @@ pub(super) fn targets(model: &Model, receiver: &ComponentId, lane: &Lane) -> Vec
 
 fn chains(model: &Model, new: &Parts<Arc<dyn Exporter>>, running: &Agent) -> Result<Vec<Chain>, BuildError> {
     let shared = &running.shared;
+    let siblings = siblings(model, shared);
     let chain = |pipeline: &crate::config::Pipeline| {
         let mut stages = Vec::new();
         for id in &pipeline.processors {
             let config = configured(&model.processors, id)?;
-            let processor = build(PROCESSORS, "processors", id, Some(&pipeline.name), config, shared)?;
+            let place = InChain { pipeline: &pipeline.name, siblings: &siblings, lane: &running.lane };
+            let processor = build(PROCESSORS, "processors", id, config, shared, Some(&place))?;
             stages.push(Stage::new(id.clone(), processor, &shared.metrics));
         }
         let exporters = pipeline.exporters.iter().map(|id| {
@@ -107,22 +109,48 @@ fn new_parts<C>(
     for id in ids {
         let config = configured(configs, id)?;
         if running.get(id).is_none_or(|part| part.config != *config) {
-            let component = build(table, kind, id, None, config, shared)?;
+            let component = build(table, kind, id, config, shared, None)?;
             parts.insert(id.clone(), Part { component, config: config.clone() });
         }
     }
     Ok(parts)
 }
 
+/// Where a processor stands.
+struct InChain<'a> {
+    pipeline: &'a str,
+    siblings: &'a Siblings,
+    lane: &'a Lane,
+}
+
+/// Builds processors of this model by id for those that are made of others. They report under the name of the one they
+/// are part of.
+fn siblings(model: &Model, shared: &Shared) -> Siblings {
+    let (configs, state) = (model.processors.clone(), shared.state.clone());
+    Arc::new(move |id, site| {
+        let config = configured(&configs, id)?;
+        let factory = PROCESSORS.iter().find(|factory| factory.answers_to(id.kind())).ok_or_else(|| missing(id))?;
+        let state = state.as_ref().map(|state| state.of("processor", id, site.pipeline.as_deref()));
+        let site = Site { id: id.clone(), state, siblings: None, ..site.clone() };
+        (factory.build)(config, &site).map_err(|error| named("processors", id, error))
+    })
+}
+
+/// `processors` without its `s`.
+fn singular(kinds: &str) -> &str {
+    kinds.strip_suffix('s').unwrap_or(kinds)
+}
+
 fn build<C>(
     table: &[Factory<C>],
     kind: &str,
     id: &ComponentId,
-    pipeline: Option<&str>,
     config: &Value,
     shared: &Shared,
+    place: Option<&InChain<'_>>,
 ) -> Result<C, BuildError> {
     let factory = table.iter().find(|factory| factory.answers_to(id.kind())).ok_or_else(|| missing(id))?;
+    let pipeline = place.map(|place| place.pipeline);
     let status = match pipeline {
         None => format!("{kind}:{id}"),
         Some(pipeline) => format!("{kind}:{id} ({pipeline})"),
@@ -135,17 +163,22 @@ fn build<C>(
         runtime: shared.runtime.clone(),
         status: shared.board.status(status),
         listeners: shared.listeners.clone(),
-        state: None,
+        state: shared.state.as_ref().map(|state| state.of(singular(kind), id, pipeline)),
         explain: shared.explain.clone(),
         profiles: shared.profiles.clone(),
-        siblings: None,
-        lane: None,
+        siblings: place.map(|place| Arc::clone(place.siblings)),
+        lane: place.map(|place| place.lane.handle()),
         version: shared.version,
     };
-    (factory.build)(config, &site).map_err(|error| match error {
+    (factory.build)(config, &site).map_err(|error| named(kind, id, error))
+}
+
+/// The error with the name of the component it is about.
+fn named(kind: &str, id: &ComponentId, error: BuildError) -> BuildError {
+    match error {
         BuildError::Failed(why) => BuildError::Failed(format!("{kind} {id}: {why}")),
         mistakes => mistakes,
-    })
+    }
 }
 
 fn configured<'m>(configs: &'m [(ComponentId, Value)], id: &ComponentId) -> Result<&'m Value, BuildError> {

@@ -17,8 +17,10 @@ use phoenix_pipeline::{
 };
 use tokio::sync::mpsc;
 
+use crate::admin;
 use crate::config::Model;
 use crate::own::{self, PageSettings};
+use crate::state::StateDir;
 use build::Plan;
 
 /// How long the end may take: what is queued is sent as far as possible, the rest is counted and given up. Below
@@ -45,6 +47,8 @@ pub struct Shared {
     pub explain: Explain,
     /// Which profiles are at work.
     pub profiles: Profiles,
+    /// What survives a restart; none if nothing does.
+    pub state: Option<StateDir>,
     /// The agent's version.
     pub version: &'static str,
 }
@@ -63,6 +67,15 @@ struct Inlet {
     outlet: Outlet,
 }
 
+/// A page and the settings it was made from; none where there is to be no page.
+type Served<S> = Option<(S, PageServer)>;
+
+/// The pages that change with a configuration; none where the one at work stays.
+struct Pages {
+    own: Option<Served<PageSettings>>,
+    admin: Option<Served<admin::Config>>,
+}
+
 /// The agent at work.
 pub struct Agent {
     shared: Shared,
@@ -70,7 +83,10 @@ pub struct Agent {
     exporters: Parts<Arc<dyn Exporter>>,
     receivers: Parts<Inlet>,
     lane: Lane,
-    page: Option<(PageSettings, PageServer)>,
+    page: Served<PageSettings>,
+    admin: Served<admin::Config>,
+    /// Brings profiles back whose time is over.
+    expiry: tokio::task::JoinHandle<()>,
 }
 
 impl Agent {
@@ -88,6 +104,7 @@ impl Agent {
             let _ = fatal.send(format!("a stage of the pipeline panicked: {panic}"));
         });
         let lane = lane.map_err(|error| format!("cannot start the pipeline's thread: {error}"))?;
+        let expiry = shared.runtime.spawn(shared.profiles.clone().watch());
         let mut agent = Agent {
             shared,
             extensions: Parts::new(),
@@ -95,6 +112,8 @@ impl Agent {
             receivers: Parts::new(),
             lane,
             page: None,
+            admin: None,
+            expiry,
         };
         match agent.apply(model).await {
             Ok(()) => Ok(agent),
@@ -124,7 +143,7 @@ impl Agent {
 
     async fn try_apply(&mut self, model: &Model) -> Result<(), BuildError> {
         let mut plan = Plan::build(model, self)?;
-        let page = self.new_page(model)?;
+        let pages = Pages { own: self.new_page(model)?, admin: self.new_admin(model)? };
         let chains = std::mem::take(&mut plan.chains);
         if self.receivers.is_empty() {
             // The first start: the chains come first, so that the first scrape finds its pipeline.
@@ -136,7 +155,7 @@ impl Agent {
             self.swap(chains).await;
         }
         self.shared.metrics.set_resource(crate::identity::resource(model, self.shared.version));
-        self.adopt(model, plan, page).await;
+        self.adopt(model, plan, pages).await;
         Ok(())
     }
 
@@ -151,7 +170,7 @@ impl Agent {
     }
 
     /// Puts the new parts in place and stops what they replace.
-    async fn adopt(&mut self, model: &Model, plan: Plan, page: Option<Option<(PageSettings, PageServer)>>) {
+    async fn adopt(&mut self, model: &Model, plan: Plan, pages: Pages) {
         let retired_receivers = replace(&mut self.receivers, plan.receivers, &model.receiver_ids());
         let retired_exporters = replace(&mut self.exporters, plan.exporters, &model.exporter_ids());
         let retired_extensions = replace(&mut self.extensions, plan.extensions, &model.extension_ids());
@@ -164,8 +183,11 @@ impl Agent {
         for mut part in retired_extensions {
             part.component.shutdown().await;
         }
-        if let Some(page) = page {
+        if let Some(page) = pages.own {
             self.page = page;
+        }
+        if let Some(admin) = pages.admin {
+            self.admin = admin;
         }
         let deadline = self.shared.clock.now() + GRACE;
         for part in retired_exporters {
@@ -187,7 +209,7 @@ impl Agent {
     }
 
     /// The page of the agent's own metrics, if it must change: `Some(None)` takes it away.
-    fn new_page(&self, model: &Model) -> Result<Option<Option<(PageSettings, PageServer)>>, BuildError> {
+    fn new_page(&self, model: &Model) -> Result<Option<Served<PageSettings>>, BuildError> {
         let wanted = model.own_metrics_page();
         if wanted.as_ref() == self.page.as_ref().map(|(settings, _)| settings) {
             return Ok(None);
@@ -198,10 +220,23 @@ impl Agent {
         Ok(Some(Some((settings, server))))
     }
 
+    /// The admin endpoint, if it must change: `Some(None)` takes it away.
+    fn new_admin(&self, model: &Model) -> Result<Option<Served<admin::Config>>, BuildError> {
+        let wanted = Some(&model.admin).filter(|config| config.wanted());
+        if wanted == self.admin.as_ref().map(|(config, _)| config) {
+            return Ok(None);
+        }
+        let Some(config) = wanted else { return Ok(Some(None)) };
+        Ok(Some(admin::serve(config, &self.shared)?.map(|server| (config.clone(), server))))
+    }
+
     /// Ends: receivers stop, the lane works off what waits, exporters drain until the grace period is over.
     pub async fn shutdown(mut self, grace: Duration) {
         // The exporters give up a little earlier, so that the whole end stays within the grace period.
         let deadline = Instant::now() + grace.mul_f64(0.96);
+        // Nobody changes anything from here on.
+        self.expiry.abort();
+        self.admin = None;
         for component in self.shared.board.snapshot().into_keys() {
             self.shared.board.status(component).stopping();
         }

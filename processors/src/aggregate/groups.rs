@@ -14,7 +14,7 @@ use super::config::GaugeFunction;
 use super::emit::Pieces;
 use super::identity::{CLASS, Desc, GROUP, Interner, is_of_host};
 use super::ledger::GroupId;
-use super::number::{Sum, zero_of};
+use super::number::{Sum, is_finite, zero_of};
 
 /// What a series of a group holds.
 #[derive(Clone, Copy, Debug)]
@@ -305,8 +305,11 @@ impl GroupSeries {
         }
     }
 
-    /// Adds a member's current value to a level or gauge.
+    /// Adds a member's current value to a level or gauge; a gauge that is no number says nothing.
     pub(crate) fn hold(&mut self, value: Number, at: u64) {
+        if !is_finite(value) {
+            return;
+        }
         match &mut self.holding {
             Holding::Counter(_) => {}
             Holding::Level(sum) => sum.add(value),

@@ -8,43 +8,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use phoenix_pipeline::Class;
-use phoenix_telemetry::{MetricKind, Number, Point, PointId, Resource, Temporality};
+use phoenix_telemetry::{Number, Point, Resource};
 
-use super::config::{Config, GaugeFunction};
+use super::config::Config;
 use super::emit::Pieces;
-use super::groups::{Groups, Holding};
+use super::groups::Groups;
 use super::identity::{Desc, Interner, Key, encode_resource, is_of_host};
-use super::ledger::{GroupId, Holder, Life, Outcome, Reading, Write};
-use super::number::{Sum, is_finite, is_negative, less, zero_of};
+use super::ledger::{GroupId, Holder, Reading, Write};
+use super::number::{Sum, is_finite, is_negative};
 use super::own::Counts;
+use super::series::{Action, Kind, Series, settle};
 
 /// Distinct times that are remembered: a few, so that one point from the future does not hide the scrape before.
 const TIMES: usize = 8;
 
 /// Series a host may have for each entity it may have: three times what a process scraper reports of one.
 const SERIES_PER_ENTITY: usize = 64;
-
-/// How a series is treated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Counter,
-    Delta,
-    Level,
-    Gauge(GaugeFunction),
-    /// It always stays individual.
-    Opaque,
-}
-
-/// A series of an entity.
-#[derive(Debug)]
-struct Series {
-    life: Life,
-    kind: Kind,
-    desc: Arc<Desc>,
-    attributes: Arc<[u8]>,
-    /// Its current value is its group's to tell.
-    in_group: bool,
-}
 
 /// A resource.
 #[derive(Debug)]
@@ -58,16 +37,6 @@ struct Entity {
 
 /// What became of an entity, and why.
 pub(crate) type Verdict = (&'static str, &'static str);
-
-/// What is to be done with a point of the batch.
-pub(crate) enum Action {
-    Pass,
-    /// Its group, or nobody, has it.
-    Fold,
-    Rewrite(u64, Number),
-    /// It is bad; counted with the reason.
-    Drop(&'static str),
-}
 
 /// What the work on a host needs beside the host.
 pub(crate) struct Tools<'a> {
@@ -432,140 +401,7 @@ impl Host {
     }
 }
 
-impl Kind {
-    /// How a metric's series are treated, or why they cannot be folded.
-    fn of(desc: &Desc, config: &Config) -> Result<Kind, &'static str> {
-        match (desc.kind, desc.temporality, desc.monotonic) {
-            (MetricKind::Sum, Temporality::Cumulative, true) => Ok(Kind::Counter),
-            (MetricKind::Sum, Temporality::Cumulative, false) => Ok(Kind::Level),
-            (MetricKind::Sum, Temporality::Delta, _) => Ok(Kind::Delta),
-            (MetricKind::Sum, Temporality::Unspecified, _) => Err("no_temporality"),
-            (MetricKind::Gauge, ..) => {
-                config.gauges.get(&desc.name).map(|function| Kind::Gauge(*function)).ok_or("gauge")
-            }
-            (MetricKind::Histogram | MetricKind::ExponentialHistogram, ..) => Err("histogram"),
-            (MetricKind::Summary | MetricKind::None, ..) => Err("summary"),
-        }
-    }
-
-    fn first(self, reading: Reading, before: Option<u64>, decided: Holder) -> (Life, Outcome) {
-        match self {
-            Kind::Counter => Life::first(reading, before, decided),
-            Kind::Delta => Life::first_delta(reading, decided),
-            Kind::Level | Kind::Gauge(_) | Kind::Opaque => Life::first_level(reading, decided),
-        }
-    }
-
-    fn next(self, life: &mut Life, reading: Reading, before: Option<u64>, decided: Holder) -> Outcome {
-        match self {
-            Kind::Counter => life.next(reading, before, decided),
-            Kind::Delta => life.next_delta(reading, decided),
-            Kind::Level | Kind::Gauge(_) | Kind::Opaque => life.next_level(reading, decided),
-        }
-    }
-
-    fn holding(self) -> Holding {
-        match self {
-            Kind::Counter | Kind::Delta => Holding::Counter(Sum::default()),
-            Kind::Level | Kind::Opaque => Holding::Level(Sum::default()),
-            Kind::Gauge(function) => Holding::Gauge(function, Sum::default(), 0.0, 0, 0),
-        }
-    }
-}
-
-impl Series {
-    /// Whether a reader of the output takes it for alive.
-    fn is_open(&self) -> bool {
-        self.life.closing || (self.life.holder == Holder::Individual && !self.life.ended)
-    }
-
-    /// Writes its end.
-    fn close(&mut self, resource: &Arc<[u8]>, time: u64, out: &mut Pieces) {
-        out.closed(resource, &self.desc, &self.attributes, (self.life.out_start, time));
-        self.life.closing = false;
-        self.life.written = time;
-    }
-
-    /// Its sender says that it has ended.
-    fn end(&mut self, time: u64) -> Action {
-        let open = self.is_open() && self.life.written < time;
-        self.life.last.time = time;
-        self.life.ended = true;
-        self.life.closing = false;
-        self.in_group = false;
-        if open {
-            self.life.written = time;
-            Action::Pass
-        } else {
-            Action::Fold
-        }
-    }
-
-    /// Adds its current value to its group's.
-    fn tell(&self, group: GroupId, groups: &mut Groups) {
-        if let Some(group) = groups.get(group) {
-            let Reading { value, time, .. } = self.life.last;
-            group.series(&self.desc, &self.attributes, time, || self.kind.holding()).hold(value, time);
-        }
-    }
-}
-
-/// Books what follows from a point.
-fn settle(
-    series: &mut Series,
-    former: Option<Life>,
-    outcome: Outcome,
-    groups: &mut Groups,
-    tools: &mut Tools<'_>,
-) -> Action {
-    let kind = series.kind;
-    series.in_group = matches!(kind, Kind::Level | Kind::Gauge(_)) && outcome.write == Write::Nothing;
-    if let Some((group, start)) = outcome.opens.filter(|_| kind != Kind::Opaque)
-        && let Some(group) = groups.get(group)
-    {
-        group.series(&series.desc, &series.attributes, start, || kind.holding());
-    }
-    if matches!(kind, Kind::Counter | Kind::Delta) {
-        tools.ends.taken.add(outcome.increment);
-        match outcome.to {
-            Holder::Individual => tools.ends.exported.add(read(&series.life, former, kind, outcome)),
-            Holder::Group(group) => {
-                let start = former.map_or(series.life.last.time, |former| former.last.time);
-                if let Some(group) = groups.get(group) {
-                    let account = group.series(&series.desc, &series.attributes, start, || kind.holding());
-                    account.add(outcome.increment);
-                }
-            }
-        }
-    }
-    match outcome.write {
-        Write::Untouched => Action::Pass,
-        Write::As(start, value) => Action::Rewrite(start, value),
-        Write::Nothing | Write::Close => Action::Fold,
-    }
-}
-
-/// What a reader of the output adds up on reading this point of an individual series.
-fn read(life: &Life, former: Option<Life>, kind: Kind, outcome: Outcome) -> Number {
-    let written = match outcome.write {
-        Write::Untouched => life.last.value,
-        Write::As(_, value) => value,
-        Write::Nothing | Write::Close => return zero_of(outcome.increment),
-    };
-    match former {
-        _ if kind == Kind::Delta => written,
-        // The reader began to look with us: what is older is not added.
-        None => outcome.increment,
-        Some(former) if former.out_start == life.out_start => less(written, less(former.last.value, former.offset)),
-        Some(_) if life.out_start >= life.last.time => zero_of(written),
-        Some(_) => written,
-    }
-}
-
 /// A span of time as points count it.
 fn nanos(span: std::time::Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
-
-/// A point's place and what is to be done with it.
-pub(crate) type Order = (PointId, Action);

@@ -1,6 +1,6 @@
 //! `aggregate`: folds what the stages before marked into groups, and keeps every total true.
 //!
-//! `ledger` says who gets an increment, `host` keeps the series and groups of one host, `groups` the accumulators, `emit`
+//! `ledger` says who gets an increment, `series` what that means for a point, `host` keeps the series and groups of one host, `groups` the accumulators, `emit`
 //! writes what they say. This file runs batches through them. It never decides what is folded, and the agent's clock
 //! never enters a point.
 
@@ -12,6 +12,7 @@ mod identity;
 mod ledger;
 mod number;
 mod own;
+mod series;
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -28,10 +29,11 @@ pub use config::{Config, Fold, GaugeFunction};
 
 use crate::entity::{host_of, is_process};
 use emit::Pieces;
-use host::{Action, Ends, Host, Order, Tools, Verdict};
+use host::{Ends, Host, Tools, Verdict};
 use identity::{Desc, Interner, entities_desc};
 use number::Sum;
 use own::Counts;
+use series::{Action, Order};
 
 /// The row of the table of processors.
 pub const FACTORY: ProcessorFactory = ProcessorFactory::new::<Config>(
@@ -180,12 +182,12 @@ impl Aggregate {
     /// Forgets hosts that have been silent for longer than their groups live, by the agent's clock.
     fn sweep(&mut self, now: Instant) {
         let Aggregate { config, counts, books, swept, .. } = self;
-        if swept.is_some_and(|last| now < last + config.group_expiry) {
+        if swept.is_some_and(|last| now.saturating_duration_since(last) < config.group_expiry) {
             return;
         }
         *swept = Some(now);
         books.hosts.retain(|_, host| {
-            let stays = host.is_due() || host.arrived + config.group_expiry >= now;
+            let stays = host.is_due() || now.saturating_duration_since(host.arrived) <= config.group_expiry;
             if !stays {
                 host.leave(counts);
                 // What it holds for nobody any more must not count as missing.

@@ -13,11 +13,14 @@ pub(crate) fn zero_of(value: Number) -> Number {
     }
 }
 
+/// Doubles beyond this are taken for broken: a sum of as many of them as there will ever be is still a number.
+const LARGEST: f64 = 1e290;
+
 /// Whether it is a number that can be added.
 pub(crate) fn is_finite(value: Number) -> bool {
     match value {
         Number::Int(_) => true,
-        Number::Double(value) => value.is_finite(),
+        Number::Double(value) => value.abs() <= LARGEST,
     }
 }
 

@@ -8,6 +8,7 @@ mod reading;
 mod report;
 #[cfg(test)]
 pub(crate) mod sample;
+mod scope;
 #[cfg(test)]
 mod tests;
 
@@ -22,13 +23,12 @@ pub(crate) use by_key::ByKey;
 use reading::{Kind, Newcomer, Reading, Taken};
 use report::Ignored;
 pub(crate) use report::{Report, interned};
+use scope::Scope;
 
 /// An entity not seen for so long is forgotten: as long as a silent member counts in a group.
 const EXPIRY: u64 = 300_000_000_000;
 /// A host not heard of for so long is forgotten with all it had, whatever the time of its points.
 const SILENCE: Duration = Duration::from_secs(3600);
-/// Parts of one scrape lie closer together than this, nanoseconds.
-const LEAST_INTERVAL: u64 = 1_000_000_000;
 /// Series remembered by entity on average: states of a few measures.
 const SERIES_BY_ENTITY: usize = 8;
 
@@ -91,56 +91,6 @@ pub(crate) enum Place {
     At(u32),
     /// There was no room for it.
     Overflow,
-}
-
-/// What is known of a scope.
-#[derive(Debug)]
-struct Scope {
-    /// Newest times of the scrape at hand and of the one before.
-    now: u64,
-    before: u64,
-    scrape: u64,
-    /// Whether this scrape, or the one before, came in more than one batch.
-    in_parts: bool,
-    was_in_parts: bool,
-    swept: u64,
-    heard: Instant,
-    /// Of the batch at hand: newest time, and whether an entity of the scrape at hand came again.
-    newest: u64,
-    again: bool,
-}
-
-impl Scope {
-    fn new(heard: Instant) -> Self {
-        Scope {
-            now: 0,
-            before: 0,
-            scrape: 0,
-            in_parts: false,
-            was_in_parts: false,
-            swept: 0,
-            heard,
-            newest: 0,
-            again: false,
-        }
-    }
-
-    /// Takes up a batch: a new scrape, if something came again that the scrape at hand already had, or if it is later by
-    /// more than half of what lay between the last two.
-    fn advance(&mut self) {
-        let usual = if self.before == 0 { 0 } else { self.now.saturating_sub(self.before) };
-        let later = self.newest > self.now.saturating_add((usual / 2).max(LEAST_INTERVAL));
-        if self.now == 0 || self.again || later {
-            self.before = self.now;
-            self.now = self.newest;
-            self.scrape += 1;
-            self.was_in_parts = self.in_parts;
-            self.in_parts = false;
-        } else {
-            self.in_parts = true;
-            self.now = self.now.max(self.newest);
-        }
-    }
 }
 
 /// What entities are and which measures are read.
@@ -237,6 +187,9 @@ impl<S: Default> Tracker<S> {
             };
             for point in metric.points() {
                 sample.get_or_insert(point.id());
+                if point.no_recorded_value() {
+                    continue;
+                }
                 if place == Place::None {
                     place = self.slot_for(key, resource, now);
                 }
@@ -266,7 +219,7 @@ impl<S: Default> Tracker<S> {
                 });
                 let Some(key) = key else { continue };
                 let mut place = Place::None;
-                if let Some((measure, kind)) = measure {
+                if let Some((measure, kind)) = measure.filter(|_| !point.no_recorded_value()) {
                     place = self.slot_for(key, resource, now);
                     if let Place::At(slot) = place {
                         self.take(slot, measure, kind, point);

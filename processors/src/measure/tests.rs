@@ -134,6 +134,20 @@ fn bad_points_are_counted_and_change_nothing() {
 }
 
 #[test]
+fn the_end_of_a_series_is_no_reading() {
+    let mut builder = BatchBuilder::new();
+    let mut resource = builder.resource();
+    resource.attribute("process.pid", 1);
+    let desc = Descriptor { name: "m", unit: "1", description: "", shape: CUMULATIVE };
+    resource.scope("s", "").metric(&desc).closed(at(0), at(1), &[]);
+    drop(resource);
+    let mut tracker = tracker(EntityBy::Resource, &["m"]);
+    tracker.read(&builder.finish(), Instant::now());
+    assert_eq!((tracker.len(), tracker.targets().len()), (0, 1));
+    assert_eq!(format!("{:?}", tracker.take_ignored()), "Reasons([])");
+}
+
+#[test]
 fn memory_is_bounded_and_what_is_gone_is_forgotten() {
     let mut tracker: Tracker<()> = Tracker::new(Plan {
         measures: vec!["process.cpu.time".into()],

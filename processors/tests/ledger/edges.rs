@@ -296,3 +296,88 @@ fn a_class_or_nothing_at_all_can_name_the_group() {
         assert_eq!((batch.points(), group.attributes().get_str(key)), (2, Some(value)));
     }
 }
+
+/// A point of any shape: times, values and flags from the edges of their ranges.
+fn any_point() -> impl Strategy<Value = NumberDataPoint> {
+    let time = || {
+        prop::sample::select(vec![0, 1, BEGIN, BEGIN + 1, BEGIN + SECOND, BEGIN + 9 * SECOND, u64::MAX - 1, u64::MAX])
+    };
+    let value = prop::sample::select(vec![
+        None,
+        Some(Value::AsInt(i64::MIN)),
+        Some(Value::AsInt(0)),
+        Some(Value::AsInt(7)),
+        Some(Value::AsInt(i64::MAX)),
+        Some(Value::AsDouble(f64::NAN)),
+        Some(Value::AsDouble(f64::NEG_INFINITY)),
+        Some(Value::AsDouble(-0.0)),
+        Some(Value::AsDouble(0.5)),
+        Some(Value::AsDouble(f64::MAX)),
+    ]);
+    (time(), time(), value, prop::sample::select(vec![0, 0, 0, 1])).prop_map(|(start, time, value, flags)| {
+        NumberDataPoint {
+            start_time_unix_nano: start,
+            time_unix_nano: time,
+            value,
+            flags,
+            ..NumberDataPoint::default()
+        }
+    })
+}
+
+fn any_metric() -> impl Strategy<Value = Metric> {
+    (prop::collection::vec(any_point(), 0..4), -1i32..4, any::<bool>(), any::<bool>()).prop_map(
+        |(points, temporality, monotonic, gauge)| {
+            let data = if gauge {
+                Data::Gauge(Gauge { data_points: points })
+            } else {
+                Data::Sum(opentelemetry_proto::tonic::metrics::v1::Sum {
+                    data_points: points,
+                    aggregation_temporality: temporality,
+                    is_monotonic: monotonic,
+                })
+            };
+            Metric { name: "m".into(), data: Some(data), ..Metric::default() }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(cases(500))]
+
+    #[test]
+    fn no_input_brings_it_down(
+        batches in prop::collection::vec(
+            (prop::collection::vec((0usize..3, any::<bool>(), prop::collection::vec(any_metric(), 0..3)), 0..4), any::<bool>(), any::<bool>()),
+            1..12,
+        )
+    ) {
+        let mut bench = Bench::new("{ gauges: { m: mean }, max_entities: 2, max_groups: 2, member_expiry: 2s, group_expiry: 3s }");
+        for (resources, wire, swap) in batches {
+            if swap {
+                bench.swap();
+            }
+            let mut batch = Batch::decode(
+                encode(resources.iter().map(|(pid, _, metrics)| wrap(*pid, metrics.clone())).collect()),
+                &Limits::default(),
+            ).unwrap();
+            let mut marks = Marks::default();
+            for (resource, (_, fold, _)) in batch.resources().zip(&resources) {
+                if *fold {
+                    marks.mark(Entity::Resource(resource.id()), Decision::Fold, "test");
+                }
+            }
+            let mut delivery = if wire { Delivery::new(|_| ()) } else { Delivery::none() };
+            let mut context = Context { now: bench.now, delivery: &mut delivery, marks: &mut marks };
+            bench.stage.process(&mut batch, &mut context);
+            delivery.delivered();
+            Batch::decode(batch.encode(), &Limits::default()).unwrap();
+            prop_assert!(bench.own("phoenix_entities", "") <= 2.0);
+            prop_assert!(bench.own("phoenix_groups", "") <= 2.0);
+            prop_assert!(!bench.own("phoenix_conservation_error", "").is_nan());
+        }
+        let (mut batch, mut delivery, mut marks) = (Batch::default(), Delivery::none(), Marks::default());
+        bench.stage.flush(&mut batch, &mut Context { now: bench.now, delivery: &mut delivery, marks: &mut marks }, true);
+        delivery.delivered();
+    }
+}
