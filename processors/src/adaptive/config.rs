@@ -21,11 +21,11 @@ const NEW_IDENTITY: &str =
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// The profile that starts; "" = the first, which thins least.
+    pub profile: String,
     /// Chains of processors of the same configuration by id, from the least to the most thinning. None by default: what
     /// may be thinned is for the user to say. An empty chain lets everything pass.
     pub profiles: Profiles,
-    /// The profile that starts; "" = the first, which thins least.
-    pub profile: String,
     /// What the output may grow to. Without limits by default.
     pub budget: Budget,
 }
