@@ -218,7 +218,8 @@ mod tests {
         let _server = serve_requests(&tokio::runtime::Handle::current(), &listener, handler).unwrap();
         let ask = async |method: &str, body: &str| {
             let length = body.len();
-            let head = format!("{method} / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+            let head =
+                format!("{method} / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
             exchange(address, &(head + body)).await.unwrap()
         };
         assert!(ask("POST", "12345").await.ends_with("POST 5 bytes"));

@@ -119,7 +119,13 @@ impl Profiles {
     }
 
     /// With which profile a stage that is about to be built should start: the one chosen by hand, if it still has it.
-    pub fn start(&self, pipeline: &str, processor: &ComponentId, names: &[Arc<str>], configured: &str) -> Option<Arc<str>> {
+    pub fn start(
+        &self,
+        pipeline: &str,
+        processor: &ComponentId,
+        names: &[Arc<str>],
+        configured: &str,
+    ) -> Option<Arc<str>> {
         let now = self.0.clock.now();
         let entries = self.entries();
         let known = entries.iter().find(|entry| *entry.pipeline == *pipeline && entry.processor == *processor)?;
@@ -129,7 +135,13 @@ impl Profiles {
     }
 
     /// Enters a stage that is at work, in the place of an older one of the same id and pipeline.
-    pub fn register(&self, pipeline: &Arc<str>, processor: &ComponentId, configured: &Arc<str>, switch: &Arc<dyn Switch>) {
+    pub fn register(
+        &self,
+        pipeline: &Arc<str>,
+        processor: &ComponentId,
+        configured: &Arc<str>,
+        switch: &Arc<dyn Switch>,
+    ) {
         let names = switch.names();
         let mut entries = self.entries();
         let before = entries.iter().position(|entry| entry.pipeline == *pipeline && entry.processor == *processor);
@@ -190,7 +202,11 @@ impl Profiles {
         }
         let Some(name) = all.iter().find(|name| ***name == *profile).cloned() else {
             let mut names: Vec<&str> = Vec::new();
-            all.iter().for_each(|name| if !names.contains(&&**name) { names.push(name) });
+            all.iter().for_each(|name| {
+                if !names.contains(&&**name) {
+                    names.push(name)
+                }
+            });
             return Err(ProfileError::Unknown(profile.to_owned(), names.join(", ")));
         };
         let having = switches.iter().filter(|switch| switch.names().contains(&name));
@@ -227,7 +243,9 @@ impl Profiles {
             let failed = outcome.is_err();
             match outcome {
                 Ok(ready) => prepared.push(ready),
-                Err(why) => tracing::error!(profile = &*base, "cannot return to the profile: {why}; trying again later"),
+                Err(why) => {
+                    tracing::error!(profile = &*base, "cannot return to the profile: {why}; trying again later")
+                }
             }
             for entry in self.entries().iter_mut().filter(|entry| over(entry)) {
                 if entry.switch.upgrade().is_some_and(|of| Arc::ptr_eq(&of, &switch)) {
@@ -267,7 +285,9 @@ fn publish(prepared: Vec<Option<Publish>>) {
     let deadline = Instant::now() + PATIENCE;
     for taken in taken {
         if taken.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
-            tracing::warn!("the pipeline is busy and has not taken up the profile yet; it will after the batch at hand");
+            tracing::warn!(
+                "the pipeline is busy and has not taken up the profile yet; it will after the batch at hand"
+            );
         }
     }
 }

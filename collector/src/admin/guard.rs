@@ -33,7 +33,9 @@ impl Guard {
         if let Some(origin) = one(head, header::ORIGIN)? {
             let own = host.is_some_and(|host| origin.eq_ignore_ascii_case(&format!("http://{host}")));
             if !own {
-                return Err(forbidden(format!("a page of {origin} may not ask this agent; ask without a browser, or open this address itself")));
+                return Err(forbidden(format!(
+                    "a page of {origin} may not ask this agent; ask without a browser, or open this address itself"
+                )));
             }
         }
         match &self.token {
@@ -41,7 +43,9 @@ impl Guard {
             Some(token) => match one(head, header::AUTHORIZATION)?.and_then(bearer) {
                 Some(given) if same(given.as_bytes(), token.reveal().as_bytes()) => Ok(()),
                 Some(_) => Err((StatusCode::UNAUTHORIZED, "the token is not the one of service::admin::token".into())),
-                None => Err((StatusCode::UNAUTHORIZED, "the header \"Authorization: Bearer TOKEN\" is needed here".into())),
+                None => {
+                    Err((StatusCode::UNAUTHORIZED, "the header \"Authorization: Bearer TOKEN\" is needed here".into()))
+                }
             },
             None => {
                 self.meant(host, head)?;

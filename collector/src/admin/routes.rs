@@ -57,8 +57,7 @@ pub(super) fn answer(routes: Arc<Routes>, request: Request<Bytes>) -> BoxFuture<
             },
             (_, path @ ("/" | "/debug/explain" | "/control/profile")) => {
                 let allowed = if path == "/control/profile" { "GET, HEAD, POST" } else { "GET, HEAD" };
-                let mut response =
-                    failed(StatusCode::METHOD_NOT_ALLOWED, &format!("{path} is there for {allowed}"));
+                let mut response = failed(StatusCode::METHOD_NOT_ALLOWED, &format!("{path} is there for {allowed}"));
                 response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
                 response
             }

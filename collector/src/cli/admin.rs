@@ -67,7 +67,9 @@ pub(super) fn ask(admin: Option<&str>, question: &Question) -> Result<String, St
 
 fn exchange(address: &str, method: &str, target: &str, body: &str) -> Result<Value, String> {
     let nobody = |error: std::io::Error| {
-        format!("nobody answers: {error}; is the agent running, and is its service::admin::endpoint another? --admin names it")
+        format!(
+            "nobody answers: {error}; is the agent running, and is its service::admin::endpoint another? --admin names it"
+        )
     };
     let resolved = address.to_socket_addrs().map_err(|error| format!("{address:?} is no host:port: {error}"))?;
     let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
@@ -190,9 +192,13 @@ mod tests {
     #[test]
     fn answers_are_worded_and_errors_are_the_agents() {
         let ok = |body: &str| understood(&format!("HTTP/1.1 200 OK\r\na: b\r\n\r\n{body}"));
-        let answer = ok(r#"{"profile":"b","processors":[{"pipeline":"metrics","processor":"adaptive","active":"b","base":"a","expires_in":"9m30s","profiles":["a","b"]}]}"#);
+        let answer = ok(
+            r#"{"profile":"b","processors":[{"pipeline":"metrics","processor":"adaptive","active":"b","base":"a","expires_in":"9m30s","profiles":["a","b"]}]}"#,
+        );
         assert_eq!(profiles(&answer.unwrap()), "metrics adaptive: b for another 9m30s, then a\n  profiles: a, b\n");
-        let answer = ok(r#"{"entities":[{"pid":7,"name":"x","decisions":[{"time_unix_nano":"1000000000","stage":"topk","decision":"fold","class":"low","reason":"topk_rank"}]}],"truncated":true}"#);
+        let answer = ok(
+            r#"{"entities":[{"pid":7,"name":"x","decisions":[{"time_unix_nano":"1000000000","stage":"topk","decision":"fold","class":"low","reason":"topk_rank"}]}],"truncated":true}"#,
+        );
         let expected = "pid 7 x\n  1m30s ago, topk: fold (topk_rank, class low)\nthere are more; ask more narrowly\n";
         assert_eq!(explained(&answer.unwrap(), SystemTime::UNIX_EPOCH + Duration::from_secs(91)), expected);
         let refused = understood("HTTP/1.1 404 Not Found\r\n\r\n{\"error\":\"no profile\"}");

@@ -44,14 +44,26 @@ fn a_profile_is_set_shown_and_expires() {
     assert!(set.status.success() && said(&set).contains("adaptive: aggressive for another"), "{}", said(&set));
     shows(admin, "adaptive: conservative\n");
     let wrong = ask(admin, &["profile", "set", "agressive"]);
-    assert!(!wrong.status.success() && said(&wrong).contains("there are: conservative, aggressive"), "{}", said(&wrong));
+    assert!(
+        !wrong.status.success() && said(&wrong).contains("there are: conservative, aggressive"),
+        "{}",
+        said(&wrong)
+    );
     let nobody = ask(admin, &["explain", "--pid", "1"]);
     assert!(nobody.status.success() && said(&nobody).contains("no stage has decided"), "{}", said(&nobody));
-    for (headers, status) in [("Host: evil.example", "403"), ("Host: localhost\r\nOrigin: http://evil.example", "403"), ("Host: localhost", "200")] {
+    for (headers, status) in [
+        ("Host: evil.example", "403"),
+        ("Host: localhost\r\nOrigin: http://evil.example", "403"),
+        ("Host: localhost", "200"),
+    ] {
         let mut stream = TcpStream::connect(("127.0.0.1", admin)).unwrap();
         let body = r#"{"profile":"conservative"}"#;
         let length = body.len();
-        write!(stream, "POST /control/profile HTTP/1.1\r\n{headers}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        write!(
+            stream,
+            "POST /control/profile HTTP/1.1\r\n{headers}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{headers}: {answer}");

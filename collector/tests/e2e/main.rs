@@ -5,6 +5,7 @@
 //! (`CI=true`) Python's packages and Prometheus must be there.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod admin;
 mod compare;
 mod configs;
 mod harness;

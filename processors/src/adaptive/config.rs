@@ -85,7 +85,10 @@ impl Settings for Config {
             for (i, member) in members.iter().enumerate() {
                 let kind = member.split('/').next().unwrap_or_default();
                 if let Some((_, why)) = NOT_IN_A_PROFILE.iter().find(|(refused, _)| *refused == kind) {
-                    report.error(&format!("profiles.{name}[{i}]"), format!("{member:?} cannot stand in a profile: {why}"));
+                    report.error(
+                        &format!("profiles.{name}[{i}]"),
+                        format!("{member:?} cannot stand in a profile: {why}"),
+                    );
                 }
             }
         }

@@ -52,7 +52,12 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) fn new(profiles: Vec<(Arc<str>, Vec<ComponentId>)>, start: usize, site: &Site, siblings: Siblings) -> Self {
+    pub(super) fn new(
+        profiles: Vec<(Arc<str>, Vec<ComponentId>)>,
+        start: usize,
+        site: &Site,
+        siblings: Siblings,
+    ) -> Self {
         let pipeline = site.pipeline.as_deref().unwrap_or_default();
         let profile = |(name, members): (Arc<str>, Vec<ComponentId>)| {
             let labels = [("pipeline", pipeline), ("processor", site.id.as_str()), ("profile", &name)];

@@ -101,8 +101,7 @@ fn bench(clock: Clock) -> Bench {
 
 impl Bench {
     fn reload(&self, text: &str) {
-        let chain =
-            Chain::new("metrics", vec![stage(&self.site, text)], vec![self.sink.clone()], &self.site.metrics);
+        let chain = Chain::new("metrics", vec![stage(&self.site, text)], vec![self.sink.clone()], &self.site.metrics);
         assert!(self.lane.handle().swap(vec![chain], Duration::from_secs(5)));
         for _ in 0..500 {
             if !self.site.profiles.list().is_empty() {

@@ -254,6 +254,10 @@ impl Processor for AdaptiveFilter {
         Handover { carried: pieces, ..Handover::default() }
     }
 
+    fn pieces(&self) -> usize {
+        self.tracker.len()
+    }
+
     fn as_any(&mut self) -> &mut dyn Any {
         self
     }

@@ -115,6 +115,10 @@ impl Processor for Priority {
         Handover { carried: pieces, ..Handover::default() }
     }
 
+    fn pieces(&self) -> usize {
+        self.known.len()
+    }
+
     fn as_any(&mut self) -> &mut dyn Any {
         self
     }

@@ -232,6 +232,10 @@ impl Processor for TopK {
         }
     }
 
+    fn pieces(&self) -> usize {
+        self.tracker.len()
+    }
+
     fn as_any(&mut self) -> &mut dyn Any {
         self
     }
