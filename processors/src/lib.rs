@@ -28,8 +28,8 @@ mod value;
 
 use phoenix_pipeline::ProcessorFactory;
 
-pub use entity::{EntityBy, ScopeBy};
 pub use actions::{Action, ActionConfig, ConvertedType};
+pub use entity::{EntityBy, ScopeBy};
 pub use matching::{AttributeMatch, MatchType, RegexpOptions};
 pub use value::ConfigValue;
 

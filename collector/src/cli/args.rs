@@ -259,7 +259,10 @@ mod tests {
     fn flags_stand_before_or_behind_with_space_or_equals() {
         assert_eq!(command("phoenix"), Command::Run(request(&[], &[]), None));
         let run = request(&["a.yaml", "file:b.yaml"], &["a.b=c=d", "x=1"]);
-        assert_eq!(command("phoenix --config a.yaml --config=file:b.yaml --set=a.b=c=d --set x=1"), Command::Run(run, None));
+        assert_eq!(
+            command("phoenix --config a.yaml --config=file:b.yaml --set=a.b=c=d --set x=1"),
+            Command::Run(run, None)
+        );
         assert_eq!(command("phoenix validate --config=a"), Command::Validate(request(&["a"], &[])));
         assert_eq!(command("phoenix --config=a validate"), Command::Validate(request(&["a"], &[])));
         let both = request(&["a", "b"], &["x=1", "y=2"]);

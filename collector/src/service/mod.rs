@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
-    BuildError, Chain, Clock, ComponentId, Explain, Exporter, Extension, Health, Lane, Listeners, Metrics, Outlet, PageServer,
-    Profiles, Receiver, StatusBoard,
+    BuildError, Chain, Clock, ComponentId, Explain, Exporter, Extension, Health, Lane, Listeners, Metrics, Outlet,
+    PageServer, Profiles, Receiver, StatusBoard,
 };
 use tokio::sync::mpsc;
 

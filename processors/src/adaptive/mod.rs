@@ -164,11 +164,7 @@ impl Processor for Adaptive {
 }
 
 fn joined(a: Handover, b: Handover) -> Handover {
-    Handover {
-        carried: a.carried + b.carried,
-        flushed: a.flushed + b.flushed,
-        discarded: a.discarded + b.discarded,
-    }
+    Handover { carried: a.carried + b.carried, flushed: a.flushed + b.flushed, discarded: a.discarded + b.discarded }
 }
 
 #[cfg(test)]

@@ -295,8 +295,11 @@ impl Processor for Aggregate {
         self.counts.adopt(&mut previous.counts);
         self.unsent = std::mem::take(&mut previous.unsent);
         self.swept = previous.swept;
-        let carried = self.books.hosts.values().map(|host| host.len() + host.groups.len()).sum();
-        Handover { carried, ..Handover::default() }
+        Handover { carried: self.pieces(), ..Handover::default() }
+    }
+
+    fn pieces(&self) -> usize {
+        self.books.hosts.values().map(|host| host.len() + host.groups.len()).sum()
     }
 
     fn as_any(&mut self) -> &mut dyn Any {

@@ -42,7 +42,8 @@ impl Run {
 
     fn push(&mut self, batch: Batch, delivery: Delivery) {
         let (mut batch, mut delivery) = (batch, delivery);
-        self.stage.process(&mut batch, &mut Context { now: self.now, delivery: &mut delivery, marks: &mut Marks::default() });
+        self.stage
+            .process(&mut batch, &mut Context { now: self.now, delivery: &mut delivery, marks: &mut Marks::default() });
         self.take(batch, delivery);
         self.tick();
     }
@@ -58,7 +59,11 @@ impl Run {
 
     fn flush(&mut self, all: bool) {
         let (mut batch, mut delivery) = (Batch::default(), Delivery::none());
-        self.stage.flush(&mut batch, &mut Context { now: self.now, delivery: &mut delivery, marks: &mut Marks::default() }, all);
+        self.stage.flush(
+            &mut batch,
+            &mut Context { now: self.now, delivery: &mut delivery, marks: &mut Marks::default() },
+            all,
+        );
         self.take(batch, delivery);
     }
 
@@ -134,9 +139,16 @@ fn a_batch_that_nobody_touched_goes_out_as_it_came() {
     let mut run = Run::new("{}");
     let bytes = numbered(0..9).encode();
     let mut batch = Batch::decode(bytes.clone(), &Default::default()).unwrap();
-    run.stage.process(&mut batch, &mut Context { now: run.now, delivery: &mut Delivery::none(), marks: &mut Marks::default() });
+    run.stage.process(
+        &mut batch,
+        &mut Context { now: run.now, delivery: &mut Delivery::none(), marks: &mut Marks::default() },
+    );
     assert!(batch.is_empty());
-    run.stage.flush(&mut batch, &mut Context { now: run.now, delivery: &mut Delivery::none(), marks: &mut Marks::default() }, true);
+    run.stage.flush(
+        &mut batch,
+        &mut Context { now: run.now, delivery: &mut Delivery::none(), marks: &mut Marks::default() },
+        true,
+    );
     assert_eq!(batch.encode().as_ptr(), bytes.as_ptr(), "not even copied");
 }
 
