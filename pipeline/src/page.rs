@@ -61,7 +61,7 @@ pub fn serve(runtime: &tokio::runtime::Handle, listener: &Listener, page: Page) 
     start(runtime, listener, Answers::Page(page))
 }
 
-/// Serves whole requests, with bodies of at most [`MAX_BODY`] bytes, until the returned server is dropped.
+/// Serves whole requests, with bodies of at most 64 KiB, until the returned server is dropped.
 pub fn serve_requests(
     runtime: &tokio::runtime::Handle,
     listener: &Listener,
