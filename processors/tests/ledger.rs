@@ -6,6 +6,8 @@
 mod edges;
 #[path = "ledger/readers.rs"]
 mod readers;
+#[path = "ledger/temporality.rs"]
+mod temporality;
 #[path = "ledger/world.rs"]
 mod world;
 

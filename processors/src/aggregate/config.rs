@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use phoenix_pipeline::config::{Report, Settings};
+use phoenix_telemetry::{Metric, MetricKind, Temporality};
 use serde::{Deserialize, Serialize};
 
 /// What is folded.
@@ -31,6 +32,34 @@ pub enum GaugeFunction {
     Last,
 }
 
+/// What the sums that leave count from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    /// What their senders' count from, per metric.
+    #[default]
+    Follow,
+    /// Their start.
+    Cumulative,
+    /// The point before.
+    Delta,
+}
+
+impl Output {
+    /// The temporality a metric is to be written in, where that is not its own. Sums that may fall keep theirs: a level is
+    /// no sum of deltas.
+    pub(crate) fn converts(self, metric: Metric<'_>) -> Option<Temporality> {
+        let wanted = match self {
+            Output::Follow => return None,
+            Output::Cumulative => Temporality::Cumulative,
+            Output::Delta => Temporality::Delta,
+        };
+        let own = metric.temporality();
+        let counts = metric.kind() == MetricKind::Sum && metric.is_monotonic() && own != Temporality::Unspecified;
+        (counts && own != wanted).then_some(wanted)
+    }
+}
+
 /// Settings of `aggregate`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -46,6 +75,9 @@ pub struct Config {
     pub max_entities: usize,
     /// Gauges that may be folded, by metric name: `min`, `max`, `mean` or `last`. None: no function suits all gauges.
     pub gauges: BTreeMap<String, GaugeFunction>,
+    /// What monotonic sums leave as, groups and individual series alike: `follow`, `cumulative` or `delta`. Follow: what a
+    /// sender chose suits its backend, and nothing individual is touched.
+    pub temporality: Output,
     /// Time of points after which a silent series is gone. 5m: what Prometheus takes for stale.
     #[serde(with = "phoenix_pipeline::config::duration")]
     pub member_expiry: Duration,
@@ -66,6 +98,7 @@ impl Default for Config {
             max_groups: 2_000,
             max_entities: 100_000,
             gauges: BTreeMap::new(),
+            temporality: Output::Follow,
             member_expiry: Duration::from_secs(300),
             group_expiry: Duration::from_secs(3_600),
             emit_interval: Duration::from_secs(10),

@@ -23,7 +23,8 @@ struct Piece {
 pub(crate) struct Pieces(Vec<Piece>);
 
 impl Pieces {
-    /// Adds a number point. Times in Unix nanoseconds; a start of 0 is not set.
+    /// Adds a number point. Times in Unix nanoseconds; a start of 0 is not set. For `attributes`, a whole number point will
+    /// do, and keeps what is not said here: of a field that is there twice, the last one holds.
     pub(crate) fn number(
         &mut self,
         resource: &Arc<[u8]>,

@@ -353,7 +353,11 @@ impl GroupSeries {
             Holding::Gauge(_, _, extreme, _, _) => Number::Double(*extreme),
         };
         let changed = self.spoken.is_none_or(|(_, last)| last != value);
-        let due = if delta { self.touched } else { self.touched || heard || changed };
+        let due = if delta {
+            self.touched && (self.start < time || value.as_f64() != 0.0)
+        } else {
+            self.touched || heard || changed
+        };
         if !due {
             return false;
         }

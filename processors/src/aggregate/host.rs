@@ -11,6 +11,7 @@ use phoenix_pipeline::Class;
 use phoenix_telemetry::{Number, Point, Resource};
 
 use super::config::Config;
+use super::convert::opening;
 use super::emit::Pieces;
 use super::groups::Groups;
 use super::identity::{Desc, Interner, Key, encode_resource, is_of_host};
@@ -247,7 +248,7 @@ impl Host {
         let key = tools.interner.series(point, desc);
         let Host { entities, groups, series: count, closing, heard, refused, .. } = self;
         let Some(entity) = entities.get_mut(&visit.key) else { return Action::Pass };
-        heard.insert(desc.id);
+        heard.insert(desc.written().id);
         let Some(series) = entity.series.get_mut(&key) else {
             if point.no_recorded_value() {
                 return if decided == Holder::Individual { Action::Pass } else { Action::Fold };
@@ -262,6 +263,8 @@ impl Host {
             let unsure = refused.is_some_and(|at| at.saturating_add(expiry) > reading.time);
             let newborn = before.is_some_and(|before| reading.start > before);
             let decided = if unsure && !newborn { Holder::Individual } else { decided };
+            let converts = kind == Kind::Delta && desc.out.is_some();
+            let reading = if converts { opening(reading, before) } else { reading };
             let (life, outcome) = kind.first(reading, before, decided);
             let mut series = Series {
                 life,
@@ -269,8 +272,10 @@ impl Host {
                 desc: Arc::clone(desc),
                 attributes: tools.interner.attributes(point),
                 in_group: false,
+                shown: false,
+                total: None,
             };
-            let action = settle(&mut series, None, outcome, groups, tools);
+            let action = settle(&mut series, None, outcome, (&entity.resource, point), groups, tools);
             entity.series.insert(key, series);
             *count += 1;
             return action;
@@ -279,21 +284,22 @@ impl Host {
             return Action::Drop(if reading.time == series.life.last.time { "duplicate" } else { "out_of_order" });
         }
         if point.no_recorded_value() {
-            return series.end(reading.time);
+            return series.end(&entity.resource, reading.time, tools.out);
         }
         let former = series.life;
         let outcome = kind.next(&mut series.life, reading, before, decided);
         if outcome.reset {
             tools.counts.reset();
         }
-        if outcome.write == Write::Close {
+        if outcome.write == Write::Close && series.shown {
+            series.shown = false;
             let times = (former.out_start, reading.time);
-            tools.out.closed(&entity.resource, &series.desc, &series.attributes, times);
+            tools.out.closed(&entity.resource, series.desc.written(), &series.attributes, times);
         }
         if series.life.closing && !former.closing {
             closing.push((visit.key, key));
         }
-        settle(series, Some(former), outcome, groups, tools)
+        settle(series, Some(former), outcome, (&entity.resource, point), groups, tools)
     }
 
     /// Who the series is to belong to.
@@ -366,7 +372,7 @@ impl Host {
             let mut member_of = None;
             series.retain(|_, series| {
                 if series.life.last.time.saturating_add(expiry) < time {
-                    if series.is_open() && series.life.written < time {
+                    if series.shown && series.life.written < time {
                         series.close(resource, time, tools.out);
                     }
                     *count -= 1;

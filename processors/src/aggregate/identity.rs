@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use super::config::Output;
 use phoenix_telemetry::write::{put_attribute, put_bytes, put_number};
 use phoenix_telemetry::{Attributes, Metric, MetricKind, Point, Resource, Temporality};
 
@@ -27,6 +28,15 @@ pub(crate) struct Desc {
     pub(crate) scope_schema: String,
     /// Name, description and unit, as fields of `Metric`.
     pub(crate) head: Vec<u8>,
+    /// The same metric in the temporality in which it leaves, where that is another one.
+    pub(crate) out: Option<Arc<Desc>>,
+}
+
+impl Desc {
+    /// The metric as it leaves.
+    pub(crate) fn written(self: &Arc<Self>) -> &Arc<Desc> {
+        self.out.as_ref().unwrap_or(self)
+    }
 }
 
 /// The resource attributes that say something of the host and not of one entity on it, by prefix.
@@ -94,8 +104,13 @@ impl Interner {
         sum
     }
 
-    /// The description of a metric.
-    pub(crate) fn desc(&mut self, metric: Metric<'_>) -> Arc<Desc> {
+    /// The description of a metric, and of what it leaves as.
+    pub(crate) fn desc(&mut self, metric: Metric<'_>, output: Output) -> Arc<Desc> {
+        let out = output.converts(metric).map(|temporality| self.desc_in(metric, temporality, None));
+        self.desc_in(metric, metric.temporality(), out)
+    }
+
+    fn desc_in(&mut self, metric: Metric<'_>, temporality: Temporality, out: Option<Arc<Desc>>) -> Arc<Desc> {
         let scope = metric.scope();
         let mut own = Vec::with_capacity(64);
         for (number, text) in [(1, scope.name()), (2, scope.version())] {
@@ -109,7 +124,7 @@ impl Interner {
         for (number, text) in [(2, scope.schema_url()), (3, metric.name()), (4, metric.unit())] {
             put_bytes(&mut key, number, text.as_bytes());
         }
-        key.extend([metric.kind() as u8, metric.temporality() as u8, u8::from(metric.is_monotonic())]);
+        key.extend([metric.kind() as u8, temporality as u8, u8::from(metric.is_monotonic()), u8::from(out.is_some())]);
         if let Some(known) = self.descs.get(&key) {
             return Arc::clone(known);
         }
@@ -123,11 +138,12 @@ impl Interner {
             id: self.next,
             name: metric.name().to_owned(),
             kind: metric.kind(),
-            temporality: metric.temporality(),
+            temporality,
             monotonic: metric.is_monotonic(),
             scope: own,
             scope_schema: scope.schema_url().to_owned(),
             head,
+            out,
         });
         self.next += 1;
         self.descs.insert(key, Arc::clone(&desc));
@@ -203,6 +219,7 @@ pub(crate) fn entities_desc() -> Desc {
         scope,
         scope_schema: String::new(),
         head,
+        out: None,
     }
 }
 

@@ -1,10 +1,11 @@
 //! `aggregate`: folds what the stages before marked into groups, and keeps every total true.
 //!
 //! `ledger` says who gets an increment, `series` what that means for a point, `host` keeps the series and groups of one host, `groups` the accumulators, `emit`
-//! writes what they say. This file runs batches through them. It never decides what is folded, and the agent's clock
+//! writes what they say, `convert` turns individual series into the other temporality. This file runs batches through them. It never decides what is folded, and the agent's clock
 //! never enters a point.
 
 mod config;
+mod convert;
 mod emit;
 mod groups;
 mod host;
@@ -25,7 +26,7 @@ use phoenix_pipeline::{
 };
 use phoenix_telemetry::{Batch, Point, Resource};
 
-pub use config::{Config, Fold, GaugeFunction};
+pub use config::{Config, Fold, GaugeFunction, Output};
 
 use crate::entity::{host_of, is_process};
 use emit::Pieces;
@@ -214,7 +215,7 @@ fn one_resource(
     let mark = marks.decide(resource.id(), first.id());
     let mut visit = host.visit(resource, window.latest, (verdict(mark, all), mark.class), tools);
     for metric in resource.metrics() {
-        let desc = tools.interner.desc(metric);
+        let desc = tools.interner.desc(metric, tools.config.temporality);
         for point in metric.points() {
             let fold = folds(marks.decide(resource.id(), point.id()), all);
             match host.point(point, &desc, &mut visit, fold, tools) {
@@ -259,6 +260,7 @@ impl Processor for Aggregate {
                     self.counts.folded();
                     batch.set_verdict(point, phoenix_telemetry::Verdict::Drop);
                 }
+                Action::Replace => batch.set_verdict(point, phoenix_telemetry::Verdict::Drop),
                 Action::Drop(reason) => {
                     self.counts.dropped(reason);
                     batch.set_verdict(point, phoenix_telemetry::Verdict::Drop);

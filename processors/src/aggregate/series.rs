@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use phoenix_telemetry::{MetricKind, Number, PointId, Temporality};
+use phoenix_telemetry::{MetricKind, Number, Point, PointId, Temporality};
 
 use super::config::{Config, GaugeFunction};
+use super::convert::written;
 use super::emit::Pieces;
 use super::groups::{Groups, Holding};
 use super::host::Tools;
@@ -32,6 +33,10 @@ pub(super) struct Series {
     pub(super) attributes: Arc<[u8]>,
     /// Its current value is its group's to tell.
     pub(super) in_group: bool,
+    /// A reader of the output takes it for alive.
+    pub(super) shown: bool,
+    /// What was written of it, where deltas leave as a cumulative sum.
+    pub(super) total: Option<Box<Sum>>,
 }
 
 /// What is to be done with a point of the batch.
@@ -40,6 +45,8 @@ pub(crate) enum Action {
     /// Its group, or nobody, has it.
     Fold,
     Rewrite(u64, Number),
+    /// Another point says it, or there is nothing to say.
+    Replace,
     /// It is bad; counted with the reason.
     Drop(&'static str),
 }
@@ -89,30 +96,30 @@ impl Kind {
 }
 
 impl Series {
-    /// Whether a reader of the output takes it for alive.
-    pub(super) fn is_open(&self) -> bool {
-        self.life.closing || (self.life.holder == Holder::Individual && !self.life.ended)
-    }
-
     /// Writes its end.
     pub(super) fn close(&mut self, resource: &Arc<[u8]>, time: u64, out: &mut Pieces) {
-        out.closed(resource, &self.desc, &self.attributes, (self.life.out_start, time));
-        self.life.closing = false;
+        out.closed(resource, self.desc.written(), &self.attributes, (self.life.out_start, time));
+        (self.life.closing, self.shown) = (false, false);
         self.life.written = time;
     }
 
     /// Its sender says that it has ended.
-    pub(super) fn end(&mut self, time: u64) -> Action {
-        let open = self.is_open() && self.life.written < time;
+    pub(super) fn end(&mut self, resource: &Arc<[u8]>, time: u64, out: &mut Pieces) -> Action {
+        let open = self.shown && self.life.written < time;
+        if open && self.desc.out.is_some() {
+            self.close(resource, time, out);
+        }
         self.life.last.time = time;
         self.life.ended = true;
         self.life.closing = false;
-        self.in_group = false;
-        if open {
-            self.life.written = time;
-            Action::Pass
-        } else {
-            Action::Fold
+        (self.in_group, self.shown) = (false, false);
+        match (open, &self.desc.out) {
+            (false, _) => Action::Fold,
+            (true, Some(_)) => Action::Replace,
+            (true, None) => {
+                self.life.written = time;
+                Action::Pass
+            }
         }
     }
 
@@ -120,16 +127,17 @@ impl Series {
     pub(super) fn tell(&self, group: GroupId, groups: &mut Groups) {
         if let Some(group) = groups.get(group) {
             let Reading { value, time, .. } = self.life.last;
-            group.series(&self.desc, &self.attributes, time, || self.kind.holding()).hold(value, time);
+            group.series(self.desc.written(), &self.attributes, time, || self.kind.holding()).hold(value, time);
         }
     }
 }
 
-/// Books what follows from a point.
+/// Books what follows from a point; `came` is its resource and the point itself.
 pub(super) fn settle(
     series: &mut Series,
     former: Option<Life>,
     outcome: Outcome,
+    came: (&Arc<[u8]>, Point<'_>),
     groups: &mut Groups,
     tools: &mut Tools<'_>,
 ) -> Action {
@@ -138,25 +146,50 @@ pub(super) fn settle(
     if let Some((group, start)) = outcome.opens.filter(|_| kind != Kind::Opaque)
         && let Some(group) = groups.get(group)
     {
-        group.series(&series.desc, &series.attributes, start, || kind.holding());
+        group.series(series.desc.written(), &series.attributes, start, || kind.holding());
     }
     if matches!(kind, Kind::Counter | Kind::Delta) {
         tools.ends.taken.add(outcome.increment);
         match outcome.to {
+            Holder::Individual if series.desc.out.is_some() => tools.ends.exported.add(outcome.increment),
             Holder::Individual => tools.ends.exported.add(read(&series.life, former, kind, outcome)),
             Holder::Group(group) => {
                 let start = former.map_or(series.life.last.time, |former| former.last.time);
                 if let Some(group) = groups.get(group) {
-                    let account = group.series(&series.desc, &series.attributes, start, || kind.holding());
+                    let account = group.series(series.desc.written(), &series.attributes, start, || kind.holding());
                     account.add(outcome.increment);
                 }
             }
         }
     }
+    if series.desc.out.is_some() {
+        return convert(series, former, outcome, came, tools);
+    }
+    series.shown |= matches!(outcome.write, Write::Untouched | Write::As(..));
     match outcome.write {
         Write::Untouched => Action::Pass,
         Write::As(start, value) => Action::Rewrite(start, value),
         Write::Nothing | Write::Close => Action::Fold,
+    }
+}
+
+/// Writes what follows from a point in the temporality in which its series leaves.
+fn convert(
+    series: &mut Series,
+    former: Option<Life>,
+    outcome: Outcome,
+    (resource, point): (&Arc<[u8]>, Point<'_>),
+    tools: &mut Tools<'_>,
+) -> Action {
+    match written(series, former, &outcome) {
+        Some((start, value)) => {
+            let times = (start, series.life.last.time);
+            tools.out.number(resource, series.desc.written(), point.body(), times, value);
+            series.shown = true;
+            Action::Replace
+        }
+        None if outcome.to == Holder::Individual => Action::Replace,
+        None => Action::Fold,
     }
 }
 

@@ -15,6 +15,10 @@ use prost::Message as _;
 /// Metric, attributes of the point, executable: what totals are kept by.
 pub type Account = (String, String, String);
 
+/// `AggregationTemporality` of opentelemetry-proto.
+pub const DELTA: i32 = 1;
+pub const CUMULATIVE: i32 = 2;
+
 /// Integers and doubles of one account, apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Total {
@@ -58,6 +62,8 @@ pub struct Readers {
     pub entities: BTreeMap<String, i64>,
     pub points: usize,
     pub closings: usize,
+    /// The temporality all counters must have.
+    pub wanted: Option<i32>,
     /// Whether what is read must obey the output's laws; input need not.
     lawless: bool,
 }
@@ -102,7 +108,9 @@ impl Readers {
                             let of = format!("{of}|{}|{}", sum.aggregation_temporality, sum.is_monotonic);
                             for point in &sum.data_points {
                                 let account = (one.name.clone(), text(&point.attributes), executable(&own));
-                                let delta = sum.aggregation_temporality == 1;
+                                let delta = sum.aggregation_temporality == DELTA;
+                                let fits = self.wanted.is_none_or(|wanted| wanted == sum.aggregation_temporality);
+                                assert!(fits || !sum.is_monotonic, "{of}: not in the temporality that is set");
                                 self.point(&of, account, delta, sum.is_monotonic, point);
                             }
                         }
@@ -149,6 +157,11 @@ impl Readers {
         }
         let (r1, r2) = (self.r1.entry(account.clone()).or_default(), self.r2.entry(account).or_default());
         if delta {
+            let since = former.map_or(0, |former| former.time);
+            let sound = start < time && (since <= start || former.is_some_and(|former| former.closed));
+            // The sender's own deltas ("faults") may lack a start.
+            let own = series.contains("|faults|");
+            assert!(self.wanted.is_none() || sound || own, "deltas overlap or are empty: {series} {former:?} {point:?}");
             r1.add(value, 1);
             return r2.add(value, 1);
         }

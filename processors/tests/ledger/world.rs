@@ -94,6 +94,8 @@ pub struct World {
     pub now: u64,
     before: Option<u64>,
     pub truth: BTreeMap<Account, Total>,
+    /// The part of it that deltas of the first scrape said.
+    pub first_deltas: BTreeMap<Account, Total>,
     /// Levels that were read, by account and time.
     pub levels: BTreeMap<(Account, u64), Total>,
 }
@@ -127,6 +129,7 @@ impl World {
             now: BEGIN,
             before: None,
             truth: BTreeMap::new(),
+            first_deltas: BTreeMap::new(),
             levels: BTreeMap::new(),
         }
     }
@@ -212,6 +215,9 @@ impl World {
         self.levels.entry((Self::account("memory", None, pid), now)).or_default().int += i128::from(process.level);
         // The delta is what the sender says was added since its last point.
         self.truth.entry(Self::account("faults", None, pid)).or_default().int += i128::from(added);
+        if self.before.is_none() {
+            self.first_deltas.entry(Self::account("faults", None, pid)).or_default().int += i128::from(added);
+        }
         let mut right = resource(pid, &process, now, drift, false);
         delta(&mut right, process.sent, now, added);
         sent.push(Sent { resource: right, fold: step.fold });
