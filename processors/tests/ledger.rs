@@ -4,6 +4,8 @@
 
 #[path = "ledger/edges.rs"]
 mod edges;
+#[path = "ledger/histograms.rs"]
+mod histograms;
 #[path = "ledger/readers.rs"]
 mod readers;
 #[path = "ledger/temporality.rs"]

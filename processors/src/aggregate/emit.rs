@@ -6,6 +6,7 @@ use bytes::Bytes;
 use phoenix_telemetry::write::{close, open, put_bytes, put_fixed64, put_number};
 use phoenix_telemetry::{Batch, Limits, Number};
 
+use super::distribution::Distribution;
 use super::identity::{Desc, put_shape};
 
 /// The flag of a point that has no value, `DataPointFlags` of opentelemetry-proto.
@@ -38,6 +39,27 @@ impl Pieces {
             Number::Int(value) => put_fixed64(&mut point, 6, value as u64),
             Number::Double(value) => put_fixed64(&mut point, 4, value.to_bits()),
         }
+        self.0.push(Piece { resource: Arc::clone(resource), desc: Arc::clone(desc), point });
+    }
+
+    /// Adds a histogram point; `range` says whether its smallest and largest value are to be told. Times as above.
+    pub(crate) fn distribution(
+        &mut self,
+        resource: &Arc<[u8]>,
+        desc: &Arc<Desc>,
+        attributes: &[u8],
+        (start, time): (u64, u64),
+        value: &Distribution,
+        range: bool,
+    ) {
+        let mut point = begin(attributes, start, time);
+        value.put(&mut point, range);
+        self.0.push(Piece { resource: Arc::clone(resource), desc: Arc::clone(desc), point });
+    }
+
+    /// Adds a point that came under another start time; all else in it is kept, as the last of two fields holds.
+    pub(crate) fn restarted(&mut self, resource: &Arc<[u8]>, desc: &Arc<Desc>, body: &[u8], (start, time): (u64, u64)) {
+        let point = begin(body, start, time);
         self.0.push(Piece { resource: Arc::clone(resource), desc: Arc::clone(desc), point });
     }
 

@@ -11,16 +11,19 @@ use phoenix_telemetry::write::{put_attribute, put_bytes};
 use phoenix_telemetry::{AnyValue, Number, Resource, Temporality};
 
 use super::config::GaugeFunction;
+use super::distribution::Distribution;
 use super::emit::Pieces;
 use super::identity::{CLASS, Desc, GROUP, Interner, is_of_host};
 use super::ledger::GroupId;
 use super::number::{Sum, is_finite, zero_of};
 
 /// What a series of a group holds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Holding {
     /// A counter: what was ever added, and with `delta` what was since it last spoke.
     Counter(Sum),
+    /// A histogram, and with `delta` what was added since it last spoke.
+    Distribution(Box<Distribution>),
     /// The members' current values together.
     Level(Sum),
     /// The members' current values by a function: the sum or extreme so far, how many, and the newest time.
@@ -244,12 +247,21 @@ impl Group {
         series
     }
 
+    /// Whether a histogram can be added to that series.
+    pub(crate) fn takes(&self, desc: &Desc, attributes: &Arc<[u8]>, value: &Distribution) -> bool {
+        let place = self.places.get(&(desc.id, Arc::clone(attributes)));
+        match place.and_then(|place| self.series.get(*place)).map(|series| &series.holding) {
+            Some(Holding::Distribution(held)) => held.fits(value),
+            _ => true,
+        }
+    }
+
     /// Forgets the levels, which are summed anew.
     pub(crate) fn clear_levels(&mut self) {
         (self.entities, self.named) = (0, false);
         for series in &mut self.series {
             match &mut series.holding {
-                Holding::Counter(_) => {}
+                Holding::Counter(_) | Holding::Distribution(_) => {}
                 Holding::Level(sum) => *sum = Sum::default(),
                 Holding::Gauge(_, sum, extreme, count, newest) => {
                     (*sum, *extreme, *count, *newest) = (Sum::default(), 0.0, 0, 0);
@@ -261,8 +273,11 @@ impl Group {
     /// What was added and has not been written yet.
     pub(crate) fn pending(&self, pending: &mut Sum) {
         for series in &self.series {
-            let Holding::Counter(sum) = &series.holding else { continue };
-            pending.join(sum);
+            match &series.holding {
+                Holding::Counter(sum) => pending.join(sum),
+                Holding::Distribution(held) => pending.add(number(held)),
+                Holding::Level(_) | Holding::Gauge(..) => continue,
+            }
             if let (Some((_, value)), false) = (series.spoken, series.is_delta()) {
                 pending.subtract(value);
             }
@@ -292,6 +307,11 @@ impl Group {
     }
 }
 
+/// How many values a histogram has, as a point would say it.
+fn number(held: &Distribution) -> Number {
+    Number::Int(i64::try_from(held.count).unwrap_or(i64::MAX))
+}
+
 impl GroupSeries {
     fn is_delta(&self) -> bool {
         self.desc.temporality == Temporality::Delta
@@ -305,13 +325,21 @@ impl GroupSeries {
         }
     }
 
+    /// Adds to a histogram.
+    pub(crate) fn add_distribution(&mut self, gain: &Distribution) {
+        self.touched = true;
+        if let Holding::Distribution(held) = &mut self.holding {
+            held.add(gain);
+        }
+    }
+
     /// Adds a member's current value to a level or gauge; a gauge that is no number says nothing.
     pub(crate) fn hold(&mut self, value: Number, at: u64) {
         if !is_finite(value) {
             return;
         }
         match &mut self.holding {
-            Holding::Counter(_) => {}
+            Holding::Counter(_) | Holding::Distribution(_) => {}
             Holding::Level(sum) => sum.add(value),
             Holding::Gauge(function, sum, extreme, count, newest) => {
                 let value = value.as_f64();
@@ -347,6 +375,7 @@ impl GroupSeries {
                     sum.clamped()
                 }
             },
+            Holding::Distribution(held) => number(held),
             Holding::Level(sum) => sum.clamped(),
             Holding::Gauge(_, _, _, 0, _) => return false,
             Holding::Gauge(GaugeFunction::Mean, sum, _, count, _) => Number::Double(sum.as_f64() / *count as f64),
@@ -365,12 +394,21 @@ impl GroupSeries {
             Holding::Gauge(..) => 0,
             _ => self.start,
         };
-        out.number(resource, &self.desc, &self.attributes, (start, time), value);
-        if let Holding::Counter(sum) = &mut self.holding {
+        match &self.holding {
+            Holding::Distribution(held) => {
+                out.distribution(resource, &self.desc, &self.attributes, (start, time), held, delta);
+            }
+            _ => out.number(resource, &self.desc, &self.attributes, (start, time), value),
+        }
+        if matches!(self.holding, Holding::Counter(_) | Holding::Distribution(_)) {
             if delta {
                 exported.add(value);
-                // What a point could not hold stays for the next.
-                sum.subtract(value);
+                match &mut self.holding {
+                    // What a point could not hold stays for the next.
+                    Holding::Counter(sum) => sum.subtract(value),
+                    Holding::Distribution(held) => **held = held.empty(),
+                    Holding::Level(_) | Holding::Gauge(..) => {}
+                }
                 self.start = time;
             } else {
                 match self.spoken {

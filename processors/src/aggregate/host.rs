@@ -8,17 +8,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use phoenix_pipeline::Class;
-use phoenix_telemetry::{Number, Point, Resource};
+use phoenix_telemetry::{MetricKind, Number, Point, Resource};
 
 use super::config::Config;
 use super::convert::opening;
+use super::distribution::Distribution;
 use super::emit::Pieces;
 use super::groups::Groups;
 use super::identity::{Desc, Interner, Key, encode_resource, is_of_host};
 use super::ledger::{GroupId, Holder, Reading, Write};
 use super::number::{Sum, is_finite, is_negative};
 use super::own::Counts;
-use super::series::{Action, Kind, Series, settle};
+use super::series::{Action, Histogram, Kind, Series, settle};
 
 /// Distinct times that are remembered: a few, so that one point from the future does not hide the scrape before.
 const TIMES: usize = 8;
@@ -225,11 +226,16 @@ impl Host {
                 Kind::Opaque
             }
         };
-        let value = match (kind, point.value()) {
+        let histogram = if kind == Kind::Opaque || point.no_recorded_value() { None } else { Distribution::of(point) };
+        let count = histogram.as_ref().map(|histogram| Number::Int(i64::try_from(histogram.count).unwrap_or(i64::MAX)));
+        let value = match (kind, point.value().or(count)) {
             _ if point.time() == 0 && kind == Kind::Opaque => return Action::Pass,
             _ if point.time() == 0 => return Action::Drop("no_time"),
             (Kind::Opaque, _) => Number::Int(0),
             _ if point.no_recorded_value() => Number::Int(0),
+            (_, None) if desc.kind != MetricKind::Sum && desc.kind != MetricKind::Gauge => {
+                return Action::Drop("bad_histogram");
+            }
             (_, None) => return Action::Drop("no_value"),
             (Kind::Counter | Kind::Delta, _) if point.start_time() > point.time() => {
                 return Action::Drop("start_after_time");
@@ -244,8 +250,11 @@ impl Host {
         };
         let reading = Reading { start: point.start_time(), time: point.time(), value };
         let before = self.before(reading.time);
-        let decided = self.decide(point, kind, visit, fold, tools);
+        let mut decided = self.decide(point, kind, visit, fold, tools);
         let key = tools.interner.series(point, desc);
+        if let Some(histogram) = &histogram {
+            decided = self.histogram(histogram, (point, desc, reading.time), (visit.key, key), decided, tools);
+        }
         let Host { entities, groups, series: count, closing, heard, refused, .. } = self;
         let Some(entity) = entities.get_mut(&visit.key) else { return Action::Pass };
         heard.insert(desc.written().id);
@@ -274,8 +283,9 @@ impl Host {
                 in_group: false,
                 shown: false,
                 total: None,
+                histogram: histogram.clone().map(|first| Box::new(Histogram::new(first))),
             };
-            let action = settle(&mut series, None, outcome, (&entity.resource, point), groups, tools);
+            let action = settle(&mut series, None, outcome, (&entity.resource, point, histogram), groups, tools);
             entity.series.insert(key, series);
             *count += 1;
             return action;
@@ -287,6 +297,11 @@ impl Host {
             return series.end(&entity.resource, reading.time, tools.out);
         }
         let former = series.life;
+        let falls = |known: &Histogram| histogram.as_ref().is_some_and(|next| next.since(&known.last).is_none());
+        if kind == Kind::Counter && series.histogram.as_deref().is_some_and(falls) {
+            // Any bucket that falls is a reset, though there may be more values together.
+            series.life.last.value = Number::Int(i64::MAX);
+        }
         let outcome = kind.next(&mut series.life, reading, before, decided);
         if outcome.reset {
             tools.counts.reset();
@@ -299,7 +314,35 @@ impl Host {
         if series.life.closing && !former.closing {
             closing.push((visit.key, key));
         }
-        settle(series, Some(former), outcome, (&entity.resource, point), groups, tools)
+        settle(series, Some(former), outcome, (&entity.resource, point, histogram), groups, tools)
+    }
+
+    /// Who a histogram is to belong to: itself, where the group's has other bounds. Where its own bounds changed, it passes as
+    /// never seen, and individually: what was written of it goes on.
+    fn histogram(
+        &mut self,
+        next: &Distribution,
+        (point, desc, time): (Point<'_>, &Arc<Desc>, u64),
+        (entity, key): (Key, Key),
+        decided: Holder,
+        tools: &mut Tools<'_>,
+    ) -> Holder {
+        if let Some(entity) = self.entities.get_mut(&entity)
+            && let Some(series) = entity.series.get(&key)
+            && series.life.last.time < time
+            && series.histogram.as_ref().is_some_and(|known| !known.last.fits(next))
+        {
+            entity.series.remove(&key);
+            self.series -= 1;
+            return Holder::Individual;
+        }
+        let Holder::Group(id) = decided else { return decided };
+        let attributes = tools.interner.attributes(point);
+        if self.groups.get(id).is_none_or(|group| group.takes(desc, &attributes, next)) {
+            return decided;
+        }
+        tools.counts.unfolded("bounds");
+        Holder::Individual
     }
 
     /// Who the series is to belong to.

@@ -6,6 +6,7 @@
 
 mod config;
 mod convert;
+mod distribution;
 mod emit;
 mod groups;
 mod host;

@@ -6,6 +6,7 @@ use phoenix_telemetry::{MetricKind, Number, Point, PointId, Temporality};
 
 use super::config::{Config, GaugeFunction};
 use super::convert::written;
+use super::distribution::Distribution;
 use super::emit::Pieces;
 use super::groups::{Groups, Holding};
 use super::host::Tools;
@@ -37,6 +38,36 @@ pub(super) struct Series {
     pub(super) shown: bool,
     /// What was written of it, where deltas leave as a cumulative sum.
     pub(super) total: Option<Box<Sum>>,
+    /// What it holds, where it is a histogram.
+    pub(super) histogram: Option<Box<Histogram>>,
+}
+
+/// A histogram series: what its life's values are the counts of.
+#[derive(Debug)]
+pub(super) struct Histogram {
+    /// Its last point.
+    pub(super) last: Distribution,
+    /// What was added by that point.
+    gain: Distribution,
+    /// What is taken off its points: the point at its return from the fold.
+    offset: Option<Distribution>,
+}
+
+impl Histogram {
+    pub(super) fn new(first: Distribution) -> Self {
+        Histogram { gain: first.empty(), last: first, offset: None }
+    }
+
+    /// Takes note of its next point, or of its first; the ledger has said how many values it adds.
+    fn moves(&mut self, next: Distribution, increment: Number, kind: Kind) {
+        self.gain = match increment {
+            _ if kind == Kind::Delta => next.clone(),
+            Number::Int(0) => next.empty(),
+            added if added.as_f64() == next.count as f64 => next.clone(),
+            _ => next.since(&self.last).unwrap_or_else(|| next.clone()),
+        };
+        self.last = next;
+    }
 }
 
 /// What is to be done with a point of the batch.
@@ -58,14 +89,20 @@ impl Kind {
     /// How a metric's series are treated, or why they cannot be folded.
     pub(super) fn of(desc: &Desc, config: &Config) -> Result<Kind, &'static str> {
         match (desc.kind, desc.temporality, desc.monotonic) {
-            (MetricKind::Sum, Temporality::Cumulative, true) => Ok(Kind::Counter),
+            (MetricKind::Sum, Temporality::Cumulative, true)
+            | (MetricKind::Histogram | MetricKind::ExponentialHistogram, Temporality::Cumulative, _) => {
+                Ok(Kind::Counter)
+            }
             (MetricKind::Sum, Temporality::Cumulative, false) => Ok(Kind::Level),
-            (MetricKind::Sum, Temporality::Delta, _) => Ok(Kind::Delta),
-            (MetricKind::Sum, Temporality::Unspecified, _) => Err("no_temporality"),
+            (MetricKind::Sum | MetricKind::Histogram | MetricKind::ExponentialHistogram, temporality, _) => {
+                match temporality {
+                    Temporality::Delta => Ok(Kind::Delta),
+                    _ => Err("no_temporality"),
+                }
+            }
             (MetricKind::Gauge, ..) => {
                 config.gauges.get(&desc.name).map(|function| Kind::Gauge(*function)).ok_or("gauge")
             }
-            (MetricKind::Histogram | MetricKind::ExponentialHistogram, ..) => Err("histogram"),
             (MetricKind::Summary | MetricKind::None, ..) => Err("summary"),
         }
     }
@@ -86,7 +123,7 @@ impl Kind {
         }
     }
 
-    pub(super) fn holding(self) -> Holding {
+    fn holding(self) -> Holding {
         match self {
             Kind::Counter | Kind::Delta => Holding::Counter(Sum::default()),
             Kind::Level | Kind::Opaque => Holding::Level(Sum::default()),
@@ -96,6 +133,12 @@ impl Kind {
 }
 
 impl Series {
+    /// What a group holds of it.
+    fn holding(&self) -> Holding {
+        let histogram = self.histogram.as_ref().map(|histogram| Box::new(histogram.last.empty()));
+        histogram.map_or_else(|| self.kind.holding(), Holding::Distribution)
+    }
+
     /// Writes its end.
     pub(super) fn close(&mut self, resource: &Arc<[u8]>, time: u64, out: &mut Pieces) {
         out.closed(resource, self.desc.written(), &self.attributes, (self.life.out_start, time));
@@ -127,26 +170,34 @@ impl Series {
     pub(super) fn tell(&self, group: GroupId, groups: &mut Groups) {
         if let Some(group) = groups.get(group) {
             let Reading { value, time, .. } = self.life.last;
-            group.series(self.desc.written(), &self.attributes, time, || self.kind.holding()).hold(value, time);
+            group.series(self.desc.written(), &self.attributes, time, || self.holding()).hold(value, time);
         }
     }
 }
 
-/// Books what follows from a point; `came` is its resource and the point itself.
+/// Books what follows from a point; `came` is its resource, the point itself, and what it holds where it is a histogram.
 pub(super) fn settle(
     series: &mut Series,
     former: Option<Life>,
     outcome: Outcome,
-    came: (&Arc<[u8]>, Point<'_>),
+    (resource, point, next): (&Arc<[u8]>, Point<'_>, Option<Distribution>),
     groups: &mut Groups,
     tools: &mut Tools<'_>,
 ) -> Action {
     let kind = series.kind;
+    if let (Some(histogram), Some(next)) = (&mut series.histogram, next) {
+        histogram.moves(next, outcome.increment, kind);
+        if series.life.offset.as_f64() == 0.0 {
+            histogram.offset = None;
+        } else if outcome.to != Holder::Individual && series.life.holder == Holder::Individual {
+            histogram.offset = Some(histogram.last.clone());
+        }
+    }
     series.in_group = matches!(kind, Kind::Level | Kind::Gauge(_)) && outcome.write == Write::Nothing;
     if let Some((group, start)) = outcome.opens.filter(|_| kind != Kind::Opaque)
         && let Some(group) = groups.get(group)
     {
-        group.series(series.desc.written(), &series.attributes, start, || kind.holding());
+        group.series(series.desc.written(), &series.attributes, start, || series.holding());
     }
     if matches!(kind, Kind::Counter | Kind::Delta) {
         tools.ends.taken.add(outcome.increment);
@@ -156,19 +207,34 @@ pub(super) fn settle(
             Holder::Group(group) => {
                 let start = former.map_or(series.life.last.time, |former| former.last.time);
                 if let Some(group) = groups.get(group) {
-                    let account = group.series(series.desc.written(), &series.attributes, start, || kind.holding());
-                    account.add(outcome.increment);
+                    let account = group.series(series.desc.written(), &series.attributes, start, || series.holding());
+                    match &series.histogram {
+                        None => account.add(outcome.increment),
+                        Some(histogram) => account.add_distribution(&histogram.gain),
+                    }
                 }
             }
         }
     }
     if series.desc.out.is_some() {
-        return convert(series, former, outcome, came, tools);
+        return convert(series, former, outcome, (resource, point), tools);
     }
     series.shown |= matches!(outcome.write, Write::Untouched | Write::As(..));
     match outcome.write {
         Write::Untouched => Action::Pass,
-        Write::As(start, value) => Action::Rewrite(start, value),
+        Write::As(start, value) => match &series.histogram {
+            None => Action::Rewrite(start, value),
+            Some(histogram) => {
+                let times = (start, series.life.last.time);
+                match histogram.offset.as_ref().and_then(|offset| histogram.last.since(offset)) {
+                    Some(rest) => {
+                        tools.out.distribution(resource, &series.desc, &series.attributes, times, &rest, false)
+                    }
+                    None => tools.out.restarted(resource, &series.desc, point.body(), times),
+                }
+                Action::Replace
+            }
+        },
         Write::Nothing | Write::Close => Action::Fold,
     }
 }

@@ -161,7 +161,10 @@ impl Readers {
             let sound = start < time && (since <= start || former.is_some_and(|former| former.closed));
             // The sender's own deltas ("faults") may lack a start.
             let own = series.contains("|faults|");
-            assert!(self.wanted.is_none() || sound || own, "deltas overlap or are empty: {series} {former:?} {point:?}");
+            assert!(
+                self.wanted.is_none() || sound || own,
+                "deltas overlap or are empty: {series} {former:?} {point:?}"
+            );
             r1.add(value, 1);
             return r2.add(value, 1);
         }

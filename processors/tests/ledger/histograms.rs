@@ -1,0 +1,309 @@
+//! Histograms: count, sum and every bucket leave as they came in, through churn, flapping, resets and swaps. The reader
+//! decodes with `opentelemetry-proto` and is R1 of the ledger, bucket by bucket.
+
+use std::collections::BTreeMap;
+
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest as Request;
+use opentelemetry_proto::tonic::common::v1::any_value;
+use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{
+    ExponentialHistogram, ExponentialHistogramDataPoint, Histogram, HistogramDataPoint, Metric,
+};
+use prost::Message as _;
+
+use super::*;
+use crate::readers::{CUMULATIVE, DELTA};
+use crate::world::executable;
+
+/// Count, sum, and the buckets: explicit ones, or the zero bucket and those of scale 0 from index -8 on.
+type Cells = [i64; 20];
+
+const BOUNDS: [f64; 3] = [1.0, 10.0, 100.0];
+/// Where values go at scale 2.
+const INDEXES: [i32; 3] = [-5, 9, 30];
+
+/// Reads what leaves: total by metric and executable.
+#[derive(Default)]
+struct Reader {
+    began: Option<u64>,
+    series: BTreeMap<String, (u64, u64, Cells)>,
+    totals: BTreeMap<(String, String), Cells>,
+}
+
+fn exponential(point: &ExponentialHistogramDataPoint) -> Cells {
+    let mut cells = Cells::default();
+    (cells[0], cells[1], cells[2]) = (point.count as i64, point.sum.unwrap() as i64, point.zero_count as i64);
+    if let Some(side) = &point.positive {
+        for (i, count) in (side.offset..).zip(&side.bucket_counts) {
+            assert!(point.scale >= 0);
+            cells[((i >> point.scale) + 8 + 3) as usize] += *count as i64;
+        }
+    }
+    cells
+}
+
+fn explicit(point: &HistogramDataPoint) -> Cells {
+    let mut cells = Cells::default();
+    (cells[0], cells[1]) = (point.count as i64, point.sum.unwrap() as i64);
+    point.bucket_counts.iter().zip(&mut cells[2..]).for_each(|(count, cell)| *cell = *count as i64);
+    cells
+}
+
+impl Reader {
+    fn read(&mut self, batch: &Batch) {
+        let request = Request::decode(batch.encode()).unwrap();
+        for resource in &request.resource_metrics {
+            let own = resource.resource.clone().unwrap().attributes;
+            let executable = own.iter().find(|one| one.key == "process.executable.name").unwrap();
+            let Some(any_value::Value::StringValue(executable)) =
+                executable.value.as_ref().and_then(|value| value.value.clone())
+            else {
+                panic!()
+            };
+            for metric in resource.scope_metrics.iter().flat_map(|scope| &scope.metrics) {
+                let series = format!("{own:?}{}", metric.name);
+                let account = (metric.name.clone(), executable.clone());
+                match metric.data.as_ref().unwrap() {
+                    Data::Histogram(all) => all.data_points.iter().for_each(|point| {
+                        let times = (point.start_time_unix_nano, point.time_unix_nano);
+                        assert!(point.flags == 1 || point.explicit_bounds == BOUNDS);
+                        let cells = (point.flags != 1).then(|| explicit(point));
+                        self.point(series.clone(), account.clone(), all.aggregation_temporality, times, cells);
+                    }),
+                    Data::ExponentialHistogram(all) => all.data_points.iter().for_each(|point| {
+                        let times = (point.start_time_unix_nano, point.time_unix_nano);
+                        let cells = (point.flags != 1).then(|| exponential(point));
+                        self.point(series.clone(), account.clone(), all.aggregation_temporality, times, cells);
+                    }),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn point(
+        &mut self,
+        series: String,
+        account: (String, String),
+        temporality: i32,
+        (start, time): (u64, u64),
+        cells: Option<Cells>,
+    ) {
+        let began = *self.began.get_or_insert(time);
+        let former = self.series.get(&series).copied();
+        assert!(former.is_none_or(|(_, last, _)| last < time), "two points at one time: {series}");
+        let Some(cells) = cells else {
+            let (start, _, cells) = former.expect("closed before it was exported");
+            self.series.insert(series, (start, time, cells));
+            return;
+        };
+        assert_eq!(cells[0], cells[2..].iter().sum::<i64>(), "the buckets hold all values: {series}");
+        self.series.insert(series.clone(), (start, time, cells));
+        let total = self.totals.entry(account).or_default();
+        let earlier = match former {
+            _ if temporality == DELTA => Some(Cells::default()),
+            Some((since, _, earlier)) if since == start => Some(earlier),
+            Some((since, ..)) => {
+                assert!(since < start, "a start in the past: {series}");
+                (start < time).then(Cells::default)
+            }
+            None => (start >= began && start < time).then(Cells::default),
+        };
+        for i in 0..cells.len() {
+            let gain = earlier.map_or(0, |earlier| cells[i] - earlier[i]);
+            assert!(gain >= 0, "cell {i} fell: {series}");
+            total[i] += gain;
+        }
+    }
+}
+
+/// What happens to a process until a scrape.
+#[derive(Clone, Copy, Debug)]
+enum Happens {
+    Counts,
+    Missed,
+    Resets,
+    Reborn,
+}
+
+type Step = (Happens, bool, [u8; 4], i32);
+
+#[derive(Clone, Copy, Default)]
+struct Process {
+    start: u64,
+    sent: u64,
+    counts: [u64; 4],
+    read: [u64; 4],
+}
+
+fn metrics(start: u64, time: u64, counts: [u64; 4], scale: i32, temporality: i32) -> Vec<Metric> {
+    let (count, sum) = (counts.iter().sum(), counts.iter().zip(0..).map(|(count, i)| count * i).sum::<u64>() as f64);
+    let explicit = HistogramDataPoint {
+        start_time_unix_nano: start,
+        time_unix_nano: time,
+        count,
+        sum: Some(sum),
+        bucket_counts: counts.to_vec(),
+        explicit_bounds: BOUNDS.to_vec(),
+        ..HistogramDataPoint::default()
+    };
+    let offset = INDEXES[0] >> (2 - scale);
+    let mut bucket_counts = vec![0; ((INDEXES[2] >> (2 - scale)) - offset + 1) as usize];
+    for (index, count) in INDEXES.iter().zip(&counts[1..]) {
+        bucket_counts[((index >> (2 - scale)) - offset) as usize] += count;
+    }
+    let exponential = ExponentialHistogramDataPoint {
+        start_time_unix_nano: start,
+        time_unix_nano: time,
+        count,
+        sum: Some(sum),
+        scale,
+        zero_count: counts[0],
+        positive: Some(Buckets { offset, bucket_counts }),
+        ..ExponentialHistogramDataPoint::default()
+    };
+    let explicit = Histogram { data_points: vec![explicit], aggregation_temporality: temporality };
+    let exponential = ExponentialHistogram { data_points: vec![exponential], aggregation_temporality: temporality };
+    let metric = |name: &str, data| Metric { name: name.into(), data: Some(data), ..Metric::default() };
+    vec![metric("explicit", Data::Histogram(explicit)), metric("exponential", Data::ExponentialHistogram(exponential))]
+}
+
+/// The cells of both metrics for so many values.
+fn cells(counts: [u64; 4]) -> [Cells; 2] {
+    let made = metrics(1, 2, counts, 0, CUMULATIVE);
+    let (Some(Data::Histogram(one)), Some(Data::ExponentialHistogram(other))) = (&made[0].data, &made[1].data) else {
+        panic!()
+    };
+    [explicit(&one.data_points[0]), exponential(&other.data_points[0])]
+}
+
+fn run(script: &[(Vec<Step>, bool)], temporality: i32) -> Result<(), TestCaseError> {
+    let (mut bench, mut reader) = (Bench::new(""), Reader::default());
+    let mut processes = [Process::default(); 6];
+    let mut truth: BTreeMap<(String, String), Cells> = BTreeMap::new();
+    let (mut now, mut before) = (BEGIN, None);
+    for (steps, swap) in script {
+        if *swap {
+            bench.swap();
+        }
+        let mut sent = Vec::new();
+        for (pid, process) in processes.iter_mut().enumerate() {
+            let (happens, fold, added, scale) = steps[pid % steps.len()];
+            let (known, mut counts) = (process.start > 0, process.counts);
+            counts.iter_mut().zip(added).for_each(|(count, more)| *count += u64::from(more));
+            let mut gain: [u64; 4] = std::array::from_fn(|i| counts[i] - process.read[i]);
+            match happens {
+                Happens::Missed => {
+                    process.counts = counts;
+                    continue;
+                }
+                Happens::Resets if known && temporality == CUMULATIVE && process.read[0] > 0 => {
+                    // One bucket falls, whatever the others do.
+                    counts = added.map(u64::from);
+                    counts[0] = counts[0].min(process.read[0] - 1);
+                    gain = counts;
+                }
+                Happens::Reborn if known && temporality == CUMULATIVE && before.is_some() => {
+                    (process.start, counts) = (now - SECOND, added.map(u64::from));
+                    gain = counts;
+                }
+                _ if !known => {
+                    process.start = BEGIN - SECOND;
+                    if temporality == CUMULATIVE {
+                        gain = [0; 4];
+                    }
+                }
+                _ => {}
+            }
+            (process.counts, process.read) = (counts, counts);
+            let made = if temporality == DELTA {
+                metrics(if known { process.sent } else { process.start }, now, gain, scale, DELTA)
+            } else {
+                metrics(process.start, now, counts, scale, CUMULATIVE)
+            };
+            process.sent = now;
+            sent.push(Sent { resource: wrap(pid, made), fold });
+            for (name, cells) in ["explicit", "exponential"].into_iter().zip(cells(gain)) {
+                let total = truth.entry((name.to_owned(), executable(pid))).or_default();
+                total.iter_mut().zip(cells).for_each(|(total, cell)| *total += cell);
+            }
+        }
+        if !sent.is_empty() {
+            before = Some(now);
+            reader.read(&bench.send(sent, false));
+            prop_assert_eq!(bench.own("phoenix_conservation_error", ""), 0.0);
+        }
+        now += 10 * SECOND;
+    }
+    reader.read(&bench.flush(true));
+    for (account, cells) in &truth {
+        prop_assert_eq!(reader.totals.get(account), Some(cells), "{:?}", account);
+    }
+    Ok(())
+}
+
+fn steps() -> impl Strategy<Value = Vec<(Vec<Step>, bool)>> {
+    use Happens::{Counts, Missed, Reborn, Resets};
+    let happens = prop::sample::select(vec![Counts, Counts, Counts, Missed, Resets, Reborn]);
+    let step = (happens, any::<bool>(), any::<[u8; 4]>(), 0i32..=2);
+    prop::collection::vec((prop::collection::vec(step, 1..=6), prop::bool::weighted(0.2)), 1..20)
+}
+
+proptest! {
+    #![proptest_config(cases(150))]
+
+    #[test]
+    fn cumulative_histograms_are_conserved(script in steps()) {
+        run(&script, CUMULATIVE)?;
+    }
+
+    #[test]
+    fn delta_histograms_are_conserved(script in steps()) {
+        run(&script, DELTA)?;
+    }
+}
+
+/// Of two members with different bounds, the second stays individual and is counted.
+#[test]
+fn other_bounds_stay_individual() {
+    let mut bench = Bench::new("");
+    for at in [0, 10] {
+        let time = BEGIN + at * SECOND;
+        let mut other = metrics(BEGIN - SECOND, time, [1; 4], 2, CUMULATIVE);
+        other.truncate(1);
+        if let Some(Data::Histogram(all)) = &mut other[0].data {
+            all.data_points[0].explicit_bounds = vec![1.0, 2.0, 3.0];
+        }
+        let mut one = metrics(BEGIN - SECOND, time, [at; 4], 2, CUMULATIVE);
+        one.truncate(1);
+        let sent = [(0, one), (3, other)].map(|(pid, made)| Sent { resource: wrap(pid, made), fold: true });
+        let batch = bench.send(sent.into(), false);
+        let of = |pid: Option<i64>| {
+            batch.series().find(|point| {
+                let own = point.metric().resource().attributes().get("process.pid");
+                point.histogram().is_some() && own == pid.map(phoenix_telemetry::AnyValue::Int)
+            })
+        };
+        assert!(of(Some(0)).is_none());
+        assert_eq!(of(Some(3)).and_then(|point| point.histogram()).map(|view| view.count), Some(4));
+        assert_eq!(of(None).and_then(|point| point.histogram()).map(|view| view.count), Some(4 * at));
+    }
+    assert_eq!(bench.own("phoenix_aggregate_unfolded_points_total", "bounds"), 2.0);
+}
+
+/// A group of deltas has the smallest and the largest value of its members.
+#[test]
+fn deltas_keep_the_range() {
+    let mut bench = Bench::new("");
+    let sent = [(0, (2.0, 5.0)), (3, (1.0, 4.0))].map(|(pid, (min, max))| {
+        let mut made = metrics(BEGIN - SECOND, BEGIN, [1; 4], 2, DELTA);
+        if let Some(Data::Histogram(all)) = &mut made[0].data {
+            (all.data_points[0].min, all.data_points[0].max) = (Some(min), Some(max));
+        }
+        Sent { resource: wrap(pid, made), fold: true }
+    });
+    let batch = bench.send(sent.into(), false);
+    let view = batch.series().find_map(|point| point.histogram()).unwrap();
+    assert_eq!((view.count, view.min, view.max), (8, Some(1.0), Some(5.0)));
+}
