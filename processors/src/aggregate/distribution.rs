@@ -52,7 +52,9 @@ impl Distribution {
             return Self::new(view.count, view.sum, view.min.zip(view.max), buckets).filter(|_| fits);
         }
         let view = point.exponential_histogram()?;
-        let fits = (MIN_SCALE..=20).contains(&view.scale) && view.zero_threshold >= 0.0;
+        if !(MIN_SCALE..=20).contains(&view.scale) || !(0.0..f64::INFINITY).contains(&view.zero_threshold) {
+            return None;
+        }
         let buckets = Layout::Exponential(Exponential {
             scale: view.scale,
             zero: view.zero_count,
@@ -60,7 +62,7 @@ impl Distribution {
             positive: side(view.positive(), view.scale)?,
             negative: side(view.negative(), view.scale)?,
         });
-        Self::new(view.count, view.sum, view.min.zip(view.max), buckets).filter(|_| fits)
+        Self::new(view.count, view.sum, view.min.zip(view.max), buckets)
     }
 
     fn new(count: u64, sum: Option<f64>, range: Option<(f64, f64)>, buckets: Layout) -> Option<Distribution> {

@@ -352,9 +352,15 @@ proptest! {
             1..12,
         )
     ) {
-        let mut bench = Bench::new("{ gauges: { m: mean }, max_entities: 2, max_groups: 2, member_expiry: 2s, group_expiry: 3s }");
+        let mut configs = [
+            "{ gauges: { m: mean }, max_entities: 2, max_groups: 2, member_expiry: 2s, group_expiry: 3s }",
+            "{ temporality: delta, max_entities: 2, max_groups: 2, member_expiry: 2s, group_expiry: 3s }",
+            "{ temporality: cumulative, max_entities: 2, max_groups: 2, member_expiry: 2s, group_expiry: 3s }",
+        ].into_iter().cycle();
+        let mut bench = Bench::new(configs.next().unwrap());
         for (resources, wire, swap) in batches {
             if swap {
+                bench.config = configs.next().unwrap();
                 bench.swap();
             }
             let mut batch = Batch::decode(

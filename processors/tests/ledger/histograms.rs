@@ -264,6 +264,62 @@ proptest! {
     }
 }
 
+/// Histograms from the edges of their ranges, good and bad.
+fn any_histogram() -> impl Strategy<Value = Metric> {
+    let time = || prop::sample::select(vec![0, BEGIN, BEGIN + 1, BEGIN + SECOND, BEGIN + 9 * SECOND, u64::MAX]);
+    let count = || prop::sample::select(vec![0, 1, 7, i64::MAX as u64, u64::MAX]);
+    let double = || prop::sample::select(vec![None, Some(0.0), Some(f64::NAN), Some(f64::INFINITY), Some(-1e300)]);
+    let int = || prop::sample::select(vec![i32::MIN, -11, -1, 0, 1, 20, 1 << 30, i32::MAX]);
+    let counts = prop::collection::vec(count(), 0..4);
+    (time(), time(), count(), double(), counts, int(), int(), double(), 0i32..3, any::<bool>()).prop_map(
+        |(start, time, count, sum, bucket_counts, scale, offset, other, aggregation_temporality, explicit)| {
+            let data = if explicit {
+                let point = HistogramDataPoint {
+                    start_time_unix_nano: start,
+                    time_unix_nano: time,
+                    count,
+                    sum,
+                    explicit_bounds: vec![other.unwrap_or(1.0); bucket_counts.len().saturating_sub(1)],
+                    bucket_counts,
+                    ..HistogramDataPoint::default()
+                };
+                Data::Histogram(Histogram { data_points: vec![point], aggregation_temporality })
+            } else {
+                let point = ExponentialHistogramDataPoint {
+                    start_time_unix_nano: start,
+                    time_unix_nano: time,
+                    count,
+                    sum,
+                    scale,
+                    zero_threshold: other.unwrap_or(1e-300),
+                    negative: Some(Buckets { offset: 0, bucket_counts: bucket_counts.clone() }),
+                    positive: Some(Buckets { offset, bucket_counts }),
+                    ..ExponentialHistogramDataPoint::default()
+                };
+                Data::ExponentialHistogram(ExponentialHistogram { data_points: vec![point], aggregation_temporality })
+            };
+            Metric { name: "m".into(), data: Some(data), ..Metric::default() }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(cases(500))]
+
+    #[test]
+    fn no_histogram_brings_it_down(
+        batches in prop::collection::vec(prop::collection::vec((0usize..5, any::<bool>(), any_histogram()), 0..6), 1..8)
+    ) {
+        let mut bench = Bench::new("");
+        for sent in batches {
+            let sent = sent.into_iter().map(|(pid, fold, one)| Sent { resource: wrap(pid, vec![one]), fold });
+            let batch = bench.send(sent.collect(), false);
+            prop_assert!(batch.encoded_len() < 100_000, "what is written is bounded");
+        }
+        bench.flush(true);
+    }
+}
+
 /// Of two members with different bounds, the second stays individual and is counted.
 #[test]
 fn other_bounds_stay_individual() {
