@@ -8,6 +8,8 @@ mod edges;
 mod histograms;
 #[path = "ledger/readers.rs"]
 mod readers;
+#[path = "ledger/restarts.rs"]
+mod restarts;
 #[path = "ledger/temporality.rs"]
 mod temporality;
 #[path = "ledger/world.rs"]
@@ -39,7 +41,10 @@ struct Bench {
 
 impl Bench {
     fn new(config: &'static str) -> Self {
-        let site = Site::for_test("aggregate");
+        Self::at(Site::for_test("aggregate"), config)
+    }
+
+    fn at(site: Site, config: &'static str) -> Self {
         let stage = build(&site, config);
         let (out, input) = (Readers::default(), Readers::of_input());
         Bench { site, config, stage, now: Instant::now(), out, input }

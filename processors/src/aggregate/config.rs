@@ -88,6 +88,24 @@ pub struct Config {
     /// Least time of points between two points of a group that many hosts feed. 10s: a scrape's usual interval.
     #[serde(with = "phoenix_pipeline::config::duration")]
     pub emit_interval: Duration,
+    /// What survives a restart, where the agent keeps state.
+    pub state: State,
+}
+
+/// How often the state is written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct State {
+    /// Least time between two writes; 0 = with every batch. 1s: a scrape has its own write, a relay under load one for
+    /// many requests.
+    #[serde(with = "phoenix_pipeline::config::duration")]
+    pub interval: Duration,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State { interval: Duration::from_secs(1) }
+    }
 }
 
 impl Default for Config {
@@ -102,6 +120,7 @@ impl Default for Config {
             member_expiry: Duration::from_secs(300),
             group_expiry: Duration::from_secs(3_600),
             emit_interval: Duration::from_secs(10),
+            state: State::default(),
         }
     }
 }

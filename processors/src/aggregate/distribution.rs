@@ -3,6 +3,8 @@
 //! Histograms with explicit bounds add where their bounds are equal. Exponential ones add at the smaller of their scales,
 //! with the larger zero bucket. Counts are exact; sums are doubles.
 
+mod saved;
+
 use std::collections::BTreeMap;
 
 use phoenix_telemetry::write::{put_bytes, put_fixed64, put_number, put_varint};
@@ -52,7 +54,7 @@ impl Distribution {
             return Self::new(view.count, view.sum, view.min.zip(view.max), buckets).filter(|_| fits);
         }
         let view = point.exponential_histogram()?;
-        if !(MIN_SCALE..=20).contains(&view.scale) || !(0.0..f64::INFINITY).contains(&view.zero_threshold) {
+        if !is_layout(view.scale, view.zero_threshold) {
             return None;
         }
         let buckets = Layout::Exponential(Exponential {
@@ -232,14 +234,24 @@ fn side(buckets: Buckets<'_>, scale: i32) -> Option<BTreeMap<i32, u64>> {
     for (i, count) in (0i32..).zip(buckets.counts()) {
         if count > 0 {
             let index = buckets.offset.checked_add(i)?;
-            let power = f64::from(-scale).exp2();
-            if f64::from(index) * power > 1024.0 || (f64::from(index) + 1.0) * power < -1075.0 {
+            if !is_bucket(index, scale) {
                 return None;
             }
             side.insert(index, count);
         }
     }
     Some(side)
+}
+
+/// Whether there is a double in a bucket.
+fn is_bucket(index: i32, scale: i32) -> bool {
+    let power = f64::from(-scale).exp2();
+    f64::from(index) * power <= 1024.0 && (f64::from(index) + 1.0) * power >= -1075.0
+}
+
+/// Whether a histogram can have them.
+fn is_layout(scale: i32, threshold: f64) -> bool {
+    (MIN_SCALE..=20).contains(&scale) && (0.0..f64::INFINITY).contains(&threshold)
 }
 
 fn span(side: &BTreeMap<i32, u64>) -> i64 {

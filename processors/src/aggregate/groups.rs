@@ -3,6 +3,8 @@
 //! A counter's accumulator only ever adds increments; a level is summed anew from the members each time. Groups are
 //! bounded: what finds no room goes to the group `other`, which says so by `otel.metric.overflow`.
 
+mod saved;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 

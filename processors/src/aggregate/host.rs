@@ -3,6 +3,8 @@
 //! Times are those of the points; the agent's clock only says how long to wait for the rest of a scrape. One host knows
 //! nothing of another, so one sender's wild clock harms no other host.
 
+mod saved;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,7 +18,7 @@ use super::distribution::Distribution;
 use super::emit::Pieces;
 use super::groups::Groups;
 use super::identity::{Desc, Interner, Key, encode_resource, is_of_host};
-use super::ledger::{GroupId, Holder, Reading, Write};
+use super::ledger::{GroupId, Holder, Life, Reading, Write};
 use super::number::{Sum, is_finite, is_negative};
 use super::own::Counts;
 use super::series::{Action, Histogram, Kind, Series, settle};
@@ -87,6 +89,8 @@ pub(crate) struct Host {
     pub(crate) arrived: Instant,
     /// Time of the last point for which there was no room.
     refused: Option<u64>,
+    /// What an earlier run wrote of it is lost: what began no later than this may have been written, and opens anew.
+    pub(crate) reopens: Option<u64>,
 }
 
 impl Host {
@@ -104,6 +108,7 @@ impl Host {
             deadline: None,
             arrived: now,
             refused: None,
+            reopens: None,
         }
     }
 
@@ -129,6 +134,18 @@ impl Host {
         let surplus = self.times.len().saturating_sub(TIMES);
         self.times.drain(..surplus);
         self.due = self.due.max(latest);
+    }
+
+    /// The groups wait no longer than `deadline` for the rest of what they were to say.
+    pub(crate) fn speak_by(&mut self, deadline: Instant) {
+        if self.is_due() {
+            self.deadline.get_or_insert(deadline);
+        }
+    }
+
+    /// The newest time of its points.
+    pub(crate) fn latest(&self) -> Option<u64> {
+        self.times.last().copied()
     }
 
     /// Whether it has something to say.
@@ -255,7 +272,7 @@ impl Host {
         if let Some(histogram) = &histogram {
             decided = self.histogram(histogram, (point, desc, reading.time), (visit.key, key), decided, tools);
         }
-        let Host { entities, groups, series: count, closing, heard, refused, .. } = self;
+        let Host { entities, groups, series: count, closing, heard, refused, reopens, .. } = self;
         let Some(entity) = entities.get_mut(&visit.key) else { return Action::Pass };
         heard.insert(desc.written().id);
         let Some(series) = entity.series.get_mut(&key) else {
@@ -272,9 +289,11 @@ impl Host {
             let unsure = refused.is_some_and(|at| at.saturating_add(expiry) > reading.time);
             let newborn = before.is_some_and(|before| reading.start > before);
             let decided = if unsure && !newborn { Holder::Individual } else { decided };
+            let lost = kind == Kind::Counter && !newborn && reopens.is_some_and(|since| reading.start <= since);
             let converts = kind == Kind::Delta && desc.out.is_some();
             let reading = if converts { opening(reading, before) } else { reading };
-            let (life, outcome) = kind.first(reading, before, decided);
+            let (life, outcome) =
+                if lost { Life::first_anew(reading, decided) } else { kind.first(reading, before, decided) };
             let mut series = Series {
                 life,
                 kind,
@@ -442,6 +461,11 @@ impl Host {
             }
             !series.is_empty()
         });
+    }
+
+    /// Takes the entities into the counts: the host was restored.
+    pub(crate) fn enter(&self, counts: &mut Counts) {
+        self.entities.values().for_each(|entity| counts.entity(entity.verdict, 1));
     }
 
     /// Takes the entities out of the counts: the host is forgotten.

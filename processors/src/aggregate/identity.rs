@@ -110,7 +110,13 @@ impl Interner {
         self.desc_in(metric, metric.temporality(), out)
     }
 
-    fn desc_in(&mut self, metric: Metric<'_>, temporality: Temporality, out: Option<Arc<Desc>>) -> Arc<Desc> {
+    /// The description of a metric in a temporality.
+    pub(crate) fn desc_in(
+        &mut self,
+        metric: Metric<'_>,
+        temporality: Temporality,
+        out: Option<Arc<Desc>>,
+    ) -> Arc<Desc> {
         let scope = metric.scope();
         let mut own = Vec::with_capacity(64);
         for (number, text) in [(1, scope.name()), (2, scope.version())] {
@@ -148,6 +154,11 @@ impl Interner {
         self.next += 1;
         self.descs.insert(key, Arc::clone(&desc));
         desc
+    }
+
+    /// All descriptions that are held.
+    pub(crate) fn descs(&self) -> impl Iterator<Item = &Arc<Desc>> {
+        self.descs.values()
     }
 
     /// A point's attributes, as fields of its kind of point.

@@ -84,6 +84,17 @@ impl Life {
         Life::begin(reading, increment, opens, decided)
     }
 
+    /// A cumulative point of a series that an earlier run may have written, whose state is lost: what of its value was
+    /// written, and by whom, is not known. It opens here, with value 0.
+    pub(crate) fn first_anew(reading: Reading, decided: Holder) -> (Life, Outcome) {
+        let (mut life, mut outcome) = Life::begin(reading, zero_of(reading.value), reading.time, decided);
+        if decided == Holder::Individual {
+            (life.out_start, life.offset) = (reading.time, reading.value);
+            outcome.write = Write::As(reading.time, zero_of(reading.value));
+        }
+        (life, outcome)
+    }
+
     /// A delta of a series never seen: all of it counts.
     pub(crate) fn first_delta(reading: Reading, decided: Holder) -> (Life, Outcome) {
         let opens = if reading.start == 0 { reading.time } else { reading.start };

@@ -1,7 +1,8 @@
 //! `aggregate`: folds what the stages before marked into groups, and keeps every total true.
 //!
 //! `ledger` says who gets an increment, `series` what that means for a point, `host` keeps the series and groups of one host, `groups` the accumulators, `emit`
-//! writes what they say, `convert` turns individual series into the other temporality. This file runs batches through them. It never decides what is folded, and the agent's clock
+//! writes what they say, `convert` turns individual series into the other temporality, `state` keeps it all across a
+//! restart. This file runs batches through them. It never decides what is folded, and the agent's clock
 //! never enters a point.
 
 mod config;
@@ -15,6 +16,7 @@ mod ledger;
 mod number;
 mod own;
 mod series;
+mod state;
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -27,7 +29,7 @@ use phoenix_pipeline::{
 };
 use phoenix_telemetry::{Batch, Point, Resource};
 
-pub use config::{Config, Fold, GaugeFunction, Output};
+pub use config::{Config, Fold, GaugeFunction, Output, State};
 
 use crate::entity::{host_of, is_process};
 use emit::Pieces;
@@ -36,6 +38,8 @@ use identity::{Desc, Interner, entities_desc};
 use number::Sum;
 use own::Counts;
 use series::{Action, Order};
+use state::Store;
+use state::books::Lost;
 
 /// The row of the table of processors.
 pub const FACTORY: ProcessorFactory = ProcessorFactory::new::<Config>(
@@ -53,14 +57,8 @@ const MAX_HOSTS: usize = 10_000;
 
 fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
     let config: Config = site.settings(value)?;
-    Ok(Box::new(Aggregate {
-        config,
-        counts: Counts::new(site),
-        books: Books::default(),
-        entities: Arc::new(entities_desc()),
-        unsent: Batch::default(),
-        swept: None,
-    }))
+    let store = site.state.as_ref().and_then(|directory| Store::of_this_process(directory, config.state.interval));
+    Ok(Box::new(Aggregate::new(config, site, store)))
 }
 
 /// All that crosses a swap.
@@ -69,6 +67,8 @@ struct Books {
     hosts: HashMap<Box<str>, Host>,
     interner: Interner,
     ends: Ends,
+    /// What an earlier run wrote and this one knows nothing of.
+    lost: Lost,
 }
 
 /// The stage.
@@ -80,6 +80,8 @@ struct Aggregate {
     /// Points that found no room in their batch.
     unsent: Batch,
     swept: Option<Instant>,
+    /// Where the books survive a restart.
+    store: Option<Store>,
 }
 
 /// The times of a host's points in a batch.
@@ -90,6 +92,18 @@ struct Window {
 }
 
 impl Aggregate {
+    fn new(config: Config, site: &Site, store: Option<Store>) -> Self {
+        Aggregate {
+            config,
+            counts: Counts::new(site),
+            books: Books::default(),
+            entities: Arc::new(entities_desc()),
+            unsent: Batch::default(),
+            swept: None,
+            store,
+        }
+    }
+
     /// What every host's points of a batch span in time, in the order of first sight.
     fn windows(batch: &Batch) -> Vec<(&str, Window)> {
         let mut windows: Vec<(&str, Window)> = Vec::new();
@@ -117,7 +131,7 @@ impl Aggregate {
 
     /// Works off a batch: says what becomes of its points, and what is said beside them: of earlier times, and of its own.
     fn work(&mut self, batch: &Batch, cx: &Context<'_>) -> (Pieces, Vec<Order>, Pieces) {
-        let Aggregate { config, counts, books: Books { hosts, interner, ends }, entities, .. } = self;
+        let Aggregate { config, counts, books: Books { hosts, interner, ends, lost }, entities, .. } = self;
         let (mut early, mut out) = (Pieces::default(), Pieces::default());
         let mut tools = Tools { config, interner, ends, counts, out: &mut early, entities };
         let windows: HashMap<&str, Window> = Self::windows(batch)
@@ -126,7 +140,11 @@ impl Aggregate {
                 if !hosts.contains_key(*name) && hosts.len() >= MAX_HOSTS {
                     return false;
                 }
-                let host = hosts.entry((*name).into()).or_insert_with(|| Host::new(name, cx.now));
+                let host = hosts.entry((*name).into()).or_insert_with(|| {
+                    let mut host = Host::new(name, cx.now);
+                    host.reopens = lost.since(name, window.latest);
+                    host
+                });
                 host.arrived = cx.now;
                 host.move_on(window.latest, &mut tools);
                 true
@@ -251,6 +269,9 @@ impl Processor for Aggregate {
         if batch.is_empty() {
             return;
         }
+        if let Some(store) = &mut self.store {
+            store.restore(&mut self.books, cx.now, &mut self.counts);
+        }
         self.sweep(cx.now);
         let (early, orders, out) = self.work(batch, cx);
         for (point, order) in orders {
@@ -270,10 +291,15 @@ impl Processor for Aggregate {
         }
         self.send(batch, early, out);
         self.books.interner.sweep();
+        if let Some(store) = &mut self.store {
+            store.changed();
+            store.keep(&self.books, cx.now, false, &self.counts);
+        }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.books.hosts.values().filter_map(|host| host.deadline).min()
+        let groups = self.books.hosts.values().filter_map(|host| host.deadline);
+        groups.chain(self.store.as_ref().and_then(Store::due)).min()
     }
 
     fn flush(&mut self, batch: &mut Batch, cx: &mut Context<'_>, all: bool) {
@@ -281,7 +307,7 @@ impl Processor for Aggregate {
             *batch = std::mem::take(&mut self.unsent);
             return;
         }
-        let Aggregate { config, counts, books: Books { hosts, interner, ends }, entities, .. } = self;
+        let Aggregate { config, counts, books: Books { hosts, interner, ends, .. }, entities, .. } = self;
         let mut out = Pieces::default();
         let mut tools = Tools { config, interner, ends, counts, out: &mut out, entities };
         for host in hosts.values_mut() {
@@ -289,7 +315,14 @@ impl Processor for Aggregate {
                 host.speak(all, &mut tools);
             }
         }
+        let spoke = !out.is_empty();
         self.send(batch, Pieces::default(), out);
+        if let Some(store) = &mut self.store {
+            if spoke {
+                store.changed();
+            }
+            store.keep(&self.books, cx.now, all, &self.counts);
+        }
     }
 
     fn adopt(&mut self, previous: &mut dyn Processor) -> Handover {
@@ -298,6 +331,7 @@ impl Processor for Aggregate {
         self.counts.adopt(&mut previous.counts);
         self.unsent = std::mem::take(&mut previous.unsent);
         self.swept = previous.swept;
+        Store::adopt(&mut self.store, previous.store.take(), &self.counts);
         Handover { carried: self.pieces(), ..Handover::default() }
     }
 

@@ -3,6 +3,8 @@
 //! A sum of doubles formed anew each time wanders by the last digit, and a counter that falls by it is a reset to a
 //! backend. What is added here is never formed anew.
 
+mod saved;
+
 use phoenix_telemetry::Number;
 
 /// The zero of the same type.

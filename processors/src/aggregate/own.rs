@@ -55,6 +55,19 @@ static ERROR: Instrument = Instrument {
     level: Level::Basic,
 };
 
+static FOUND: Instrument = Instrument {
+    name: "phoenix_aggregate_state_found_total",
+    unit: "{state}",
+    description: "States of an earlier run that were found, by reason: restored, outdated, other_boot or damaged.",
+    level: Level::Normal,
+};
+static UNWRITTEN: Instrument = Instrument {
+    name: "phoenix_aggregate_state_failures_total",
+    unit: "{write}",
+    description: "Writes of the state that failed.",
+    level: Level::Normal,
+};
+
 /// The stage's own metrics.
 pub(crate) struct Counts {
     metrics: Metrics,
@@ -66,6 +79,7 @@ pub(crate) struct Counts {
     overflow: metrics::Counter,
     groups: metrics::Gauge,
     error: metrics::Gauge,
+    unwritten: metrics::Counter,
 }
 
 impl Counts {
@@ -82,6 +96,7 @@ impl Counts {
             overflow: metrics.counter(&OVERFLOW, &labels),
             groups: metrics.gauge(&GROUPS, &labels),
             error: metrics.gauge(&ERROR, &labels),
+            unwritten: metrics.counter(&UNWRITTEN, &labels),
         }
     }
 
@@ -97,6 +112,16 @@ impl Counts {
 
     pub(crate) fn unfolded(&mut self, reason: &'static str) {
         self.reason(&UNFOLDED, reason);
+    }
+
+    /// A state of an earlier run was found.
+    pub(crate) fn found(&mut self, outcome: &'static str) {
+        self.reason(&FOUND, outcome);
+    }
+
+    /// The state could not be written.
+    pub(crate) fn unwritten(&self) {
+        self.unwritten.increment(1);
     }
 
     pub(crate) fn folded(&self) {

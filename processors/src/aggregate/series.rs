@@ -49,8 +49,8 @@ pub(super) struct Histogram {
     pub(super) last: Distribution,
     /// What was added by that point.
     gain: Distribution,
-    /// What is taken off its points: the point at its return from the fold.
-    offset: Option<Distribution>,
+    /// What is taken off its points: the point at its return from the fold, or where it was opened anew.
+    pub(super) offset: Option<Distribution>,
 }
 
 impl Histogram {
@@ -189,7 +189,7 @@ pub(super) fn settle(
         histogram.moves(next, outcome.increment, kind);
         if series.life.offset.as_f64() == 0.0 {
             histogram.offset = None;
-        } else if outcome.to != Holder::Individual && series.life.holder == Holder::Individual {
+        } else if former.is_none() || (outcome.to != Holder::Individual && series.life.holder == Holder::Individual) {
             histogram.offset = Some(histogram.last.clone());
         }
     }

@@ -178,13 +178,15 @@ fn cells(counts: [u64; 4]) -> [Cells; 2] {
     [explicit(&one.data_points[0]), exponential(&other.data_points[0])]
 }
 
-fn run(script: &[(Vec<Step>, bool)], temporality: i32) -> Result<(), TestCaseError> {
-    let (mut bench, mut reader) = (Bench::new(""), Reader::default());
+fn run(mut bench: Bench, script: &[(Vec<Step>, bool)], temporality: i32) -> Result<(), TestCaseError> {
+    let mut reader = Reader::default();
     let mut processes = [Process::default(); 6];
     let mut truth: BTreeMap<(String, String), Cells> = BTreeMap::new();
     let (mut now, mut before) = (BEGIN, None);
     for (steps, swap) in script {
-        if *swap {
+        if *swap && bench.site.state.is_some() {
+            bench.restart(true);
+        } else if *swap {
             bench.swap();
         }
         let mut sent = Vec::new();
@@ -255,12 +257,19 @@ proptest! {
 
     #[test]
     fn cumulative_histograms_are_conserved(script in steps()) {
-        run(&script, CUMULATIVE)?;
+        run(Bench::new(""), &script, CUMULATIVE)?;
     }
 
     #[test]
     fn delta_histograms_are_conserved(script in steps()) {
-        run(&script, DELTA)?;
+        run(Bench::new(""), &script, DELTA)?;
+    }
+
+    #[test]
+    fn histograms_survive_restarts(script in steps(), temporality in prop::sample::select(vec![CUMULATIVE, DELTA])) {
+        let directory = tempfile::tempdir().unwrap();
+        let bench = Bench::at(crate::restarts::site(directory.path()), "state: {interval: 0s}");
+        run(bench, &script, temporality)?;
     }
 }
 

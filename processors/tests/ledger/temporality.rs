@@ -10,7 +10,7 @@ fn wanting(config: &'static str, temporality: i32) -> Bench {
 }
 
 /// Deltas of the first scrape lie before a reader of cumulative sums began to look.
-fn without_the_first(world: &mut World) {
+pub(crate) fn without_the_first(world: &mut World) {
     for (account, total) in std::mem::take(&mut world.first_deltas) {
         world.truth.entry(account).and_modify(|truth| truth.int -= total.int);
     }

@@ -1,0 +1,167 @@
+//! A host in the state: its times, its entities with their series and who they belong to, its groups.
+//!
+//! Keys are not in it: their second half is of this process alone. They are found again by writing every entity as a batch
+//! and reading it as one that came in.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Entity, Host};
+use crate::aggregate::distribution::Distribution;
+use crate::aggregate::emit::Pieces;
+use crate::aggregate::groups::Groups;
+use crate::aggregate::identity::{Desc, Interner};
+use crate::aggregate::ledger::{GroupId, Holder, Life, Reading};
+use crate::aggregate::number::Sum;
+use crate::aggregate::series::{Histogram, Kind, Series};
+use crate::aggregate::state::code::{Read, Reader, Unreadable, Writer};
+
+impl Host {
+    /// Writes all but the groups' wait.
+    pub(crate) fn save(&self, descs: &HashMap<u64, Arc<Desc>>, out: &mut Writer) {
+        out.long(self.times.len() as u64);
+        self.times.iter().for_each(|time| out.long(*time));
+        for value in [self.due, self.spoken] {
+            out.long(value);
+        }
+        out.maybe(self.refused);
+        out.maybe(self.reopens);
+        let heard: Vec<&Arc<Desc>> = self.heard.iter().filter_map(|id| descs.get(id)).collect();
+        out.long(heard.len() as u64);
+        heard.iter().for_each(|desc| out.desc(desc));
+        self.groups.save(out);
+        out.long(self.entities.len() as u64);
+        self.entities.values().for_each(|entity| entity.save(out));
+    }
+
+    /// Reads one host.
+    pub(crate) fn load(name: &str, now: Instant, from: &mut Reader<'_>, interner: &mut Interner) -> Read<Host> {
+        let mut host = Host::new(name, now);
+        for _ in 0..from.long()? {
+            host.times.push(from.long()?);
+        }
+        (host.due, host.spoken) = (from.long()?, from.long()?);
+        (host.refused, host.reopens) = (from.maybe()?, from.maybe()?);
+        for _ in 0..from.long()? {
+            host.heard.insert(from.desc()?.id);
+        }
+        host.groups = Groups::load(from)?;
+        for _ in 0..from.long()? {
+            host.entity(from, interner)?;
+        }
+        Ok(host)
+    }
+
+    fn entity(&mut self, from: &mut Reader<'_>, interner: &mut Interner) -> Read<()> {
+        let resource = from.set()?;
+        let verdict = (if from.flag()? { "fold" } else { "individual" }, "restored");
+        let mut entity = Entity { resource, series: HashMap::new(), is_group: from.flag()?, verdict };
+        let mut all = Vec::new();
+        for _ in 0..from.long()? {
+            all.push(Series::load(from)?);
+        }
+        // The order in which they are written.
+        all.sort_by_key(|series| series.desc.id);
+        let mut pieces = Pieces::default();
+        all.iter().for_each(|series| pieces.closed(&entity.resource, &series.desc, &series.attributes, (0, 1)));
+        let batch = pieces.finish();
+        let resource = batch.resources().next().ok_or(Unreadable)?;
+        let key = interner.resource(resource);
+        let mut points = resource.metrics().flat_map(|metric| metric.points());
+        for series in all {
+            let own = interner.series(points.next().ok_or(Unreadable)?, &series.desc);
+            if series.life.closing {
+                self.closing.push((key, own));
+            }
+            entity.series.insert(own, series);
+        }
+        self.series += entity.series.len();
+        if self.entities.insert(key, entity).is_some() { Err(Unreadable) } else { Ok(()) }
+    }
+}
+
+impl Entity {
+    fn save(&self, out: &mut Writer) {
+        out.set(&self.resource);
+        out.flag(self.verdict.0 == "fold");
+        out.flag(self.is_group);
+        out.long(self.series.len() as u64);
+        self.series.values().for_each(|series| series.save(out));
+    }
+}
+
+impl Series {
+    fn save(&self, out: &mut Writer) {
+        out.desc(&self.desc);
+        out.set(&self.attributes);
+        match self.kind {
+            Kind::Counter => out.byte(0),
+            Kind::Delta => out.byte(1),
+            Kind::Level => out.byte(2),
+            Kind::Opaque => out.byte(3),
+            Kind::Gauge(function) => {
+                out.byte(4);
+                out.function(function);
+            }
+        }
+        let Life { last, holder, out_start, offset, written, closing, ended } = self.life;
+        for value in [last.start, last.time, out_start, written] {
+            out.long(value);
+        }
+        out.number(last.value);
+        out.number(offset);
+        out.maybe(match holder {
+            Holder::Individual => None,
+            Holder::Group(id) => Some(u64::from(id.0)),
+        });
+        for value in [closing, ended, self.in_group, self.shown] {
+            out.flag(value);
+        }
+        out.flag(self.total.is_some());
+        if let Some(total) = &self.total {
+            total.save(out);
+        }
+        out.flag(self.histogram.is_some());
+        if let Some(histogram) = &self.histogram {
+            histogram.last.save(out);
+            out.flag(histogram.offset.is_some());
+            if let Some(offset) = &histogram.offset {
+                offset.save(out);
+            }
+        }
+    }
+
+    fn load(from: &mut Reader<'_>) -> Read<Series> {
+        let (desc, attributes) = (from.desc()?, from.set()?);
+        let kind = match from.byte()? {
+            0 => Kind::Counter,
+            1 => Kind::Delta,
+            2 => Kind::Level,
+            3 => Kind::Opaque,
+            4 => Kind::Gauge(from.function()?),
+            _ => return Err(Unreadable),
+        };
+        let (start, time, out_start, written) = (from.long()?, from.long()?, from.long()?, from.long()?);
+        let last = Reading { start, time, value: from.number()? };
+        let offset = from.number()?;
+        let holder = match from.maybe()? {
+            None => Holder::Individual,
+            Some(id) => Holder::Group(GroupId(u32::try_from(id).map_err(|_| Unreadable)?)),
+        };
+        let (closing, ended) = (from.flag()?, from.flag()?);
+        let life = Life { last, holder, out_start, offset, written, closing, ended };
+        let (in_group, shown) = (from.flag()?, from.flag()?);
+        let total = if from.flag()? { Some(Box::new(Sum::load(from)?)) } else { None };
+        let histogram = if from.flag()? {
+            let mut histogram = Histogram::new(Distribution::load(from)?);
+            if from.flag()? {
+                histogram.offset = Some(Distribution::load(from)?);
+            }
+            Some(Box::new(histogram))
+        } else {
+            None
+        };
+        Ok(Series { life, kind, desc, attributes, in_group, shown, total, histogram })
+    }
+}

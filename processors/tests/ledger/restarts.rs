@@ -1,0 +1,172 @@
+//! The agent ends or is killed in the midst of everything, and begins again over what it left.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::readers::{CUMULATIVE, DELTA};
+use crate::temporality::without_the_first;
+
+pub(crate) fn site(directory: &Path) -> Site {
+    Site { state: Some(directory.into()), ..Site::for_test("aggregate") }
+}
+
+impl Bench {
+    /// The agent ends, or with `killed` just stops; another one begins.
+    pub(crate) fn restart(&mut self, killed: bool) {
+        if !killed {
+            while !self.flush(true).is_empty() {}
+        }
+        let directory = self.site.state.clone().unwrap();
+        by_another_process(&directory);
+        self.site = site(&directory);
+        self.stage = build(&self.site, self.config);
+    }
+
+    /// A scrape with a restart before it, and one between the parts in which it comes.
+    fn run_and_restart(&mut self, world: &mut World, scrape: &Scrape) {
+        if scrape.swap {
+            self.restart(scrape.wire);
+        }
+        let mut sent = world.scrape(scrape);
+        self.now += Duration::from_secs(scrape.gap);
+        if scrape.wire && sent.len() > 1 {
+            let rest = sent.split_off(sent.len() / 2);
+            self.send(sent, true);
+            if scrape.gap.is_multiple_of(3) {
+                self.restart(true);
+            }
+            self.send(rest, true);
+            if scrape.gap.is_multiple_of(2) {
+                self.now += Duration::from_millis(200);
+                self.flush(false);
+            }
+        } else {
+            self.send(sent, scrape.wire);
+        }
+    }
+}
+
+/// What the state is called on the disk.
+fn file(directory: &Path) -> PathBuf {
+    directory.join("state")
+}
+
+/// The state as another process would have written it: the agent takes none of its own for one of a restart. A damaged one
+/// stays as it is.
+fn by_another_process(directory: &Path) {
+    let Ok(mut bytes) = std::fs::read(file(directory)) else { return };
+    let sum = |bytes: &[u8]| rapidhash::v3::rapidhash_v3(&bytes[24..]).to_le_bytes();
+    if bytes[16..24] != sum(&bytes) {
+        return;
+    }
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let boot = boot.trim().as_bytes();
+    let place = bytes.windows(boot.len()).position(|window| window == boot).unwrap() + boot.len();
+    bytes[place + 7] = 1;
+    let sum = sum(&bytes);
+    bytes[16..24].copy_from_slice(&sum);
+    std::fs::write(file(directory), bytes).unwrap();
+}
+
+const NO_END: &[Event] = &[Event::Counts, Event::Counts, Event::Resets, Event::Drifts, Event::Missed, Event::Reborn];
+
+proptest! {
+    #![proptest_config(cases(100))]
+
+    #[test]
+    fn restarts_over_a_whole_state_lose_nothing(script in scripts(ALL, 5, 20), temporality in 0usize..3) {
+        let directory = tempfile::tempdir().unwrap();
+        let (config, wanted) = [
+            ("state: {interval: 0s}", None),
+            ("state: {interval: 0s}\ntemporality: delta", Some(DELTA)),
+            ("state: {interval: 0s}\ntemporality: cumulative", Some(CUMULATIVE)),
+        ][temporality];
+        let mut bench = Bench::at(site(directory.path()), config);
+        bench.out.wanted = wanted;
+        let mut world = World::new(5);
+        for scrape in &script {
+            // In one piece, or the group has spoken before the last first delta comes.
+            let wire = scrape.wire && (wanted != Some(CUMULATIVE) || world.now > BEGIN);
+            bench.run_and_restart(&mut world, &Scrape { wire, ..scrape.clone() });
+            prop_assert!(bench.own("phoenix_conservation_error", "") < 1e-9);
+            prop_assert_eq!(bench.own("phoenix_aggregate_state_found_total", "damaged"), 0.0);
+            prop_assert_eq!(bench.own("phoenix_aggregate_state_found_total", "outdated"), 0.0);
+        }
+        bench.flush(true);
+        if wanted == Some(CUMULATIVE) {
+            without_the_first(&mut world);
+        }
+        bench.balanced(&world)?;
+    }
+
+    #[test]
+    fn restarts_over_an_old_or_damaged_state_invent_nothing(
+        (script, broken) in (scripts(NO_END, 5, 20), prop::collection::vec(0u8..3, 20))
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        // Every scrape but the first of a run leaves unwritten.
+        let mut bench = Bench::at(site(directory.path()), "state: {interval: 1h}");
+        let mut world = World::new(5);
+        for (scrape, broken) in script.iter().zip(broken) {
+            if scrape.swap && broken > 0 && let Ok(mut bytes) = std::fs::read(file(directory.path())) {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= broken;
+                std::fs::write(file(directory.path()), bytes).unwrap();
+            }
+            if scrape.swap {
+                bench.restart(true);
+            }
+            bench.run(&mut world, &Scrape { swap: false, ..scrape.clone() });
+        }
+        bench.flush(true);
+        for (account, total) in &bench.out.r1 {
+            let truth = world.truth.get(account).copied().unwrap_or_default();
+            prop_assert!(total.sum() <= truth.sum() + 1e-6, "{:?}: {} > {}", account, total.sum(), truth.sum());
+        }
+        prop_assert!(bench.own("phoenix_conservation_error", "") < 1e-9);
+    }
+}
+
+/// What a write costs; run by hand: `cargo test --release --test ledger -- --ignored --nocapture cost`.
+#[test]
+#[ignore = "a measurement"]
+fn cost_of_a_thousand_processes() {
+    let directory = tempfile::tempdir().unwrap();
+    for config in ["state: {interval: 0s}", ""] {
+        let mut bench = Bench::at(site(directory.path()), config);
+        let scrape = |at: u64| {
+            (0..1_000)
+                .map(|pid| {
+                    let time = BEGIN + at * SECOND;
+                    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o"];
+                    let metrics = names.map(|name| counter(name, BEGIN - SECOND, time, (at * 7) as i64));
+                    Sent { resource: wrap(pid, metrics.into()), fold: pid % 10 > 0 }
+                })
+                .collect::<Vec<_>>()
+        };
+        if config.is_empty() {
+            bench.site.state = None;
+            bench.stage = build(&bench.site, config);
+        }
+        let mut spent = Vec::new();
+        for at in 0..20 {
+            let resources: Vec<ResourceMetrics> = scrape(at).into_iter().map(|sent| sent.resource).collect();
+            let mut batch = Batch::decode(encode(resources), &Limits::default()).unwrap();
+            let (mut delivery, mut marks) = (Delivery::none(), Marks::default());
+            for resource in batch.resources().skip(100) {
+                marks.mark(Entity::Resource(resource.id()), Decision::Fold, "test");
+            }
+            let begun = Instant::now();
+            let mut context = Context { now: begun, delivery: &mut delivery, marks: &mut marks };
+            bench.stage.process(&mut batch, &mut context);
+            spent.push(begun.elapsed());
+        }
+        spent.sort();
+        let size = std::fs::metadata(file(directory.path())).map_or(0, |file| file.len());
+        println!("{config:30} median {:?}, most {:?}, {size} bytes", spent[10], spent[19]);
+    }
+    let begun = Instant::now();
+    let mut bench = Bench::at(site(directory.path()), "");
+    bench.send(vec![Sent { resource: wrap(1, vec![counter("a", BEGIN, BEGIN + 99 * SECOND, 9)]), fold: true }], false);
+    println!("restored {} in {:?}", bench.own("phoenix_entities", ""), begun.elapsed());
+}
