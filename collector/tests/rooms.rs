@@ -7,18 +7,28 @@ use std::process::Command;
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("phoenix-telemetry", &[]),
     ("phoenix-sketch", &[]),
+    ("phoenix-control", &[]),
+    ("phoenix-storage", &[]),
     ("phoenix-pipeline", &["phoenix-telemetry"]),
+    ("phoenix-transport", &["phoenix-pipeline"]),
     ("phoenix-processors", &["phoenix-pipeline", "phoenix-sketch", "phoenix-telemetry"]),
-    ("phoenix-receivers", &["phoenix-pipeline", "phoenix-telemetry"]),
-    ("phoenix-exporters", &["phoenix-pipeline", "phoenix-telemetry"]),
-    (
-        "phoenix",
-        &["phoenix-exporters", "phoenix-pipeline", "phoenix-processors", "phoenix-receivers", "phoenix-telemetry"],
-    ),
-    (
-        "phoenix-benches",
-        &["phoenix-exporters", "phoenix-pipeline", "phoenix-processors", "phoenix-receivers", "phoenix-telemetry"],
-    ),
+    ("phoenix-receivers", &["phoenix-pipeline", "phoenix-telemetry", "phoenix-transport"]),
+    ("phoenix-exporters", &["phoenix-pipeline", "phoenix-storage", "phoenix-telemetry", "phoenix-transport"]),
+    ("phoenix", EVERY_ROOM),
+    ("phoenix-benches", EVERY_ROOM),
+];
+
+/// What stands above all rooms may use each of them.
+const EVERY_ROOM: &[&str] = &[
+    "phoenix-control",
+    "phoenix-exporters",
+    "phoenix-pipeline",
+    "phoenix-processors",
+    "phoenix-receivers",
+    "phoenix-sketch",
+    "phoenix-storage",
+    "phoenix-telemetry",
+    "phoenix-transport",
 ];
 
 #[test]

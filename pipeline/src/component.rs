@@ -309,6 +309,11 @@ pub trait Exporter: Send + Sync {
     /// Takes a batch over. Called on a lane: hands over to a queue of its own and returns at once.
     fn export(&self, shipment: Shipment, delivery: Delivery);
 
+    /// Whether its queue is on disk, so that [`crate::Ack::OnDisk`] can be promised.
+    fn durable(&self) -> bool {
+        false
+    }
+
     /// Sends what is left until `deadline`, then gives up and counts what was lost.
     fn shutdown(&self, deadline: Instant) -> BoxFuture<'_, ()>;
 }

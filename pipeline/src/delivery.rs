@@ -1,8 +1,8 @@
 //! What became of the data: every batch carries a [`Delivery`] that resolves exactly once.
 //!
 //! A delivery is *delivered* when everyone who had to take the data has taken it, and *refused* with a cause as soon as
-//! one of them could not. A delivery that is dropped without a word is **refused**, never delivered: forgetting is not
-//! an acknowledgement.
+//! one of them could not. What "taken" means is the sender's to say, by an [`Ack`]. A delivery that is dropped without a
+//! word is **refused**, never delivered: forgetting is not an acknowledgement.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,10 +39,24 @@ impl Refusal {
     }
 }
 
+/// How safe data must be before whoever sent it is told that it was taken. In the order of what they cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ack {
+    /// Every exporter has it in its queue, which may be memory: a killed process loses it.
+    #[default]
+    OnQueue,
+    /// Every exporter has it on disk, as far as its `fsync` setting says.
+    OnDisk,
+    /// Every destination has answered that it took it.
+    OnExport,
+}
+
 type Callback = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
 
 /// What all legs of one piece of data share.
 struct Token {
+    ack: Ack,
     legs: AtomicUsize,
     refused: Mutex<Option<Refusal>>,
     done: Mutex<Option<Callback>>,
@@ -88,10 +102,15 @@ impl Delivery {
         Delivery(Vec::new())
     }
 
-    /// `done` is called once, when every leg has resolved.
+    /// `done` is called once, when every leg has resolved; a full queue's place is enough ([`Ack::OnQueue`]).
     pub fn new(done: impl FnOnce(Result<(), Refusal>) + Send + 'static) -> Self {
+        Delivery::until(Ack::OnQueue, done)
+    }
+
+    /// `done` is called once, when the data is as safe as `ack` says everywhere, or refused somewhere.
+    pub fn until(ack: Ack, done: impl FnOnce(Result<(), Refusal>) + Send + 'static) -> Self {
         let token =
-            Token { legs: AtomicUsize::new(1), refused: Mutex::new(None), done: Mutex::new(Some(Box::new(done))) };
+            Token { ack, legs: AtomicUsize::new(1), refused: Mutex::new(None), done: Mutex::new(Some(Box::new(done))) };
         Delivery(vec![Leg(Some(Arc::new(token)))])
     }
 
@@ -117,6 +136,23 @@ impl Delivery {
     /// Whether somebody waits for this data; nobody does for a local scrape.
     pub fn is_awaited(&self) -> bool {
         !self.0.is_empty()
+    }
+
+    /// The most that anyone who waits for this data asks for; none where nobody waits.
+    pub fn ack(&self) -> Option<Ack> {
+        self.0.iter().filter_map(|leg| leg.0.as_ref()).map(|token| token.ack).max()
+    }
+
+    /// This party has made the data as safe as `level`: whoever asked for no more hears of it now, the others go on
+    /// waiting.
+    pub fn reached(&mut self, level: Ack) {
+        self.0.retain_mut(|leg| {
+            let waits = leg.0.as_ref().is_some_and(|token| token.ack > level);
+            if !waits {
+                leg.resolve(Ok(()));
+            }
+            waits
+        });
     }
 
     /// This party has taken the data.
@@ -172,6 +208,26 @@ mod tests {
         assert!(rx.try_recv().is_err());
         third.delivered();
         assert_eq!(rx.try_recv().unwrap(), Err(Refusal::last("too large")));
+    }
+
+    #[test]
+    fn who_asked_for_less_hears_earlier() {
+        let asked = |ack| {
+            let (tx, rx) = channel();
+            (Delivery::until(ack, move |outcome| tx.send(outcome).unwrap()), rx)
+        };
+        let ((mut all, on_queue), (disk, on_disk), (export, on_export)) =
+            (asked(Ack::OnQueue), asked(Ack::OnDisk), asked(Ack::OnExport));
+        all.join(disk);
+        all.join(export);
+        assert_eq!(all.ack(), Some(Ack::OnExport));
+        all.reached(Ack::OnQueue);
+        assert_eq!(on_queue.try_recv().unwrap(), Ok(()));
+        assert!(on_disk.try_recv().is_err() && on_export.try_recv().is_err());
+        all.reached(Ack::OnDisk);
+        assert_eq!(on_disk.try_recv().unwrap(), Ok(()));
+        all.refused(Refusal::last("bad"));
+        assert_eq!(on_export.try_recv().unwrap(), Err(Refusal::last("bad")));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub use component::{
     BoxFuture, BuildError, ComponentId, Context, Exporter, ExporterFactory, Extension, ExtensionFactory, Factory,
     Handover, Processor, ProcessorFactory, Receiver, ReceiverFactory, Shipment, Siblings, Site, Stability,
 };
-pub use delivery::{Delivery, Refusal};
+pub use delivery::{Ack, Delivery, Refusal};
 pub use explain::Explain;
 pub use lane::{Lane, LaneHandle};
 pub use listen::{Listener, Listeners};
