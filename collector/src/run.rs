@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use phoenix_pipeline::config::Mistake;
-use phoenix_pipeline::{BuildError, Clock, Explain, Listeners, Metrics, Profiles, StatusBoard};
+use phoenix_pipeline::{BuildError, Clock, Estimates, Explain, Listeners, Metrics, Profiles, StatusBoard};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -123,6 +123,7 @@ async fn serve(
         listeners: Listeners::default(),
         board: StatusBoard::default(),
         explain: Explain::default(),
+        estimates: Estimates::default(),
         profiles: Profiles::new(clock.clone()),
         state,
         version: VERSION,

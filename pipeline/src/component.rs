@@ -16,7 +16,8 @@ use phoenix_telemetry::Batch;
 
 use crate::config::{Mistake, Settings, Value, read};
 use crate::{
-    Clock, Delivery, Explain, LaneHandle, Listeners, Marks, Metrics, Outlet, Profiles, Refusal, Status, StatusBoard,
+    Clock, Delivery, Estimates, Explain, LaneHandle, Listeners, Marks, Metrics, Outlet, Profiles, Refusal, Status,
+    StatusBoard,
 };
 
 /// A future behind a trait object.
@@ -178,6 +179,8 @@ pub struct Site {
     pub state: Option<Arc<Path>>,
     /// Where stages write down why they decided what.
     pub explain: Explain,
+    /// Where stages say how many series they let through.
+    pub estimates: Estimates,
     /// Where a stage that holds profiles can be told to change.
     pub profiles: Profiles,
     /// For a processor that is made of others; none inside such a one.
@@ -222,6 +225,7 @@ impl Site {
             listeners: Listeners::default(),
             state: None,
             explain: Explain::default(),
+            estimates: Estimates::default(),
             profiles: Profiles::default(),
             siblings: None,
             lane: None,

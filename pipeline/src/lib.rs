@@ -16,6 +16,7 @@ mod clock;
 mod component;
 pub mod config;
 mod delivery;
+pub mod estimates;
 pub mod explain;
 mod lane;
 mod listen;
@@ -34,6 +35,7 @@ pub use component::{
     Handover, Processor, ProcessorFactory, Receiver, ReceiverFactory, Shipment, Siblings, Site, Stability,
 };
 pub use delivery::{Ack, Delivery, Refusal};
+pub use estimates::Estimates;
 pub use explain::Explain;
 pub use lane::{Lane, LaneHandle};
 pub use listen::{Listener, Listeners};

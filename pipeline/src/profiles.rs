@@ -37,6 +37,12 @@ pub trait Switch: Send + Sync {
     /// # Errors
     /// There is no such profile, or why it cannot be built.
     fn prepare(&self, profile: &str) -> Result<Option<Publish>, String>;
+
+    /// Turns the pressure of its members that have one, in whichever profile, from the next batch on: 0 to 1, `None` =
+    /// what they are configured with. A stage without such members does nothing.
+    fn press(&self, pressure: Option<f64>) {
+        let _ = pressure;
+    }
 }
 
 /// Why the profile was not changed.
@@ -224,6 +230,15 @@ impl Profiles {
         publish(prepared);
         self.0.changed.notify_one();
         Ok(())
+    }
+
+    /// Turns the pressure of the stage of this id in a pipeline, see [`Switch::press`]; says whether there is one. Waits
+    /// for nobody.
+    pub fn press(&self, pipeline: &str, processor: &ComponentId, pressure: Option<f64>) -> bool {
+        let entries = self.entries();
+        let found = entries.iter().find(|entry| *entry.pipeline == *pipeline && entry.processor == *processor);
+        let switch = found.and_then(|entry| entry.switch.upgrade());
+        switch.map(|switch| switch.press(pressure)).is_some()
     }
 
     /// Brings the base back where a temporary choice has run out. Builds on the caller's thread, as [`Profiles::set`].

@@ -165,6 +165,7 @@ fn build<C>(
         listeners: shared.listeners.clone(),
         state: shared.state.as_ref().map(|state| state.of(singular(kind), id, pipeline)),
         explain: shared.explain.clone(),
+        estimates: shared.estimates.clone(),
         profiles: shared.profiles.clone(),
         siblings: place.map(|place| Arc::clone(place.siblings)),
         lane: place.map(|place| place.lane.handle()),

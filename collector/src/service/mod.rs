@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
-    BuildError, Chain, Clock, ComponentId, Explain, Exporter, Extension, Health, Lane, Listeners, Metrics, Outlet,
-    PageServer, Profiles, Receiver, StatusBoard,
+    BuildError, Chain, Clock, ComponentId, Estimates, Explain, Exporter, Extension, Health, Lane, Listeners, Metrics,
+    Outlet, PageServer, Profiles, Receiver, StatusBoard,
 };
 use tokio::sync::mpsc;
 
@@ -45,6 +45,8 @@ pub struct Shared {
     pub board: StatusBoard,
     /// Why the stages decided what.
     pub explain: Explain,
+    /// How many series the stages let through.
+    pub estimates: Estimates,
     /// Which profiles are at work.
     pub profiles: Profiles,
     /// What survives a restart; none if nothing does.

@@ -1,0 +1,239 @@
+//! What stages measure of the series they let through, for whoever decides, shows or bills by it.
+//!
+//! A stage takes a [`Publisher`] and puts a new snapshot in its place now and then; readers take the newest. Neither
+//! waits for the other. A stage that is gone is gone from the register. Nothing here measures or decides.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+
+use crate::ComponentId;
+
+/// How many series, and how sure that is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Count {
+    /// Distinct series within the window.
+    pub series: f64,
+    /// Relative standard error of `series`; 0 = exact.
+    pub error: f64,
+}
+
+/// The part of a host's use that entities which stay individual account for, 0 to 1, in the newest batch that had the
+/// measure: the value-weighted share, over all hosts of that batch. `None` where nothing was measured yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Attribution {
+    /// Of the increments of `process.cpu.time`.
+    pub cpu: Option<f64>,
+    /// Of the sum of `process.memory.usage`.
+    pub memory: Option<f64>,
+    /// Of the increments of `process.disk.io`.
+    pub io: Option<f64>,
+}
+
+/// What one profile lets out, or would if it were at work.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProfileEstimate {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Distinct series within the window, groups' and individual ones, as if it had been at work all the time.
+    pub output: Count,
+    /// Points of the newest batch that stay individual.
+    pub individual: u64,
+    /// Points groups would write beside that batch.
+    pub grouped: u64,
+    /// What stays individually attributed.
+    pub attribution: Attribution,
+}
+
+/// What a stage with profiles measured.
+#[derive(Clone, Debug)]
+pub struct Thinning {
+    /// When it was measured, on the agent's clock: what is older than a few scrape intervals is stale.
+    pub at: Instant,
+    /// Newest time of a point, Unix nanoseconds.
+    pub time: u64,
+    /// Seconds of points' time that the window holds by now, up to its length.
+    pub window: f64,
+    /// What came in.
+    pub input: Count,
+    /// What went out, by whichever profiles were at work within the window: what a backend counts as active series.
+    pub output: Count,
+    /// Points in and out, encoded bytes out (approximate), since the stage began: rates are the differences.
+    pub points_in: u64,
+    /// See `points_in`.
+    pub points_out: u64,
+    /// See `points_in`.
+    pub bytes_in: u64,
+    /// Place of the profile at work in `profiles`.
+    pub active: usize,
+    /// From the least to the most thinning. Those that are not shadowed are not listed.
+    pub profiles: Vec<ProfileEstimate>,
+}
+
+/// One of a few, with its part.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Share {
+    /// A metric's name, or an attribute's value as text.
+    pub name: Arc<str>,
+    /// Series within the window.
+    pub series: f64,
+    /// New series within the last full minute.
+    pub new_per_minute: f64,
+}
+
+/// An attribute and its values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttributeEstimate {
+    /// The key.
+    pub key: Arc<str>,
+    /// Distinct values within the window, or a little longer.
+    pub values: Count,
+    /// The values most new series have had, most first; counts may be too high by what was forgotten for want of room.
+    pub leading: Vec<Share>,
+}
+
+/// What the stage `cardinality` measured at its place.
+#[derive(Clone, Debug)]
+pub struct Cardinality {
+    /// When it was measured, on the agent's clock.
+    pub at: Instant,
+    /// Newest time of a point, Unix nanoseconds.
+    pub time: u64,
+    /// Distinct series within the window.
+    pub series: Count,
+    /// Series that came within the last full minute; exact while the admitted set holds all (`sampled` is 1).
+    pub new_per_minute: f64,
+    /// Series that went out of the window within the last full minute.
+    pub gone_per_minute: f64,
+    /// One series of so many is in the admitted set, a power of two.
+    pub sampled: u64,
+    /// By metric, most series first.
+    pub metrics: Vec<Share>,
+    /// By attribute, most values first.
+    pub attributes: Vec<AttributeEstimate>,
+}
+
+struct Entry<T> {
+    pipeline: Arc<str>,
+    processor: ComponentId,
+    slot: Weak<ArcSwapOption<T>>,
+}
+
+/// Stages of one kind and their newest snapshots. Cheap to clone; all clones are one.
+pub struct Board<T>(Arc<Mutex<Vec<Entry<T>>>>);
+
+/// Where one stage publishes; dropping it takes the stage off the board.
+#[derive(Debug)]
+pub struct Publisher<T>(Arc<ArcSwapOption<T>>);
+
+/// A snapshot and whose it is.
+#[derive(Clone, Debug)]
+pub struct Published<T> {
+    /// The pipeline the stage stands in.
+    pub pipeline: Arc<str>,
+    /// Its id.
+    pub processor: ComponentId,
+    /// The newest snapshot.
+    pub snapshot: Arc<T>,
+}
+
+impl<T> Clone for Board<T> {
+    fn clone(&self) -> Self {
+        Board(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Default for Board<T> {
+    fn default() -> Self {
+        Board(Arc::default())
+    }
+}
+
+impl<T> Board<T> {
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry<T>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a stage's snapshots. Nothing is on the board before the first of them.
+    pub fn publisher(&self, pipeline: &Arc<str>, processor: &ComponentId) -> Publisher<T> {
+        let slot = Arc::default();
+        let mut entries = self.entries();
+        entries.retain(|entry| entry.slot.strong_count() > 0);
+        entries.push(Entry {
+            pipeline: Arc::clone(pipeline),
+            processor: processor.clone(),
+            slot: Arc::downgrade(&slot),
+        });
+        Publisher(slot)
+    }
+
+    /// The newest snapshots of all stages, by pipeline and id. After a reload the old stage's snapshot stands until the
+    /// new one has measured something or the old one is gone.
+    pub fn list(&self) -> Vec<Published<T>> {
+        let one = |entry: &Entry<T>| {
+            let snapshot = entry.slot.upgrade()?.load_full()?;
+            Some(Published { pipeline: Arc::clone(&entry.pipeline), processor: entry.processor.clone(), snapshot })
+        };
+        let mut all: Vec<Published<T>> = self.entries().iter().rev().filter_map(one).collect();
+        // Stable, and the newest stage of a place comes first.
+        all.sort_by(|a, b| (&a.pipeline, &a.processor).cmp(&(&b.pipeline, &b.processor)));
+        all.dedup_by(|a, b| a.pipeline == b.pipeline && a.processor == b.processor);
+        all
+    }
+}
+
+impl<T> Publisher<T> {
+    /// Puts a snapshot in the place of the last one.
+    pub fn publish(&self, snapshot: T) {
+        self.0.store(Some(Arc::new(snapshot)));
+    }
+}
+
+/// The register of all that is measured. Cheap to clone; all clones are one register.
+#[derive(Clone, Default)]
+pub struct Estimates {
+    /// Of stages with profiles.
+    pub thinning: Board<Thinning>,
+    /// Of stages that measure at their place.
+    pub cardinality: Board<Cardinality>,
+}
+
+impl std::fmt::Debug for Estimates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Estimates { thinning, cardinality } = self;
+        f.debug_struct("Estimates")
+            .field("thinning", &thinning.list())
+            .field("cardinality", &cardinality.list())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_stage_of_a_place_speaks_as_soon_as_it_has_something_to_say() {
+        let board = Board::<u32>::default();
+        let (pipeline, id) = (Arc::from("metrics"), ComponentId::new("adaptive"));
+        let values = || board.list().iter().map(|row| *row.snapshot).collect::<Vec<_>>();
+        let old = board.publisher(&pipeline, &id);
+        assert!(values().is_empty());
+        old.publish(1);
+        old.publish(2);
+        assert_eq!(values(), [2]);
+        let new = board.clone().publisher(&pipeline, &id);
+        assert_eq!(values(), [2]);
+        new.publish(3);
+        assert_eq!(values(), [3]);
+        drop(new);
+        assert_eq!(values(), [2]);
+        let _other = board.publisher(&Arc::from("logs"), &id);
+        drop(old);
+        assert!(values().is_empty());
+        assert_eq!(board.entries().len(), 2, "what is gone is forgotten with the next stage");
+        drop(board.publisher(&pipeline, &id));
+        assert_eq!(board.entries().len(), 2);
+    }
+}
