@@ -1,0 +1,106 @@
+//! How many different hashes were seen lately.
+//!
+//! The window is a ring of epochs with a sketch each; the oldest is forgotten as a whole, so what is counted was seen
+//! within the last window or an epoch less. Time is an argument and may not be trusted: what comes from before is
+//! counted as now.
+
+use std::collections::VecDeque;
+
+use crate::Distinct;
+
+/// The distinct hashes of the last `length`, to within one epoch.
+#[derive(Clone, Debug)]
+pub struct Window {
+    epoch: u64,
+    epochs: u64,
+    newest: Distinct,
+    number: u64,
+    /// Older epochs and their numbers, oldest first.
+    older: VecDeque<(u64, Distinct)>,
+    /// The union of the older ones.
+    union: Distinct,
+}
+
+impl Window {
+    /// An empty window of `epochs` parts (at least one) in the unit of the times; `like` says of which seed and form its
+    /// sketches are.
+    pub fn new(length: u64, epochs: u64, like: &Distinct) -> Self {
+        let epochs = epochs.max(1);
+        Window {
+            epoch: (length / epochs).max(1),
+            epochs,
+            newest: like.empty(),
+            number: 0,
+            older: VecDeque::new(),
+            union: like.empty(),
+        }
+    }
+
+    /// Moves on to `time`. What is older than the window is forgotten.
+    pub fn advance(&mut self, time: u64) {
+        let number = time / self.epoch;
+        if number <= self.number {
+            return;
+        }
+        let fresh = self.newest.empty();
+        self.older.push_back((self.number, std::mem::replace(&mut self.newest, fresh)));
+        self.number = number;
+        self.older.retain(|(old, _)| old + self.epochs > number);
+        self.union.clear();
+        for (_, old) in &self.older {
+            // All are of one seed and form.
+            let _ = self.union.merge(old);
+        }
+    }
+
+    /// Takes in a hash, as of the last [`Window::advance`].
+    #[inline]
+    pub fn insert(&mut self, hash: u64) {
+        self.newest.insert(hash);
+    }
+
+    /// How many different hashes there are in the window.
+    pub fn estimate(&mut self) -> f64 {
+        if self.older.is_empty() {
+            return self.newest.estimate();
+        }
+        let mut all = self.union.clone();
+        let _ = all.merge(&self.newest);
+        all.estimate()
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.newest.clear();
+        self.older.clear();
+        self.union.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_older_than_the_window_is_forgotten() {
+        for like in [Distinct::dense(3), Distinct::sparse(3)] {
+            let mut window = Window::new(100, 10, &like);
+            for time in 0..1_000 {
+                window.advance(time);
+                window.insert(time);
+                window.insert(7_777_777);
+                assert!(window.older.len() <= 9);
+            }
+            let estimate = window.estimate();
+            assert!((estimate - 101.0).abs() < 3.0, "the last 100 times and what always came: {estimate}");
+            window.advance(5);
+            window.insert(1);
+            assert!((window.estimate() - 102.0).abs() < 3.0, "a clock that goes back forgets nothing");
+            window.advance(10_000);
+            assert_eq!(window.estimate(), 0.0);
+            window.insert(1);
+            window.clear();
+            assert_eq!(window.estimate(), 0.0);
+        }
+    }
+}
