@@ -15,7 +15,6 @@ pub mod sending;
 #[cfg(test)]
 mod testing;
 mod time;
-pub mod tls;
 mod worker;
 
 use phoenix_pipeline::ExporterFactory;

@@ -22,7 +22,7 @@ use phoenix_pipeline::config::{Headers, Report};
 use super::compression::Payload;
 use super::endpoint::Endpoint;
 use crate::sending::{Failure, Retry};
-use crate::tls::{Alpn, Connector, Route, TlsSettings, client_config, server_name};
+use phoenix_transport::tls::{Alpn, Connector, Route, TlsSettings, client_config, server_name};
 
 /// The most that is kept of an answer: as much as the Collector reads.
 pub const KEPT: usize = 64 * 1024;

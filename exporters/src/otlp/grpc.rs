@@ -20,7 +20,7 @@ use super::message::accepted_proto;
 use super::status::Status;
 use super::{Auth, Otlp, endpoint, say_without_effect};
 use crate::sending::{Accepted, Destination, Failure, QueueSettings, Retry, RetrySettings, Sender};
-use crate::tls::{Alpn, TlsSettings};
+use phoenix_transport::tls::{Alpn, TlsSettings};
 
 /// The table entry.
 pub const FACTORY: ExporterFactory =

@@ -16,7 +16,7 @@ use super::endpoint::{self, Endpoint};
 use super::message::{RpcStatus, accepted_json, accepted_proto, line};
 use super::{Auth, Otlp, say_without_effect};
 use crate::sending::{Accepted, Destination, Failure, QueueSettings, Retry, RetrySettings, Sender};
-use crate::tls::{Alpn, TlsSettings};
+use phoenix_transport::tls::{Alpn, TlsSettings};
 
 /// The table entry.
 pub const FACTORY: ExporterFactory =
