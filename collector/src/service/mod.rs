@@ -131,14 +131,11 @@ impl Agent {
     /// # Errors
     /// What could not be built or started; the agent then runs on as it was.
     pub async fn apply(&mut self, model: &Model) -> Result<(), BuildError> {
-        let before = self.shared.board.snapshot();
+        let before = self.shared.board.save();
         let outcome = self.try_apply(model).await;
         if outcome.is_err() {
             // Components that were never put in place must not keep the health page waiting for them.
-            self.shared.board.retain(|component| before.contains_key(component));
-            for (component, health) in before {
-                self.shared.board.status(component).set(health);
-            }
+            self.shared.board.restore(before);
         }
         outcome
     }

@@ -22,7 +22,7 @@ use phoenix_pipeline::config::{Headers, Report};
 use super::compression::Payload;
 use super::endpoint::Endpoint;
 use crate::sending::{Failure, Retry};
-use phoenix_transport::tls::{Alpn, Connector, Route, TlsSettings, client_config, server_name};
+use phoenix_transport::tls::{Alpn, ClientTls, Connector, Route, TlsSettings, server_name};
 
 /// The most that is kept of an answer: as much as the Collector reads.
 pub const KEPT: usize = 64 * 1024;
@@ -67,7 +67,7 @@ impl Peer {
     ///
     /// # Errors
     /// A sentence that says what is wrong with the TLS settings or the names.
-    pub fn new(settings: PeerSettings<'_>, tune: impl FnOnce(&mut Builder)) -> Result<Self, String> {
+    pub fn new(settings: PeerSettings<'_>, site: &Site, tune: impl FnOnce(&mut Builder)) -> Result<Self, String> {
         let PeerSettings { endpoint, tls, alpn, authority, headers } = settings;
         let Endpoint { socket, address, secure } = endpoint;
         let secure = secure.unwrap_or(!tls.insecure);
@@ -76,7 +76,7 @@ impl Peer {
             name => name,
         };
         let tls = match secure {
-            true => Some((client_config(tls, alpn)?, server_name(verified)?)),
+            true => Some((ClientTls::new(tls, alpn, "tls", site)?, server_name(verified)?)),
             false => None,
         };
         let mut parts = address.clone().into_parts();

@@ -201,7 +201,7 @@ impl Grpc {
             authority,
             headers,
         };
-        let peer = Peer::new(settings, |client| {
+        let peer = Peer::new(settings, site, |client| {
             if let Some(keepalive) = config.keepalive.as_ref().filter(|keepalive| keepalive.enabled) {
                 client
                     .http2_keep_alive_interval(keepalive.time.max(LEAST_PING))

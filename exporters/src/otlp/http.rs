@@ -226,7 +226,7 @@ impl Http {
         }
         let alpn = if config.force_attempt_http2 { Alpn::Http2OrHttp1 } else { Alpn::Http1 };
         let settings = PeerSettings { endpoint: config.place()?, tls: &config.tls, alpn, authority: None, headers };
-        let peer = Peer::new(settings, |client| {
+        let peer = Peer::new(settings, site, |client| {
             client
                 .pool_idle_timeout(nonzero(config.idle_conn_timeout))
                 .pool_max_idle_per_host(config.idle_connections())

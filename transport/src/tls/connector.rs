@@ -4,7 +4,6 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,12 +11,14 @@ use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
+
+use super::ClientTls;
+use super::server::HANDSHAKE_TIMEOUT;
 
 /// A peer that does not answer a connection attempt for so long is away (what gRPC allows as well).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -41,12 +42,12 @@ pub enum Route {
 pub struct Connector {
     tcp: HttpConnector,
     route: Route,
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    tls: Option<(ClientTls, ServerName<'static>)>,
 }
 
 impl Connector {
-    /// Connections to `route`, encrypted if there is a TLS configuration; the peer must prove to be the name beside it.
-    pub fn new(route: Route, tls: Option<(ClientConfig, ServerName<'static>)>) -> Self {
+    /// Connections to `route`, encrypted if there is a TLS client; the peer must prove to be the name beside it.
+    pub fn new(route: Route, tls: Option<(ClientTls, ServerName<'static>)>) -> Self {
         let mut tcp = HttpConnector::new();
         // Only host and port of the address count here.
         tcp.enforce_http(false);
@@ -55,7 +56,7 @@ impl Connector {
         tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
         tcp.set_keepalive(Some(PROBE));
         tcp.set_keepalive_interval(Some(PROBE));
-        Connector { tcp, route, tls: tls.map(|(config, name)| (Arc::new(config), name)) }
+        Connector { tcp, route, tls }
     }
 }
 
@@ -76,8 +77,11 @@ impl Service<Uri> for Connector {
                 Route::Tcp(target) => target,
             };
             let stream = tcp.call(target).await.map_err(io::Error::other)?;
-            let Some((config, name)) = tls else { return Ok(Stream::Tcp(stream)) };
-            let stream = TlsConnector::from(config).connect(name, stream.into_inner()).await?;
+            let Some((tls, name)) = tls else { return Ok(Stream::Tcp(stream)) };
+            let handshake = TlsConnector::from(tls.current()).connect(name, stream.into_inner());
+            let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await.map_err(|_| {
+                io::Error::new(io::ErrorKind::TimedOut, "the peer did not finish the TLS handshake within 10 s")
+            })??;
             Ok(Stream::Tls(Box::new(TokioIo::new(stream))))
         })
     }

@@ -1,12 +1,20 @@
-//! How an exporter reaches its peer: TLS settings with the Collector's keys, and one connector for every transport.
+//! TLS for both sides of a connection, with the Collector's keys.
 //!
-//! The connector opens TCP (or a Unix socket), speaks TLS where the settings say so and tells the HTTP client which
-//! version was agreed on. It never decides what is sent, and never prints a key.
+//! A client ([`ClientTls`], used by the [`Connector`]) and a server ([`Acceptor`]) follow their certificate, key and CA
+//! files while connections live on. Nothing here decides what is sent, and no key or certificate is ever printed.
 
+mod client;
 mod connector;
+mod crypto;
+mod material;
+mod reload;
+mod server;
 mod settings;
-mod trust;
+#[cfg(test)]
+mod tests;
 
+pub use client::ClientTls;
 pub use connector::{Connector, Route, Stream, server_name};
-pub use settings::TlsSettings;
-pub use trust::{Alpn, client_config};
+pub use crypto::Alpn;
+pub use server::{Accepted, Acceptor, HandshakeError};
+pub use settings::{ServerTlsSettings, TlsSettings, Tpm};
