@@ -17,3 +17,5 @@ mod prometheus;
 mod reload;
 mod secrets;
 mod sink;
+mod swaps;
+mod synthetic;
