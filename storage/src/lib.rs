@@ -8,10 +8,18 @@
 //! damaged, and starts no thread: every call blocks on the disk, so a [`Queue`] lives on a thread of its own, and those who
 //! send talk to that thread. `docs/reliability.md` describes the format and answers fault by fault.
 #![forbid(unsafe_code)]
-#![allow(unused_variables, clippy::todo)] // the types come first; the code follows
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+mod aside;
+pub mod files;
+mod queue;
+mod ranges;
+mod record;
+mod segment;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use queue::Queue;
 
 /// How large and how old the queue may grow, and what a crash of the machine may cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +169,20 @@ pub struct Loss {
     pub bytes: u64,
 }
 
+impl Loss {
+    fn add(&mut self, more: Loss) {
+        self.records = self.records.saturating_add(more.records);
+        self.points = self.points.saturating_add(more.points);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+    }
+
+    fn remove(&mut self, less: Loss) {
+        self.records = self.records.saturating_sub(less.records);
+        self.points = self.points.saturating_sub(less.points);
+        self.bytes = self.bytes.saturating_sub(less.bytes);
+    }
+}
+
 /// Damage by what was seen. Records and points are exact where a whole record follows, else what is known at least.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -171,86 +193,10 @@ pub struct Damage {
     pub header: Loss,
     /// The checksum of a record's payload does not hold.
     pub payload: Loss,
+    /// A whole segment file is gone.
+    pub missing: Loss,
     /// The medium gives an error where the record is.
     pub unreadable: Loss,
-    /// Files that are none of this version's, moved away as they were; counted as records of unknown points.
+    /// Files that are none of this version's, moved away as they were; how many records that is, nobody knows.
     pub foreign: Loss,
-}
-
-/// A queue in a directory of its own.
-#[derive(Debug)]
-pub struct Queue {}
-
-impl Queue {
-    /// Opens the queue in `dir`, which is made (0700) where it is missing. What earlier openings left unfinished is handed
-    /// out again, before anything new; [`Queue::stats`] says how much that is and what was damaged.
-    ///
-    /// # Errors
-    /// The directory is in use, or cannot be made, listed or locked. Never because of what is in it.
-    pub fn open(dir: &Path, settings: Settings) -> Result<Self, OpenError> {
-        todo!()
-    }
-
-    /// Writes one record: the parts, one after the other, are its payload. It may be handed out at once. It survives the end of
-    /// this process when this returns, and power loss after the next [`Queue::sync`].
-    /// `now` is nanoseconds since 1970.
-    ///
-    /// # Errors
-    /// See [`AppendError`]; nothing of the record is in the queue then.
-    pub fn append(&mut self, parts: &[&[u8]], points: u64, now: u64, on_full: OnFull) -> Result<Id, AppendError> {
-        todo!()
-    }
-
-    /// Makes everything appended so far safe against power loss, at once.
-    ///
-    /// # Errors
-    /// What was appended since the last sync may not be on the medium, though it is in the queue and will be handed out:
-    /// whoever waits for it must be refused. A later sync speaks only for what is appended after this.
-    pub fn sync(&mut self) -> Result<(), Error> {
-        todo!()
-    }
-
-    /// Syncs if the settings say that it is time: after a group of appends, and at [`Queue::sync_due`]. When it returns
-    /// without an error, every record appended so far is as safe as the settings ask.
-    ///
-    /// # Errors
-    /// As [`Queue::sync`].
-    pub fn sync_if_due(&mut self, now: Instant) -> Result<(), Error> {
-        todo!()
-    }
-
-    /// When [`Queue::sync_if_due`] has something to do; none while there is nothing to sync.
-    pub fn sync_due(&self) -> Option<Instant> {
-        todo!()
-    }
-
-    /// The oldest record that is neither handed out nor finished; none when there is none. Those given back come first.
-    /// Records older than `max_age` are evicted on the way. `now` is nanoseconds since 1970.
-    ///
-    /// # Errors
-    /// The file cannot be read now; the same record is tried again by the next call, and passed over as damaged when the
-    /// medium fails three times.
-    pub fn next(&mut self, now: u64) -> Result<Option<Record>, Error> {
-        todo!()
-    }
-
-    /// The record is done with, in whatever order; false if it is not handed out (any more).
-    pub fn finish(&mut self, id: Id) -> bool {
-        todo!()
-    }
-
-    /// The record is to be handed out again, before younger ones; false if it is not handed out, or was evicted meanwhile.
-    pub fn give_back(&mut self, id: Id) -> bool {
-        todo!()
-    }
-
-    /// Evicts what is older than `max_age`, whole segments at a time ([`Queue::next`] is exact to the record).
-    pub fn expire(&mut self, now: u64) {
-        todo!()
-    }
-
-    /// What the queue holds and what was lost since it was opened.
-    pub fn stats(&self) -> Stats {
-        todo!()
-    }
 }
