@@ -38,7 +38,8 @@ pub struct Queue {
 
     /// The youngest segment, while it is written to.
     active: Option<(u64, Box<dyn Handle>)>,
-    /// Segments that were left before they were synced; the active one may be among them.
+    /// Segments to be synced: with their file where they were left since, without it the active one and what an earlier
+    /// opening wrote, which may have been killed before its sync.
     unsynced: BTreeMap<u64, Option<Box<dyn Handle>>>,
     /// Names were added since the directory was synced.
     unsynced_names: bool,
@@ -164,7 +165,10 @@ impl Queue {
             self.bytes += segment.cost;
         }
         for number in numbers {
-            self.delete_if_finished(number);
+            if !self.delete_if_finished(number) {
+                self.unsynced.insert(number, None);
+                self.unsynced_names = true;
+            }
         }
         Ok(())
     }
@@ -332,9 +336,13 @@ impl Queue {
     fn sync_files(&mut self) -> Result<(), Error> {
         for (number, handle) in &self.unsynced {
             let active = self.active.as_ref().filter(|(active, _)| active == number).map(|(_, handle)| handle);
-            if let (Some(handle), Some(segment)) = (handle.as_ref().or(active), self.segments.get(number)) {
-                handle.sync().map_err(|error| failed("sync", &self.dir.join(segment.name.segment()))(error))?;
-            }
+            let Some(segment) = self.segments.get(number) else { continue };
+            let path = self.dir.join(segment.name.segment());
+            let synced = match handle.as_ref().or(active) {
+                Some(handle) => handle.sync(),
+                None => self.files.open(&path).and_then(|handle| handle.sync()),
+            };
+            synced.map_err(failed("sync", &path))?;
         }
         if self.unsynced_names {
             self.files.sync_dir(&self.dir).map_err(failed("sync", &self.dir))?;
