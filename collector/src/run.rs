@@ -121,6 +121,7 @@ async fn serve(
         clock: clock.clone(),
         runtime: tokio::runtime::Handle::current(),
         listeners: Listeners::default(),
+        authenticators: phoenix_pipeline::auth::Authenticators::default(),
         board: StatusBoard::default(),
         explain: Explain::default(),
         estimates: Estimates::default(),

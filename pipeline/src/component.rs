@@ -14,6 +14,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use phoenix_telemetry::Batch;
 
+use crate::auth::{Authenticator, Authenticators};
 use crate::config::{Mistake, Settings, Value, read};
 use crate::{
     Clock, Delivery, Estimates, Explain, LaneHandle, Listeners, Marks, Metrics, Outlet, Profiles, Refusal, Status,
@@ -175,6 +176,8 @@ pub struct Site {
     pub status: Status,
     /// Where it gets listening sockets.
     pub listeners: Listeners,
+    /// Where it finds what its `auth.authenticator` names.
+    pub authenticators: Authenticators,
     /// A directory of its own for state that survives a restart; none where the agent keeps no state.
     pub state: Option<Arc<Path>>,
     /// Where stages write down why they decided what.
@@ -223,6 +226,7 @@ impl Site {
             runtime,
             status: board.status(id),
             listeners: Listeners::default(),
+            authenticators: Authenticators::default(),
             state: None,
             explain: Explain::default(),
             estimates: Estimates::default(),
@@ -324,6 +328,11 @@ pub trait Exporter: Send + Sync {
 
 /// What stands beside the pipelines: health, storage, debugging. It works from the moment it is built.
 pub trait Extension: Send {
+    /// What it offers to those that name it in `auth.authenticator`.
+    fn authenticator(&self) -> Option<Authenticator> {
+        None
+    }
+
     /// Stops.
     fn shutdown(&mut self) -> BoxFuture<'_, ()>;
 }

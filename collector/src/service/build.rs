@@ -2,8 +2,10 @@
 //!
 //! Nothing here is started or stopped, but for sockets that a component opens to be sure of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use phoenix_pipeline::auth::Authenticator;
 use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
     BuildError, Chain, ComponentId, Exporter, Extension, Factory, Lane, Outlet, Siblings, Site, Stage, Target,
@@ -33,6 +35,8 @@ impl Plan {
             &running.extensions,
             shared,
         )?;
+        // Before anybody is built who asks for them; should the change fail, the caller takes it back.
+        shared.authenticators.publish(authenticators(model, &extensions, &running.extensions));
         let exporters =
             new_parts(EXPORTERS, "exporters", &model.exporters, &model.exporter_ids(), &running.exporters, shared)?;
         let mut receivers = Parts::new();
@@ -116,6 +120,19 @@ fn new_parts<C>(
     Ok(parts)
 }
 
+/// What the extensions of the model offer, be they new or kept.
+fn authenticators(
+    model: &Model,
+    new: &Parts<Box<dyn Extension>>,
+    running: &Parts<Box<dyn Extension>>,
+) -> BTreeMap<ComponentId, Authenticator> {
+    let offered = |id: ComponentId| {
+        let part = new.get(&id).or_else(|| running.get(&id))?;
+        Some((id, part.component.authenticator()?))
+    };
+    model.extension_ids().into_iter().filter_map(offered).collect()
+}
+
 /// Where a processor stands.
 struct InChain<'a> {
     pipeline: &'a str,
@@ -163,6 +180,7 @@ fn build<C>(
         runtime: shared.runtime.clone(),
         status: shared.board.status(status),
         listeners: shared.listeners.clone(),
+        authenticators: shared.authenticators.clone(),
         state: shared.state.as_ref().map(|state| state.of(singular(kind), id, pipeline)),
         explain: shared.explain.clone(),
         estimates: shared.estimates.clone(),

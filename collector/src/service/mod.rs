@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use phoenix_pipeline::auth::Authenticators;
 use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
     BuildError, Chain, Clock, ComponentId, Estimates, Explain, Exporter, Extension, Health, Lane, Listeners, Metrics,
@@ -41,6 +42,8 @@ pub struct Shared {
     pub runtime: tokio::runtime::Handle,
     /// The listening sockets.
     pub listeners: Listeners,
+    /// Credentials, by the extension that keeps them.
+    pub authenticators: Authenticators,
     /// What the health page says.
     pub board: StatusBoard,
     /// Why the stages decided what.
@@ -132,10 +135,12 @@ impl Agent {
     /// What could not be built or started; the agent then runs on as it was.
     pub async fn apply(&mut self, model: &Model) -> Result<(), BuildError> {
         let before = self.shared.board.save();
+        let authenticators = self.shared.authenticators.published();
         let outcome = self.try_apply(model).await;
         if outcome.is_err() {
             // Components that were never put in place must not keep the health page waiting for them.
             self.shared.board.restore(before);
+            self.shared.authenticators.publish(authenticators);
         }
         outcome
     }
