@@ -7,8 +7,9 @@ use super::telemetry::Telemetry;
 use super::{Notice, extensions, id};
 use crate::admin;
 use crate::components::{EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS};
+use crate::extensions::auth;
 use crate::own::PageSettings;
-use phoenix_pipeline::config::{Key, Kind, Mark, Mistake, Value, read};
+use phoenix_pipeline::config::{Key, Kind, Mark, Mistake, Value, is_secret_block, read};
 use phoenix_pipeline::{ComponentId, ExporterFactory, ExtensionFactory, Factory, ProcessorFactory, ReceiverFactory};
 use phoenix_processors::adaptive;
 use std::collections::BTreeSet;
@@ -194,7 +195,31 @@ impl Checker {
             None if value.is_null() => {}
             None => self.wrong(&value.mark, "service", "the key service is missing; its pipelines say what runs"),
         }
+        let started = &model.started_extensions;
+        self.authenticators("receivers", &model.receivers, auth::FOR_RECEIVERS, started);
+        self.authenticators("exporters", &model.exporters, auth::FOR_EXPORTERS, started);
         model
+    }
+
+    /// Each `auth.authenticator` must name an extension that is started and of a type that serves this side.
+    fn authenticators(&mut self, kinds: &str, components: &Components, able: &[&str], started: &[ComponentId]) {
+        let fits = |id: &&ComponentId| able.contains(&id.kind());
+        for (id, config) in components {
+            let mut named = Vec::new();
+            find_authenticators(config, format!("{kinds}::{id}"), &mut named);
+            for (path, value, name) in named {
+                if started.iter().filter(fits).any(|id| id.as_str() == name) {
+                    continue;
+                }
+                let message = match started.iter().any(|id| id.as_str() == name) {
+                    true => format!("{name:?} is no authenticator for {kinds}"),
+                    false => format!("names the authenticator {name:?}, which is not started by service.extensions"),
+                };
+                let mistake = Mistake::new(value.mark.clone(), path, message);
+                let allowed = started.iter().filter(fits).map(ComponentId::as_str);
+                self.mistakes.push(mistake.allowing("authenticators that are started", &name, allowed));
+            }
+        }
     }
 
     /// The entries of a map, without those that are not known.
@@ -420,6 +445,21 @@ impl Checker {
             }
         }
         found
+    }
+}
+
+/// Every `auth.authenticator` of a component's block, at any depth: path, place and the id it names.
+fn find_authenticators<'v>(value: &'v Value, path: String, found: &mut Vec<(String, &'v Value, String)>) {
+    for (key, below) in value.as_map().unwrap_or_default() {
+        if is_secret_block(&key.name) {
+            continue;
+        }
+        let path = format!("{path}::{}", key.name);
+        let named = below.get("authenticator").filter(|_| key.name == "auth");
+        match named.and_then(|named| Some((named, named.scalar_text()?))) {
+            Some((named, id)) if !id.is_empty() => found.push((format!("{path}::authenticator"), named, id)),
+            _ => find_authenticators(below, path, found),
+        }
     }
 }
 

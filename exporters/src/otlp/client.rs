@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -17,12 +18,15 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use phoenix_pipeline::Site;
+use phoenix_pipeline::auth::ClientAuth;
 use phoenix_pipeline::config::{Headers, Report};
 
+use super::Auth;
 use super::compression::Payload;
 use super::endpoint::Endpoint;
 use crate::sending::{Failure, Retry};
 use phoenix_transport::tls::{Alpn, ClientTls, Connector, Route, TlsSettings, server_name};
+use tracing::warn;
 
 /// The most that is kept of an answer: as much as the Collector reads.
 pub const KEPT: usize = 64 * 1024;
@@ -34,6 +38,7 @@ pub struct Peer {
     client: Client<Connector, Payload>,
     address: Uri,
     headers: HeaderMap,
+    auth: Option<Arc<dyn ClientAuth>>,
 }
 
 /// What a peer is made of.
@@ -48,6 +53,8 @@ pub struct PeerSettings<'s> {
     pub authority: Option<&'s str>,
     /// Sent with every request.
     pub headers: HeaderMap,
+    /// Adds credentials to every request.
+    pub auth: Option<&'s Auth>,
 }
 
 /// An answer, as much of it as is kept.
@@ -68,9 +75,14 @@ impl Peer {
     /// # Errors
     /// A sentence that says what is wrong with the TLS settings or the names.
     pub fn new(settings: PeerSettings<'_>, site: &Site, tune: impl FnOnce(&mut Builder)) -> Result<Self, String> {
-        let PeerSettings { endpoint, tls, alpn, authority, headers } = settings;
+        let PeerSettings { endpoint, tls, alpn, authority, headers, auth } = settings;
         let Endpoint { socket, address, secure } = endpoint;
         let secure = secure.unwrap_or(!tls.insecure);
+        let auth = auth.map(|auth| auth.authenticator.as_str()).filter(|id| !id.is_empty());
+        let auth = auth.map(|id| site.authenticators.client(id)).transpose()?;
+        if auth.is_some() && !secure && socket.is_none() {
+            warn!(exporter = %site.id, "credentials go out in plain text: whoever is on the way can read them");
+        }
         let verified = match tls.server_name_override.as_str() {
             "" => address.host().unwrap_or_default(),
             name => name,
@@ -93,6 +105,7 @@ impl Peer {
             client: builder.build(Connector::new(route, tls)),
             address: Uri::from_parts(parts).map_err(|error| format!("no valid address: {error}"))?,
             headers,
+            auth,
         })
     }
 
@@ -104,6 +117,9 @@ impl Peer {
         let mut request =
             Request::post(self.address.clone()).body(payload).map_err(|error| self.unreachable(&error))?;
         *request.headers_mut() = self.headers.clone();
+        if let Some(auth) = &self.auth {
+            auth.apply(request.headers_mut());
+        }
         let response = self.client.request(request).await.map_err(|error| self.unreachable(&error))?;
         let (head, body) = response.into_parts();
         read(head, body).await.map_err(|error| self.unreachable(&error))

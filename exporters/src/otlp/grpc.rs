@@ -63,7 +63,7 @@ pub struct Config {
     pub read_buffer_size: Option<u64>,
     /// Accepted; buffers follow the data.
     pub write_buffer_size: Option<u64>,
-    /// An authenticator extension. Not served.
+    /// An authenticator extension.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
     /// Middleware extensions. Not served.
@@ -141,7 +141,7 @@ impl Settings for Config {
         if self.keepalive.as_ref().is_some_and(|keepalive| keepalive.enabled && keepalive.timeout.is_zero()) {
             report.error("keepalive.timeout", "0s would end every connection: a duration above 0 is allowed");
         }
-        super::check_extensions(self.auth.as_ref(), &self.middlewares, report);
+        super::check_middlewares(&self.middlewares, report);
         report.within("tls", |report| self.tls.check(report));
         report.within("retry_on_failure", |report| self.retry_on_failure.check(report));
         report.within("sending_queue", |report| self.sending_queue.check(report));
@@ -200,6 +200,7 @@ impl Grpc {
             alpn: Alpn::Http2,
             authority,
             headers,
+            auth: config.auth.as_ref(),
         };
         let peer = Peer::new(settings, site, |client| {
             if let Some(keepalive) = config.keepalive.as_ref().filter(|keepalive| keepalive.enabled) {

@@ -100,7 +100,7 @@ pub struct Config {
     pub proxy_url: String,
     /// Cookies. Accepted; none are kept.
     pub cookies: Cookies,
-    /// An authenticator extension. Not served.
+    /// An authenticator extension.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
     /// Middleware extensions. Not served.
@@ -160,7 +160,7 @@ impl Settings for Config {
         if !self.proxy_url.is_empty() {
             report.error("proxy_url", "proxies are not served: remove the key and send directly, or to a gateway");
         }
-        super::check_extensions(self.auth.as_ref(), &self.middlewares, report);
+        super::check_middlewares(&self.middlewares, report);
         report.within("tls", |report| self.tls.check(report));
         report.within("retry_on_failure", |report| self.retry_on_failure.check(report));
         report.within("sending_queue", |report| self.sending_queue.check(report));
@@ -225,7 +225,14 @@ impl Http {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(token));
         }
         let alpn = if config.force_attempt_http2 { Alpn::Http2OrHttp1 } else { Alpn::Http1 };
-        let settings = PeerSettings { endpoint: config.place()?, tls: &config.tls, alpn, authority: None, headers };
+        let settings = PeerSettings {
+            endpoint: config.place()?,
+            tls: &config.tls,
+            alpn,
+            authority: None,
+            headers,
+            auth: config.auth.as_ref(),
+        };
         let peer = Peer::new(settings, site, |client| {
             client
                 .pool_idle_timeout(nonzero(config.idle_conn_timeout))

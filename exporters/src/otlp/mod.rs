@@ -39,7 +39,7 @@ impl Exporter for Otlp {
     }
 }
 
-/// `auth`: an authenticator extension. Not served: requests without its credentials would only be refused.
+/// `auth`: an authenticator extension that adds its credentials to every request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
@@ -48,10 +48,7 @@ pub struct Auth {
 }
 
 /// Refuses what would change every request if it were served.
-fn check_extensions(auth: Option<&Auth>, middlewares: &[String], report: &mut Report<'_>) {
-    if auth.is_some_and(|auth| !auth.authenticator.is_empty()) {
-        report.error("auth.authenticator", "authenticator extensions are not served: put the credential into `headers`, as in authorization: Bearer ${env:TOKEN}");
-    }
+fn check_middlewares(middlewares: &[String], report: &mut Report<'_>) {
     if !middlewares.is_empty() {
         report.error("middlewares", "middleware extensions are not served: leave the list empty");
     }

@@ -188,7 +188,7 @@ fn wrong_settings_say_what_and_where() {
         "12 is no level of this compression; allowed: -1 and 1 to 9",
     );
     one("endpoint: http://a\nproxy_url: http://p", "proxies are not served");
-    one("endpoint: http://a\nauth: { authenticator: oauth2 }", "authenticator extensions are not served");
+    one("endpoint: http://a\nmiddlewares: [a]", "middleware extensions are not served");
     one("endpoint: http://a\nheaders: { \"a b\": x }", "is no header name");
     one("endpoint: http://a\nsending_queue: { num_consumers: 0 }", "0 is not allowed: 1 to 1024 are");
     one("endpoint: http://a\nsending_queue: { queue_size: 0 }", "0 would refuse everything");

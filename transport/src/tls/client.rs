@@ -33,6 +33,11 @@ impl ClientTls {
         Reloading::new(paths, interval, key, site, build).map(ClientTls)
     }
 
+    #[cfg(test)]
+    pub(super) fn look(&self) -> super::reload::Look {
+        self.0.look()
+    }
+
     /// What the next handshake uses.
     pub(super) fn current(&self) -> Arc<ClientConfig> {
         self.0.current()

@@ -43,6 +43,7 @@ pub struct Connector {
     tcp: HttpConnector,
     route: Route,
     tls: Option<(ClientTls, ServerName<'static>)>,
+    handshake: Duration,
 }
 
 impl Connector {
@@ -56,7 +57,14 @@ impl Connector {
         tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
         tcp.set_keepalive(Some(PROBE));
         tcp.set_keepalive_interval(Some(PROBE));
-        Connector { tcp, route, tls }
+        Connector { tcp, route, tls, handshake: HANDSHAKE_TIMEOUT }
+    }
+
+    /// The same with another limit on the time of a TLS handshake, in place of 10 s.
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake = timeout;
+        self
     }
 }
 
@@ -70,7 +78,7 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let Connector { mut tcp, route, tls } = self.clone();
+        let Connector { mut tcp, route, tls, handshake: limit } = self.clone();
         Box::pin(async move {
             let target = match route {
                 Route::Unix(path) => return Ok(Stream::Unix(TokioIo::new(UnixStream::connect(path).await?))),
@@ -79,9 +87,11 @@ impl Service<Uri> for Connector {
             let stream = tcp.call(target).await.map_err(io::Error::other)?;
             let Some((tls, name)) = tls else { return Ok(Stream::Tcp(stream)) };
             let handshake = TlsConnector::from(tls.current()).connect(name, stream.into_inner());
-            let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await.map_err(|_| {
-                io::Error::new(io::ErrorKind::TimedOut, "the peer did not finish the TLS handshake within 10 s")
-            })??;
+            let late = |_| {
+                let why = format!("the peer did not finish the TLS handshake within {limit:?}");
+                io::Error::new(io::ErrorKind::TimedOut, why)
+            };
+            let stream = tokio::time::timeout(limit, handshake).await.map_err(late)??;
             Ok(Stream::Tls(Box::new(TokioIo::new(stream))))
         })
     }

@@ -90,6 +90,11 @@ impl Acceptor {
         self
     }
 
+    #[cfg(test)]
+    pub(super) fn look(&self) -> super::reload::Look {
+        self.current.look()
+    }
+
     /// Takes one handshake.
     ///
     /// # Errors

@@ -171,3 +171,275 @@ async fn a_client_of_the_authority_is_let_in_and_known() {
     let (answer, _) = meet(&files.mutual(), &files.known_client(), "localhost").await;
     assert_eq!(answer.unwrap(), "CN=agent1");
 }
+
+/// One handshake failed for this reason; its server may be a moment behind the client that knows it.
+async fn failed_once(site: &Site, reason: &str) {
+    for _ in 0..1000 {
+        if counted(site, "phoenix_tls_handshakes_failed_total", reason) == 1.0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("no handshake failed because of {reason}");
+}
+
+/// A moment long past.
+fn expired(params: &mut CertificateParams) {
+    params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+}
+
+#[tokio::test]
+async fn required_means_required() {
+    let (files, strangers) = (Files::new(), Files::new());
+    let stranger = TlsSettings { ca_file: files.path("ca.pem"), ..strangers.known_client() };
+    files.issue("late", &files.ca.leaf("agent", expired));
+    let late = TlsSettings { cert_file: files.path("late.pem"), key_file: files.path("late.key"), ..files.client() };
+    for (client, reason) in [
+        (files.client(), "no_client_certificate"),
+        (stranger, "bad_client_certificate"),
+        (late, "bad_client_certificate"),
+    ] {
+        for version in ["1.2", "1.3"] {
+            let client = TlsSettings { max_version: Some(version.into()), ..client.clone() };
+            let (answer, site) = meet(&files.mutual(), &client, "localhost").await;
+            assert!(answer.is_err(), "{reason}, {version}");
+            failed_once(&site, reason).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_must_prove_to_be_the_one_that_was_meant() {
+    let files = Files::new();
+    let strangers = Files::new();
+    let (answer, site) = meet(&files.server(), &strangers.client(), "localhost").await;
+    assert!(answer.unwrap_err().contains("invalid peer certificate"));
+    failed_once(&site, "refused_by_peer").await;
+    let (answer, _) = meet(&files.server(), &files.client(), "127.0.0.1").await;
+    assert!(answer.unwrap_err().contains("not valid for name"));
+    files.issue("server", &files.ca.leaf("localhost", expired));
+    let (answer, _) = meet(&files.server(), &files.client(), "localhost").await;
+    assert!(answer.unwrap_err().contains("expired"), "a server that starts with an expired certificate is refused");
+    let anything = TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() };
+    assert_eq!(meet(&files.server(), &anything, "127.0.0.1").await.0.unwrap(), "nobody1");
+}
+
+#[tokio::test]
+async fn versions_below_the_least_are_refused() {
+    let files = Files::new();
+    let server = ServerTlsSettings { min_version: Some("1.3".into()), ..files.server() };
+    let old = TlsSettings { max_version: Some("1.2".into()), ..files.client() };
+    let (answer, site) = meet(&server, &old, "localhost").await;
+    assert!(answer.unwrap_err().contains("ProtocolVersion"));
+    failed_once(&site, "nothing_in_common").await;
+    let server = ServerTlsSettings { max_version: Some("1.2".into()), ..files.server() };
+    assert_eq!(meet(&server, &old, "localhost").await.0.unwrap(), "nobody1");
+    let new = TlsSettings { min_version: Some("1.3".into()), ..files.client() };
+    assert!(meet(&server, &new, "localhost").await.0.unwrap_err().contains("ProtocolVersion"));
+}
+
+#[tokio::test]
+async fn a_silent_peer_and_one_that_speaks_something_else_hold_nothing() {
+    let files = Files::new();
+    let site = Site::for_test("otlp");
+    let address = serve(acceptor(&files.server(), &site).handshake_timeout(Duration::from_millis(50))).await;
+    let mut silent = tokio::net::TcpStream::connect(address).await.unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(10), silent.read(&mut [0])).await;
+    assert_eq!(end.expect("is closed").unwrap(), 0);
+    failed_once(&site, "timeout").await;
+    let mut plain = tokio::net::TcpStream::connect(address).await.unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    // An alert, and the end; or a reset.
+    let _ = tokio::time::timeout(Duration::from_secs(10), plain.read_to_end(&mut answer)).await.expect("is closed");
+    failed_once(&site, "not_tls").await;
+}
+
+#[tokio::test]
+async fn a_server_that_never_finishes_the_handshake_does_not_hold_a_client() {
+    let files = Files::new();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri: http::Uri = format!("http://{}", silent.local_addr().unwrap()).parse().unwrap();
+    let client = ClientTls::new(&files.client(), Alpn::Http2, "tls", &Site::for_test("client")).unwrap();
+    let connector = Connector::new(Route::Tcp(uri.clone()), Some((client, server_name("localhost").unwrap())));
+    let attempt = connector.handshake_timeout(Duration::from_millis(50)).call(uri);
+    let outcome = tokio::time::timeout(Duration::from_secs(10), attempt).await.expect("gives up");
+    assert!(outcome.err().unwrap().to_string().contains("did not finish the TLS handshake within 50ms"));
+}
+
+/// A server and a client over files that change; nothing is looked at unless the test says so.
+struct Pair {
+    files: Files,
+    acceptor: Acceptor,
+    client: ClientTls,
+    server_site: Site,
+    client_site: Site,
+    address: SocketAddr,
+}
+
+impl Pair {
+    async fn new() -> Pair {
+        let files = Files::new();
+        let (server_site, client_site) = (Site::for_test("receivers:otlp"), Site::for_test("exporters:otlp"));
+        server_site.status.ok();
+        client_site.status.ok();
+        let acceptor = acceptor(&files.mutual(), &server_site);
+        let client = ClientTls::new(&files.known_client(), Alpn::Http2OrHttp1, "tls", &client_site).unwrap();
+        let address = serve(acceptor.clone()).await;
+        Pair { files, acceptor, client, server_site, client_site, address }
+    }
+
+    async fn open(&self) -> Result<Line, String> {
+        let mut line = Line::open(&self.client, "localhost", self.address).await?;
+        line.ask().await?;
+        Ok(line)
+    }
+
+    fn health(site: &Site) -> Health {
+        site.status.board().snapshot().remove(site.status.component()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_rotations_of_everything_under_open_connections() {
+    let mut pair = Pair::new().await;
+    let mut lines = vec![pair.open().await.unwrap()];
+    for round in 1..=100 {
+        // Another authority every tenth time; server, client and the files of both change together.
+        if round % 10 == 0 {
+            pair.files.ca = Ca::new();
+            pair.files.write("ca.pem", &pair.files.ca.pem);
+        }
+        pair.files.issue("server", &pair.files.ca.leaf("localhost", |_| ()));
+        pair.files.issue("client", &pair.files.ca.leaf(&format!("agent-{round}"), |_| ()));
+        assert_eq!((pair.acceptor.look(), pair.client.look()), (Look::Taken, Look::Taken));
+        let mut line = Line::open(&pair.client, "localhost", pair.address).await.unwrap();
+        assert_eq!(line.ask().await.unwrap(), format!("CN=agent-{round}1"), "who connects now shows the new one");
+        if round % 10 == 0 {
+            lines.push(line);
+        }
+        for line in &mut lines {
+            line.ask().await.expect("who was connected stays so");
+        }
+    }
+    assert_eq!(counted(&pair.server_site, "phoenix_tls_reloads_total", "taken"), 100.0);
+    assert_eq!(counted(&pair.server_site, "phoenix_tls_reloads_total", "refused"), 0.0);
+}
+
+#[tokio::test]
+async fn an_authority_that_was_taken_out_lets_nobody_in() {
+    let pair = Pair::new().await;
+    let mut before = pair.open().await.unwrap();
+    let strangers = Files::new();
+    pair.files.write("ca.pem", &strangers.ca.pem);
+    assert_eq!(pair.acceptor.look(), Look::Taken);
+    assert!(pair.open().await.is_err(), "not even with a ticket of an earlier session");
+    before.ask().await.unwrap();
+    let fixed = ServerTlsSettings { client_ca_file_reload: false, ..pair.files.mutual() };
+    let fixed = acceptor(&fixed, &pair.server_site);
+    pair.files.write("ca.pem", &pair.files.ca.pem);
+    assert_eq!(fixed.look(), Look::Same, "unless the settings say that it stays");
+}
+
+#[tokio::test]
+async fn bad_new_files_keep_the_old_ones_and_say_so_once() {
+    let pair = Pair::new().await;
+    let Pair { files, acceptor, server_site, .. } = &pair;
+    let other = files.ca.leaf("localhost", |_| ());
+    let expired = files.ca.leaf("localhost", expired);
+    let early = files.ca.leaf("localhost", |params| params.not_before = rcgen::date_time_ymd(2999, 1, 1));
+    let good =
+        ["server.pem", "server.key", "ca.pem"].map(|name| std::fs::read_to_string(files.path(name).unwrap()).unwrap());
+    type Spoil<'a> = &'a dyn Fn();
+    let cases: [(Spoil<'_>, &str); 8] = [
+        (&|| files.write("server.pem", "garbage"), "server.pem: no certificate in PEM form"),
+        (&|| files.write("server.pem", ""), "no certificate in PEM form"),
+        (&|| files.write("server.key", &good[0]), "no private key in PEM form"),
+        (&|| files.write("server.key", &other.1), "does not go with its key"),
+        (&|| std::fs::remove_file(files.path("server.pem").unwrap()).unwrap(), "cannot read"),
+        (&|| files.issue("server", &expired), "it expired on Tue, 01 Jan 2002"),
+        (&|| files.issue("server", &early), "it is not valid before"),
+        (
+            &|| files.write("ca.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+            "tls.client_ca_file",
+        ),
+    ];
+    for (place, (spoil, message)) in cases.into_iter().enumerate() {
+        spoil();
+        assert_eq!(acceptor.look(), Look::Unsettled, "{message}: perhaps the other file is still to come");
+        assert_eq!(Pair::health(server_site), Health::Ok);
+        assert_eq!(acceptor.look(), Look::Refused, "{message}");
+        assert_eq!(acceptor.look(), Look::Refused, "{message}");
+        let refused = counted(server_site, "phoenix_tls_reloads_total", "refused");
+        assert_eq!(refused, (place + 1) as f64, "{message}: counted once");
+        let Health::Recoverable(why) = Pair::health(server_site) else { panic!("{message}") };
+        assert!(why.contains(message) && !why.contains("PRIVATE"), "{why}");
+        pair.open().await.unwrap_or_else(|error| panic!("{message}: the old ones serve on: {error}"));
+        for (name, text) in ["server.pem", "server.key", "ca.pem"].iter().zip(&good) {
+            files.write(name, text);
+        }
+        assert_eq!(acceptor.look(), Look::Same);
+        assert_eq!(Pair::health(server_site), Health::Ok, "{message}: the old content is back");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_and_its_key_may_come_one_after_the_other() {
+    let pair = Pair::new().await;
+    for (first, second) in [("pem", "key"), ("key", "pem")] {
+        let new = pair.files.ca.leaf("agent-2", |_| ());
+        let text = |part| if part == "pem" { &new.0 } else { &new.1 };
+        pair.files.write(&format!("client.{first}"), text(first));
+        assert_eq!(pair.client.look(), Look::Unsettled);
+        pair.open().await.unwrap();
+        pair.files.write(&format!("client.{second}"), text(second));
+        assert_eq!(pair.client.look(), Look::Taken);
+        pair.open().await.unwrap();
+    }
+    assert_eq!(counted(&pair.client_site, "phoenix_tls_reloads_total", "refused"), 0.0, "and nothing was said");
+    assert_eq!(Pair::health(&pair.client_site), Health::Ok);
+}
+
+#[tokio::test]
+async fn files_are_followed_in_the_background_even_through_links() {
+    let files = Files::new();
+    let link = |to: &str| {
+        let new = files.folder.path().join("new");
+        std::os::unix::fs::symlink(files.path(to).unwrap(), &new).unwrap();
+        std::fs::rename(new, files.folder.path().join("link.pem")).unwrap();
+    };
+    link("server.pem");
+    let settings = ServerTlsSettings {
+        cert_file: files.path("link.pem"),
+        reload_interval: Duration::from_millis(10),
+        ..files.server()
+    };
+    let site = Site::for_test("otlp");
+    let _acceptor = acceptor(&settings, &site);
+    assert!(counted(&site, "phoenix_tls_certificate_not_after", "tls") > 1.7e9);
+    let new = files.ca.leaf("localhost", |params| params.not_after = rcgen::date_time_ymd(2099, 1, 1));
+    files.issue("second", &new);
+    files.write("server.key", &new.1);
+    link("second.pem");
+    for _ in 0..1000 {
+        if counted(&site, "phoenix_tls_reloads_total", "taken") == 1.0 {
+            assert_eq!(counted(&site, "phoenix_tls_certificate_not_after", "tls"), 4_070_908_800.0);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the new certificate was never taken up");
+}
+
+#[tokio::test]
+async fn a_server_without_files_that_serve_does_not_start() {
+    let files = Files::new();
+    let site = Site::for_test("otlp");
+    let start = |settings: &ServerTlsSettings| Acceptor::new(settings, Alpn::Http2, "tls", &site).err().unwrap();
+    let missing = ServerTlsSettings { client_ca_file: files.path("none.pem"), ..files.server() };
+    assert!(start(&missing).starts_with("tls.client_ca_file: cannot read "));
+    let mismatch = ServerTlsSettings { key_file: files.path("client.key"), ..files.server() };
+    assert!(start(&mismatch).contains("server.pem: does not go with its key"));
+    assert!(start(&ServerTlsSettings::default()).contains("a server needs a certificate"));
+}
