@@ -32,7 +32,7 @@ pub enum GaugeFunction {
     Last,
 }
 
-/// What the sums that leave count from.
+/// What the sums and histograms that leave count from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Output {
@@ -55,8 +55,11 @@ impl Output {
             Output::Delta => Temporality::Delta,
         };
         let own = metric.temporality();
-        let counts = metric.kind() == MetricKind::Sum && metric.is_monotonic() && own != Temporality::Unspecified;
-        (counts && own != wanted).then_some(wanted)
+        let counts = match metric.kind() {
+            MetricKind::Sum => metric.is_monotonic(),
+            kind => matches!(kind, MetricKind::Histogram | MetricKind::ExponentialHistogram),
+        };
+        (counts && own != Temporality::Unspecified && own != wanted).then_some(wanted)
     }
 }
 
@@ -75,7 +78,7 @@ pub struct Config {
     pub max_entities: usize,
     /// Gauges that may be folded, by metric name: `min`, `max`, `mean` or `last`. None: no function suits all gauges.
     pub gauges: BTreeMap<String, GaugeFunction>,
-    /// What monotonic sums leave as, groups and individual series alike: `follow`, `cumulative` or `delta`. Follow: what a
+    /// What monotonic sums and histograms leave as, groups and individual series alike: `follow`, `cumulative` or `delta`. Follow: what a
     /// sender chose suits its backend, and nothing individual is touched.
     pub temporality: Output,
     /// Time of points after which a silent series is gone. 5m: what Prometheus takes for stale.

@@ -8,6 +8,7 @@
 
 use phoenix_telemetry::Number;
 
+use super::distribution::Distribution;
 use super::ledger::{Holder, Life, Outcome, Reading};
 use super::number::{Sum, zero_of};
 use super::series::{Kind, Series};
@@ -20,40 +21,78 @@ pub(super) fn opening(reading: Reading, before: Option<u64>) -> Reading {
     Reading { start, ..reading }
 }
 
-/// Start and value that are written of the last point of a series; `None` where it says nothing.
-pub(super) fn written(series: &mut Series, former: Option<Life>, outcome: &Outcome) -> Option<(u64, Number)> {
-    if series.kind == Kind::Delta { cumulative(series, former, outcome) } else { delta(&series.life, former, outcome) }
+/// What is written of the last point of a series.
+pub(super) enum Written {
+    Number(Number),
+    /// A histogram, and whether its smallest and largest value are known.
+    Distribution(Distribution, bool),
 }
 
-fn delta(life: &Life, former: Option<Life>, outcome: &Outcome) -> Option<(u64, Number)> {
+/// Start and value that are written of the last point of a series; `None` where it says nothing.
+pub(super) fn written(series: &mut Series, former: Option<Life>, outcome: &Outcome) -> Option<(u64, Written)> {
+    match series.kind {
+        Kind::Delta => cumulative(series, former, outcome),
+        _ => delta(series, former, outcome),
+    }
+}
+
+fn delta(series: &Series, former: Option<Life>, outcome: &Outcome) -> Option<(u64, Written)> {
     if outcome.to != Holder::Individual {
         return None;
     }
-    match former.map(|former| former.last.time) {
-        Some(since) if life.last.start <= since => Some((since, outcome.increment)),
+    let life = &series.life;
+    let start = match former.map(|former| former.last.time) {
+        Some(since) if life.last.start <= since => since,
         // A life that began since; nothing is added before our time.
-        _ => (outcome.increment.as_f64() > 0.0).then_some((life.last.start, outcome.increment)),
-    }
+        _ if outcome.increment.as_f64() > 0.0 => life.last.start,
+        _ => return None,
+    };
+    let gained = match &series.histogram {
+        None => Written::Number(outcome.increment),
+        Some(histogram) => Written::Distribution(histogram.gain.clone(), true),
+    };
+    Some((start, gained))
 }
 
-fn cumulative(series: &mut Series, former: Option<Life>, outcome: &Outcome) -> Option<(u64, Number)> {
-    let Series { life, total, .. } = series;
+fn cumulative(series: &mut Series, former: Option<Life>, outcome: &Outcome) -> Option<(u64, Written)> {
+    let Series { life, total, histogram, .. } = series;
     match (outcome.to, life.holder) {
         (Holder::Individual, _) => {
-            let total = total.get_or_insert_default();
-            total.add(outcome.increment);
-            let value = total.value().unwrap_or_else(|| {
-                // Beyond what a point can hold: it starts anew where its last point was.
-                life.out_start = former.map_or(life.out_start, |former| former.last.time);
-                **total = Sum::default();
-                total.add(outcome.increment);
-                total.clamped()
-            });
-            Some((life.out_start, value))
+            // Beyond what a point can hold, it starts anew where its last point was.
+            let since = former.map_or(life.out_start, |former| former.last.time);
+            let held = match histogram {
+                None => {
+                    let total = total.get_or_insert_default();
+                    total.add(outcome.increment);
+                    Written::Number(total.value().unwrap_or_else(|| {
+                        life.out_start = since;
+                        **total = Sum::default();
+                        total.add(outcome.increment);
+                        total.clamped()
+                    }))
+                }
+                Some(histogram) => {
+                    let total = histogram.total.get_or_insert_with(|| histogram.gain.empty());
+                    total.add(&histogram.gain);
+                    if !total.is_countable() {
+                        life.out_start = since;
+                        *total = histogram.gain.clone();
+                    }
+                    Written::Distribution(total.clone(), true)
+                }
+            };
+            Some((life.out_start, held))
         }
         (Holder::Group(_), Holder::Individual) => {
             (*total, life.out_start, life.written) = (None, life.last.time, life.last.time);
-            Some((life.last.time, zero_of(outcome.increment)))
+            let nothing = match histogram {
+                None => Written::Number(zero_of(outcome.increment)),
+                Some(histogram) => {
+                    histogram.total = None;
+                    Written::Distribution(histogram.last.empty(), false)
+                }
+            };
+            Some((life.last.time, nothing))
         }
         (Holder::Group(_), Holder::Group(_)) => None,
     }

@@ -69,7 +69,7 @@ impl Distribution {
 
     fn new(count: u64, sum: Option<f64>, range: Option<(f64, f64)>, buckets: Layout) -> Option<Distribution> {
         let sum = sum.filter(|sum| sum.is_finite());
-        i64::try_from(count).ok().map(|_| Distribution { count, sum, range, buckets })
+        Some(Distribution { count, sum, range, buckets }).filter(Distribution::is_countable)
     }
 
     /// The same histogram without values.
@@ -127,6 +127,11 @@ impl Distribution {
         };
         let sum = self.sum.zip(earlier.sum).map(|(now, then)| now - then);
         Some(Distribution { count, sum, range: None, buckets })
+    }
+
+    /// Whether a point can count it: as many values as an integer holds.
+    pub(super) fn is_countable(&self) -> bool {
+        i64::try_from(self.count).is_ok()
     }
 
     /// Appends the fields of a point but for attributes, times and flags; smallest and largest value where `range` says so.

@@ -29,6 +29,9 @@ const TIMES: usize = 8;
 /// Series a host may have for each entity it may have: three times what a process scraper reports of one.
 const SERIES_PER_ENTITY: usize = 64;
 
+/// In entities of more series than this no change of temporality is looked for: each new series is compared with all.
+const FLIPPING: usize = 1_000;
+
 /// A resource.
 #[derive(Debug)]
 struct Entity {
@@ -288,8 +291,13 @@ impl Host {
             let expiry = nanos(tools.config.member_expiry);
             let unsure = refused.is_some_and(|at| at.saturating_add(expiry) > reading.time);
             let newborn = before.is_some_and(|before| reading.start > before);
+            let attributes = tools.interner.attributes(point);
+            let Ok(goes_on) = entity.flip(&attributes, desc, reading.time, count, tools) else {
+                return Action::Drop("out_of_order");
+            };
             let decided = if unsure && !newborn { Holder::Individual } else { decided };
-            let lost = kind == Kind::Counter && !newborn && reopens.is_some_and(|since| reading.start <= since);
+            let reopens = goes_on || reopens.is_some_and(|since| reading.start <= since);
+            let lost = kind == Kind::Counter && !newborn && reopens;
             let converts = kind == Kind::Delta && desc.out.is_some();
             let reading = if converts { opening(reading, before) } else { reading };
             let (life, outcome) =
@@ -298,7 +306,7 @@ impl Host {
                 life,
                 kind,
                 desc: Arc::clone(desc),
-                attributes: tools.interner.attributes(point),
+                attributes,
                 in_group: false,
                 shown: false,
                 total: None,
@@ -357,7 +365,7 @@ impl Host {
         }
         let Holder::Group(id) = decided else { return decided };
         let attributes = tools.interner.attributes(point);
-        if self.groups.get(id).is_none_or(|group| group.takes(desc, &attributes, next)) {
+        if self.groups.get(id).is_none_or(|group| group.takes(desc.written(), &attributes, next)) {
             return decided;
         }
         tools.counts.unfolded("bounds");
@@ -471,6 +479,42 @@ impl Host {
     /// Takes the entities out of the counts: the host is forgotten.
     pub(crate) fn leave(&self, counts: &mut Counts) {
         self.entities.values().for_each(|entity| counts.entity(entity.verdict, -1));
+    }
+}
+
+/// The series has a newer point in the other temporality.
+struct Newer;
+
+impl Entity {
+    /// A series begins at `time`: if it is one that was there in the other temporality, that one ends, as neither says what the
+    /// other has counted. Whether a reader sees the two as one series, which then goes on; an error where the other is newer.
+    fn flip(
+        &mut self,
+        attributes: &Arc<[u8]>,
+        desc: &Arc<Desc>,
+        time: u64,
+        count: &mut usize,
+        tools: &mut Tools<'_>,
+    ) -> Result<bool, Newer> {
+        if self.series.len() > FLIPPING {
+            return Ok(false);
+        }
+        let is_it = |series: &Series| Arc::ptr_eq(&series.attributes, attributes) && series.desc.is_flip_of(desc);
+        let Some((&key, former)) = self.series.iter().find(|(_, series)| is_it(series)) else { return Ok(false) };
+        match former.life.last.time {
+            last if last > time => return Err(Newer),
+            // Both at one time: two senders.
+            last if last == time => return Ok(false),
+            _ => {}
+        }
+        let Some(mut former) = self.series.remove(&key) else { return Ok(false) };
+        *count -= 1;
+        tools.counts.flip();
+        let goes_on = former.desc.written().id == desc.written().id;
+        if !goes_on && former.shown && former.life.written < time {
+            former.close(&self.resource, time, tools.out);
+        }
+        Ok(goes_on)
     }
 }
 

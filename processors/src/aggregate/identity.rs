@@ -33,6 +33,13 @@ pub(crate) struct Desc {
 }
 
 impl Desc {
+    /// Whether it is the same metric in the other temporality.
+    pub(crate) fn is_flip_of(&self, other: &Desc) -> bool {
+        self.temporality != other.temporality
+            && (self.kind, self.monotonic) == (other.kind, other.monotonic)
+            && (&self.head, &self.scope) == (&other.head, &other.scope)
+    }
+
     /// The metric as it leaves.
     pub(crate) fn written(self: &Arc<Self>) -> &Arc<Desc> {
         self.out.as_ref().unwrap_or(self)

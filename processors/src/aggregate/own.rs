@@ -30,6 +30,12 @@ static RESETS: Instrument = Instrument {
     description: "Counters that fell under the same start time.",
     level: Level::Normal,
 };
+static FLIPS: Instrument = Instrument {
+    name: "phoenix_aggregate_temporality_flips_total",
+    unit: "{flip}",
+    description: "Series whose sender changed their temporality.",
+    level: Level::Normal,
+};
 static OVERFLOW: Instrument = Instrument {
     name: "phoenix_aggregate_overflow_points_total",
     unit: "{datapoint}",
@@ -76,6 +82,7 @@ pub(crate) struct Counts {
     entities: HashMap<Verdict, (i64, metrics::Gauge)>,
     folded: metrics::Counter,
     resets: metrics::Counter,
+    flips: metrics::Counter,
     overflow: metrics::Counter,
     groups: metrics::Gauge,
     error: metrics::Gauge,
@@ -93,6 +100,7 @@ impl Counts {
             entities: HashMap::new(),
             folded: metrics.counter(&FOLDED, &labels),
             resets: metrics.counter(&RESETS, &labels),
+            flips: metrics.counter(&FLIPS, &labels),
             overflow: metrics.counter(&OVERFLOW, &labels),
             groups: metrics.gauge(&GROUPS, &labels),
             error: metrics.gauge(&ERROR, &labels),
@@ -130,6 +138,10 @@ impl Counts {
 
     pub(crate) fn reset(&self) {
         self.resets.increment(1);
+    }
+
+    pub(crate) fn flip(&self) {
+        self.flips.increment(1);
     }
 
     pub(crate) fn overflow(&self) {

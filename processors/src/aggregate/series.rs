@@ -5,7 +5,7 @@ use std::sync::Arc;
 use phoenix_telemetry::{MetricKind, Number, Point, PointId, Temporality};
 
 use super::config::{Config, GaugeFunction};
-use super::convert::written;
+use super::convert::{Written, written};
 use super::distribution::Distribution;
 use super::emit::Pieces;
 use super::groups::{Groups, Holding};
@@ -48,14 +48,16 @@ pub(super) struct Histogram {
     /// Its last point.
     pub(super) last: Distribution,
     /// What was added by that point.
-    gain: Distribution,
+    pub(super) gain: Distribution,
     /// What is taken off its points: the point at its return from the fold, or where it was opened anew.
     pub(super) offset: Option<Distribution>,
+    /// What was written of it, where deltas leave as a cumulative histogram.
+    pub(super) total: Option<Distribution>,
 }
 
 impl Histogram {
     pub(super) fn new(first: Distribution) -> Self {
-        Histogram { gain: first.empty(), last: first, offset: None }
+        Histogram { gain: first.empty(), last: first, offset: None, total: None }
     }
 
     /// Takes note of its next point, or of its first; the ledger has said how many values it adds.
@@ -248,9 +250,14 @@ fn convert(
     tools: &mut Tools<'_>,
 ) -> Action {
     match written(series, former, &outcome) {
-        Some((start, value)) => {
-            let times = (start, series.life.last.time);
-            tools.out.number(resource, series.desc.written(), point.body(), times, value);
+        Some((start, said)) => {
+            let (desc, times) = (series.desc.written(), (start, series.life.last.time));
+            match said {
+                Written::Number(value) => tools.out.number(resource, desc, point.body(), times, value),
+                Written::Distribution(value, range) => {
+                    tools.out.distribution(resource, desc, &series.attributes, times, &value, range);
+                }
+            }
             series.shown = true;
             Action::Replace
         }

@@ -27,6 +27,8 @@ const INDEXES: [i32; 3] = [-5, 9, 30];
 #[derive(Default)]
 struct Reader {
     began: Option<u64>,
+    /// The temporality all must have.
+    wanted: Option<i32>,
     series: BTreeMap<String, (u64, u64, Cells)>,
     totals: BTreeMap<(String, String), Cells>,
 }
@@ -90,6 +92,7 @@ impl Reader {
         (start, time): (u64, u64),
         cells: Option<Cells>,
     ) {
+        assert!(self.wanted.is_none_or(|wanted| wanted == temporality), "not in the temporality that is set: {series}");
         let began = *self.began.get_or_insert(time);
         let former = self.series.get(&series).copied();
         assert!(former.is_none_or(|(_, last, _)| last < time), "two points at one time: {series}");
@@ -178,12 +181,38 @@ fn cells(counts: [u64; 4]) -> [Cells; 2] {
     [explicit(&one.data_points[0]), exponential(&other.data_points[0])]
 }
 
-fn run(mut bench: Bench, script: &[(Vec<Step>, bool)], temporality: i32) -> Result<(), TestCaseError> {
-    let mut reader = Reader::default();
+/// What a scrape is made of: its processes; a swap before it, or a restart where there is state; whether it comes over the
+/// wire, in parts; and what becomes of the state at a restart.
+type Part = (Vec<Step>, bool, bool, u8);
+
+/// Runs a script of histograms of that temporality; `wanted` is what they are to leave in.
+fn run(bench: Bench, script: &[Part], temporality: i32, wanted: Option<i32>) -> Result<(), TestCaseError> {
+    let (reader, truth) = read(bench, script, temporality, wanted, false)?;
+    for (account, cells) in &truth {
+        prop_assert_eq!(reader.totals.get(account), Some(cells), "{:?}", account);
+    }
+    Ok(())
+}
+
+type Totals = BTreeMap<(String, String), Cells>;
+
+fn read(
+    mut bench: Bench,
+    script: &[Part],
+    temporality: i32,
+    wanted: Option<i32>,
+    damage: bool,
+) -> Result<(Reader, Totals), TestCaseError> {
+    let mut reader = Reader { wanted, ..Reader::default() };
     let mut processes = [Process::default(); 6];
-    let mut truth: BTreeMap<(String, String), Cells> = BTreeMap::new();
+    let mut truth = Totals::new();
     let (mut now, mut before) = (BEGIN, None);
-    for (steps, swap) in script {
+    // What the first scrape's deltas say lies before a reader of cumulative histograms began to look.
+    let unseen = temporality == DELTA && wanted == Some(CUMULATIVE);
+    for (steps, swap, wire, broken) in script {
+        if *swap && damage {
+            crate::restarts::damage(bench.site.state.as_deref().unwrap(), *broken);
+        }
         if *swap && bench.site.state.is_some() {
             bench.restart(true);
         } else if *swap {
@@ -226,51 +255,85 @@ fn run(mut bench: Bench, script: &[(Vec<Step>, bool)], temporality: i32) -> Resu
             };
             process.sent = now;
             sent.push(Sent { resource: wrap(pid, made), fold });
+            if unseen && before.is_none() {
+                gain = [0; 4];
+            }
             for (name, cells) in ["explicit", "exponential"].into_iter().zip(cells(gain)) {
                 let total = truth.entry((name.to_owned(), executable(pid))).or_default();
                 total.iter_mut().zip(cells).for_each(|(total, cell)| *total += cell);
             }
         }
+        bench.now += Duration::from_secs(10);
         if !sent.is_empty() {
+            // At first in one piece, or the group has spoken before the last first delta comes.
+            if *wire && !(unseen && before.is_none()) {
+                let rest = sent.split_off(sent.len() / 2);
+                for part in [sent, rest].into_iter().filter(|part| !part.is_empty()) {
+                    reader.read(&bench.send(part, true));
+                }
+                if broken.is_multiple_of(2) {
+                    bench.now += Duration::from_millis(200);
+                    reader.read(&bench.flush(false));
+                }
+            } else {
+                reader.read(&bench.send(sent, false));
+            }
             before = Some(now);
-            reader.read(&bench.send(sent, false));
             prop_assert_eq!(bench.own("phoenix_conservation_error", ""), 0.0);
         }
         now += 10 * SECOND;
     }
     reader.read(&bench.flush(true));
-    for (account, cells) in &truth {
-        prop_assert_eq!(reader.totals.get(account), Some(cells), "{:?}", account);
-    }
-    Ok(())
+    Ok((reader, truth))
 }
 
-fn steps() -> impl Strategy<Value = Vec<(Vec<Step>, bool)>> {
+fn steps() -> impl Strategy<Value = Vec<Part>> {
     use Happens::{Counts, Missed, Reborn, Resets};
     let happens = prop::sample::select(vec![Counts, Counts, Counts, Missed, Resets, Reborn]);
     let step = (happens, any::<bool>(), any::<[u8; 4]>(), 0i32..=2);
-    prop::collection::vec((prop::collection::vec(step, 1..=6), prop::bool::weighted(0.2)), 1..20)
+    let steps = prop::collection::vec(step, 1..=6);
+    prop::collection::vec((steps, prop::bool::weighted(0.2), any::<bool>(), any::<u8>()), 1..20)
 }
 
 proptest! {
     #![proptest_config(cases(150))]
 
     #[test]
-    fn cumulative_histograms_are_conserved(script in steps()) {
-        run(Bench::new(""), &script, CUMULATIVE)?;
+    fn histograms_are_conserved(script in steps(), temporality in either(), output in 0usize..3) {
+        let (config, wanted) = OUTPUTS[output];
+        run(Bench::new(config), &script, temporality, wanted)?;
     }
 
     #[test]
-    fn delta_histograms_are_conserved(script in steps()) {
-        run(Bench::new(""), &script, DELTA)?;
-    }
-
-    #[test]
-    fn histograms_survive_restarts(script in steps(), temporality in prop::sample::select(vec![CUMULATIVE, DELTA])) {
+    fn histograms_survive_restarts(script in steps(), temporality in either(), output in 0usize..3) {
         let directory = tempfile::tempdir().unwrap();
-        let bench = Bench::at(crate::restarts::site(directory.path()), "state: {interval: 0s}");
-        run(bench, &script, temporality)?;
+        let (config, wanted) = OUTPUTS[output];
+        let bench = Bench::at(crate::restarts::site(directory.path()), config);
+        run(bench, &script, temporality, wanted)?;
     }
+
+    #[test]
+    fn an_old_or_damaged_state_of_histograms_invents_nothing(script in steps(), temporality in either(), output in 0usize..3) {
+        let directory = tempfile::tempdir().unwrap();
+        let config = ["state: {interval: 1h}", "state: {interval: 1h}\ntemporality: delta", "state: {interval: 1h}\ntemporality: cumulative"][output];
+        let bench = Bench::at(crate::restarts::site(directory.path()), config);
+        let (reader, truth) = read(bench, &script, temporality, OUTPUTS[output].1, true)?;
+        for (account, total) in &reader.totals {
+            let truth = truth.get(account).copied().unwrap_or_default();
+            prop_assert!(total.iter().zip(truth).all(|(total, truth)| *total <= truth), "{:?}: {:?} > {:?}", account, total, truth);
+        }
+    }
+}
+
+/// Settings, and the temporality they want.
+const OUTPUTS: [(&str, Option<i32>); 3] = [
+    ("state: {interval: 0s}", None),
+    ("state: {interval: 0s}\ntemporality: delta", Some(DELTA)),
+    ("state: {interval: 0s}\ntemporality: cumulative", Some(CUMULATIVE)),
+];
+
+fn either() -> impl Strategy<Value = i32> {
+    prop::sample::select(vec![CUMULATIVE, DELTA])
 }
 
 /// Histograms from the edges of their ranges, good and bad.
@@ -319,8 +382,11 @@ proptest! {
     fn no_histogram_brings_it_down(
         batches in prop::collection::vec(prop::collection::vec((0usize..5, any::<bool>(), any_histogram()), 0..6), 1..8)
     ) {
+        let mut configs = OUTPUTS.iter().cycle();
         let mut bench = Bench::new("");
         for sent in batches {
+            bench.config = configs.next().unwrap().0;
+            bench.swap();
             let sent = sent.into_iter().map(|(pid, fold, one)| Sent { resource: wrap(pid, vec![one]), fold });
             let batch = bench.send(sent.collect(), false);
             prop_assert!(batch.encoded_len() < 100_000, "what is written is bounded");

@@ -51,6 +51,14 @@ fn file(directory: &Path) -> PathBuf {
     directory.join("state")
 }
 
+/// Flips bits in the middle of the state, if there is one.
+pub(crate) fn damage(directory: &Path, bits: u8) {
+    let Ok(mut bytes) = std::fs::read(file(directory)) else { return };
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= bits;
+    std::fs::write(file(directory), bytes).unwrap();
+}
+
 /// The state as another process would have written it: the agent takes none of its own for one of a restart. A damaged one
 /// stays as it is.
 fn by_another_process(directory: &Path) {
@@ -101,19 +109,16 @@ proptest! {
 
     #[test]
     fn restarts_over_an_old_or_damaged_state_invent_nothing(
-        (script, broken) in (scripts(NO_END, 5, 20), prop::collection::vec(0u8..3, 20))
+        (script, broken) in (scripts(NO_END, 5, 20), prop::collection::vec(0u8..3, 20)), temporality in 0usize..3
     ) {
         let directory = tempfile::tempdir().unwrap();
         // Every scrape but the first of a run leaves unwritten.
-        let mut bench = Bench::at(site(directory.path()), "state: {interval: 1h}");
+        let config = ["state: {interval: 1h}", "state: {interval: 1h}\ntemporality: delta", "state: {interval: 1h}\ntemporality: cumulative"];
+        let mut bench = Bench::at(site(directory.path()), config[temporality]);
         let mut world = World::new(5);
         for (scrape, broken) in script.iter().zip(broken) {
-            if scrape.swap && broken > 0 && let Ok(mut bytes) = std::fs::read(file(directory.path())) {
-                let middle = bytes.len() / 2;
-                bytes[middle] ^= broken;
-                std::fs::write(file(directory.path()), bytes).unwrap();
-            }
             if scrape.swap {
+                damage(directory.path(), broken);
                 bench.restart(true);
             }
             bench.run(&mut world, &Scrape { swap: false, ..scrape.clone() });

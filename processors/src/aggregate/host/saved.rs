@@ -125,9 +125,11 @@ impl Series {
         out.flag(self.histogram.is_some());
         if let Some(histogram) = &self.histogram {
             histogram.last.save(out);
-            out.flag(histogram.offset.is_some());
-            if let Some(offset) = &histogram.offset {
-                offset.save(out);
+            for one in [&histogram.offset, &histogram.total] {
+                out.flag(one.is_some());
+                if let Some(one) = one {
+                    one.save(out);
+                }
             }
         }
     }
@@ -155,8 +157,10 @@ impl Series {
         let total = if from.flag()? { Some(Box::new(Sum::load(from)?)) } else { None };
         let histogram = if from.flag()? {
             let mut histogram = Histogram::new(Distribution::load(from)?);
-            if from.flag()? {
-                histogram.offset = Some(Distribution::load(from)?);
+            for one in [&mut histogram.offset, &mut histogram.total] {
+                if from.flag()? {
+                    *one = Some(Distribution::load(from)?);
+                }
             }
             Some(Box::new(histogram))
         } else {
