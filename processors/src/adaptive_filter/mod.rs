@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use phoenix_pipeline::config::Value;
-use phoenix_pipeline::{BuildError, Context, Decision, Handover, Mark, Processor, ProcessorFactory, Site, Stability};
+use phoenix_pipeline::{BuildError, Context, Decision, Handover, Processor, ProcessorFactory, Site, Stability};
 use phoenix_sketch::{Distribution, Habit, Recent};
 use phoenix_telemetry::Batch;
 
@@ -61,7 +61,6 @@ struct State {
     /// Newest time it was above a threshold on measured values, and until when it is kept as unusual.
     above: u64,
     unusual_until: u64,
-    last: Option<Mark>,
 }
 
 /// What the stage keeps of a scope: the recent values of each measure.
@@ -178,20 +177,18 @@ impl AdaptiveFilter {
             }
         }
     }
+}
 
-    /// What is to become of an entity.
-    fn decide(&self, target: &Target) -> (Decision, &'static str) {
-        if target.place == Place::Overflow {
-            return (Decision::Fold, OVERFLOW);
-        }
-        match self.tracker.of(target) {
-            Some(slot) if slot.state.unusual_until > slot.time => (Decision::Keep, UNUSUAL),
-            Some(slot) if slot.state.inside => (Decision::Open, ABOVE),
-            Some(slot) if (0..self.bounds.len()).any(|measure| slot.value(measure).is_some()) => {
-                (Decision::Fold, BELOW)
-            }
-            _ => (Decision::Open, UNRANKED),
-        }
+/// What is to become of an entity.
+fn decide(tracker: &Tracker<State>, target: &Target, measures: usize) -> (Decision, &'static str) {
+    if target.place == Place::Overflow {
+        return (Decision::Fold, OVERFLOW);
+    }
+    match tracker.of(target) {
+        Some(slot) if slot.state.unusual_until > slot.time => (Decision::Keep, UNUSUAL),
+        Some(slot) if slot.state.inside => (Decision::Open, ABOVE),
+        Some(slot) if (0..measures).any(|measure| slot.value(measure).is_some()) => (Decision::Fold, BELOW),
+        _ => (Decision::Open, UNRANKED),
     }
 }
 
@@ -209,34 +206,8 @@ impl Processor for AdaptiveFilter {
             let time = self.tracker.time_of(scope);
             self.judge(members, &thresholds, time);
         }
-        let mut unranked = Vec::new();
-        for i in 0..self.tracker.targets().len() {
-            let Some(target) = self.tracker.targets().get(i).copied() else { continue };
-            let before = cx.marks.of(target.entity);
-            let (decision, reason) = self.decide(&target);
-            let outdone = match before.decision {
-                Decision::Open => false,
-                Decision::Fold => decision != Decision::Keep,
-                Decision::Keep => true,
-            };
-            if outdone {
-                continue;
-            }
-            if reason == UNRANKED {
-                unranked.push(target.key);
-            }
-            cx.marks.mark(target.entity, decision, reason);
-            self.report.count(decision, reason);
-            let mark = Mark { decision, class: before.class, reason };
-            if let Some(slot) = self.tracker.of_mut(&target)
-                && slot.state.last != Some(mark)
-            {
-                slot.state.last = Some(mark);
-                self.report.changed(target, slot.time, mark);
-            }
-        }
-        self.report.unranked(unranked, self.tracker.take_ignored());
-        self.report.finish(batch);
+        let AdaptiveFilter { tracker, report, bounds, .. } = self;
+        tracker.mark(batch, cx.marks, report, UNRANKED, |tracker, target| decide(tracker, target, bounds.len()));
     }
 
     fn adopt(&mut self, previous: &mut dyn Processor) -> Handover {

@@ -4,11 +4,14 @@
 //! forgotten. An entity that finds no room is told to the stage, which must not leave it without a mark.
 
 mod by_key;
+mod marking;
+mod memory;
 mod reading;
 mod report;
 #[cfg(test)]
 pub(crate) mod sample;
 mod scope;
+mod slot;
 #[cfg(test)]
 mod tests;
 
@@ -16,14 +19,15 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use phoenix_pipeline::Entity;
-use phoenix_telemetry::{Batch, Point, PointId, Resource};
+use phoenix_telemetry::{Batch, Point, Resource};
 
 use crate::entity::{self, EntityBy, ScopeBy};
 pub(crate) use by_key::ByKey;
-use reading::{Kind, Newcomer, Reading, Taken};
+use reading::{Kind, Newcomer, Taken};
 use report::Ignored;
 pub(crate) use report::{Report, interned};
 use scope::Scope;
+pub(crate) use slot::{Place, Slot, Target};
 
 /// An entity not seen for so long is forgotten: as long as a silent member counts in a group.
 const EXPIRY: u64 = 300_000_000_000;
@@ -31,67 +35,6 @@ const EXPIRY: u64 = 300_000_000_000;
 const SILENCE: Duration = Duration::from_secs(3600);
 /// Series remembered by entity on average: states of a few measures.
 const SERIES_BY_ENTITY: usize = 8;
-
-/// One entity.
-#[derive(Debug)]
-pub(crate) struct Slot<S> {
-    /// Its identity: the hash of the resource, or of the attributes that make it.
-    pub(crate) key: u64,
-    pub(crate) scope: u64,
-    /// Newest time of a point, Unix nanoseconds.
-    pub(crate) time: u64,
-    /// Number of the scrape of its scope that last showed it.
-    scrape: u64,
-    batch: u32,
-    /// Newest time the batch at hand brought.
-    newest: u64,
-    readings: Box<[Reading]>,
-    /// What the stage keeps of it.
-    pub(crate) state: S,
-}
-
-impl<S> Slot<S> {
-    /// The value of a measure as of the newest batch that had it.
-    pub(crate) fn value(&self, measure: usize) -> Option<f64> {
-        self.readings.get(measure).and_then(Reading::value)
-    }
-
-    /// The value of a measure, if the newest batch with this entity had it.
-    pub(crate) fn fresh(&self, measure: usize) -> Option<f64> {
-        self.readings.get(measure).filter(|reading| reading.batch == self.batch).and_then(Reading::value)
-    }
-
-    /// Whether a value is an average over a life, for want of a window.
-    pub(crate) fn is_estimated(&self, measure: usize) -> bool {
-        self.readings.get(measure).is_some_and(Reading::is_estimated)
-    }
-
-    /// Whether a measure was read within the time an entity is remembered.
-    pub(crate) fn is_recent(&self, measure: usize) -> bool {
-        self.readings.get(measure).is_some_and(|reading| reading.time() + EXPIRY > self.time)
-    }
-}
-
-/// Something of the batch that belongs to an entity.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Target {
-    pub(crate) key: u64,
-    pub(crate) entity: Entity,
-    /// One of its points, by which it can be looked at again.
-    pub(crate) sample: PointId,
-    pub(crate) place: Place,
-}
-
-/// Where an entity is remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Nowhere: it never had a measure.
-    None,
-    /// Here.
-    At(u32),
-    /// There was no room for it.
-    Overflow,
-}
 
 /// What entities are and which measures are read.
 #[derive(Clone, Debug, PartialEq)]
@@ -302,67 +245,6 @@ impl<S: Default> Tracker<S> {
             {
                 target.place = Place::At(*at);
             }
-        }
-    }
-
-    /// The slot of an entity, made if there is room.
-    fn slot_for(&mut self, key: u64, resource: Resource<'_>, now: Instant) -> Place {
-        if let Some(at) = self.by_key.get(&key) {
-            return Place::At(*at);
-        }
-        if self.by_key.len() >= self.plan.max_entities {
-            // Once a batch: what has gone may make room, long before its time.
-            if self.made_room != self.batch {
-                self.made_room = self.batch;
-                self.sweep(0, now);
-            }
-            if self.by_key.len() >= self.plan.max_entities {
-                return Place::Overflow;
-            }
-        }
-        let readings = self.plan.measures.iter().map(|_| Reading::default()).collect();
-        let scope = self.plan.scope.of(resource.attributes());
-        let slot = Slot { key, scope, time: 0, scrape: 0, batch: 0, newest: 0, readings, state: S::default() };
-        let at = match self.free.pop() {
-            Some(at) => at,
-            None => {
-                let Ok(at) = u32::try_from(self.slots.len()) else { return Place::Overflow };
-                self.slots.push(None);
-                at
-            }
-        };
-        if let Some(place) = self.slots.get_mut(at as usize) {
-            *place = Some(slot);
-        }
-        self.by_key.insert(key, at);
-        Place::At(at)
-    }
-
-    /// Forgets entities that their scope has not shown for `expiry` and at least two scrapes, and scopes that are silent.
-    fn sweep(&mut self, expiry: u64, now: Instant) {
-        let Tracker { slots, by_key, free, scopes, batch, .. } = self;
-        scopes.retain(|_, scope| now.saturating_duration_since(scope.heard) < SILENCE);
-        let mut series = 0;
-        for (at, place) in (0u32..).zip(slots.iter_mut()) {
-            let Some(slot) = place else { continue };
-            let gone = slot.batch != *batch
-                && scopes
-                    .get(&slot.scope)
-                    .is_none_or(|scope| scope.now > slot.time.saturating_add(expiry) && scope.scrape > slot.scrape + 1);
-            if gone {
-                by_key.remove(&slot.key);
-                free.push(at);
-                *place = None;
-                continue;
-            }
-            for reading in slot.readings.iter_mut() {
-                reading.sweep(slot.time.saturating_sub(EXPIRY));
-                series += reading.series();
-            }
-        }
-        self.series = series;
-        for scope in self.scopes.values_mut() {
-            scope.swept = scope.now;
         }
     }
 

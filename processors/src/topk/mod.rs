@@ -13,7 +13,7 @@ use std::any::Any;
 
 use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
-    BuildError, Class, Context, Decision, Handover, Mark, Marks, Processor, ProcessorFactory, Site, Stability,
+    BuildError, Class, Context, Decision, Handover, Marks, Processor, ProcessorFactory, Site, Stability,
 };
 use phoenix_telemetry::Batch;
 
@@ -50,7 +50,6 @@ struct State {
     /// Class and openness as of the batch at hand, over all that belongs to it.
     class: Class,
     open: bool,
-    last: Option<Mark>,
 }
 
 /// The stage.
@@ -159,25 +158,29 @@ impl TopK {
             .map(|measure| slots().filter_map(|slot| slot.value(measure)).map(|value| value.max(0.0)).sum())
             .collect()
     }
+}
 
-    /// What the rankings say of an entity.
-    fn decide(&self, target: &Target) -> (Decision, &'static str) {
-        if target.place == measure::Place::Overflow {
-            return (Decision::Fold, OVERFLOW);
-        }
-        let Some(slot) = self.tracker.of(target) else { return (Decision::Open, UNRANKED) };
-        let weighted = self.weights.is_some();
-        let mut places = slot.state.places.iter().enumerate();
-        let inside = places.find(|(ranking, place)| place.inside && (weighted || slot.is_recent(*ranking)));
-        if let Some((ranking, _)) = inside {
-            return (Decision::Open, self.reasons.get(ranking).copied().unwrap_or_default());
-        }
-        let measures = self.weights.as_ref().map_or(self.reasons.len(), Vec::len);
-        if (0..measures).any(|measure| slot.value(measure).is_some()) {
-            (Decision::Fold, RANK)
-        } else {
-            (Decision::Open, UNRANKED)
-        }
+/// What the rankings say of an entity; `reasons` are theirs, `weights` those of the measures where they make one score.
+fn decide(
+    tracker: &Tracker<State>,
+    target: &Target,
+    reasons: &[&'static str],
+    weights: Option<&[f64]>,
+) -> (Decision, &'static str) {
+    if target.place == measure::Place::Overflow {
+        return (Decision::Fold, OVERFLOW);
+    }
+    let Some(slot) = tracker.of(target) else { return (Decision::Open, UNRANKED) };
+    let mut places = slot.state.places.iter().enumerate();
+    let inside = places.find(|(ranking, place)| place.inside && (weights.is_some() || slot.is_recent(*ranking)));
+    if let Some((ranking, _)) = inside {
+        return (Decision::Open, reasons.get(ranking).copied().unwrap_or_default());
+    }
+    let measures = weights.map_or(reasons.len(), <[f64]>::len);
+    if (0..measures).any(|measure| slot.value(measure).is_some()) {
+        (Decision::Fold, RANK)
+    } else {
+        (Decision::Open, UNRANKED)
     }
 }
 
@@ -196,29 +199,10 @@ impl Processor for TopK {
         self.tracker.read(batch, cx.now);
         self.note_marks(cx.marks);
         self.rank();
-        let mut unranked = Vec::new();
-        for i in 0..self.tracker.targets().len() {
-            let Some(target) = self.tracker.targets().get(i).copied() else { continue };
-            let before = cx.marks.of(target.entity);
-            if before.decision != Decision::Open {
-                continue;
-            }
-            let (decision, reason) = self.decide(&target);
-            if reason == UNRANKED {
-                unranked.push(target.key);
-            }
-            cx.marks.mark(target.entity, decision, reason);
-            self.report.count(decision, reason);
-            let mark = Mark { decision, class: before.class, reason };
-            if let Some(slot) = self.tracker.of_mut(&target)
-                && slot.state.last != Some(mark)
-            {
-                slot.state.last = Some(mark);
-                self.report.changed(target, slot.time, mark);
-            }
-        }
-        self.report.unranked(unranked, self.tracker.take_ignored());
-        self.report.finish(batch);
+        let TopK { tracker, report, reasons, weights, .. } = self;
+        tracker.mark(batch, cx.marks, report, UNRANKED, |tracker, target| {
+            decide(tracker, target, reasons, weights.as_deref())
+        });
     }
 
     fn adopt(&mut self, previous: &mut dyn Processor) -> Handover {

@@ -1,0 +1,48 @@
+//! The last step of a marking stage: marks what belongs to the entities of a batch, and reports it.
+
+use phoenix_pipeline::{Decision, Mark, Marks};
+use phoenix_telemetry::Batch;
+
+use super::{Report, Target, Tracker};
+
+impl<S: Default> Tracker<S> {
+    /// Marks all that belongs to the entities of the newest batch as `decide` says, unless what an earlier stage said
+    /// outdoes it. Entities that stay for the reason `unranked` are counted as such.
+    pub(crate) fn mark(
+        &mut self,
+        batch: &Batch,
+        marks: &mut Marks,
+        report: &mut Report,
+        unranked: &'static str,
+        decide: impl Fn(&Self, &Target) -> (Decision, &'static str),
+    ) {
+        let mut without = Vec::new();
+        for i in 0..self.targets.len() {
+            let Some(target) = self.targets.get(i).copied() else { continue };
+            let before = marks.of(target.entity);
+            let (decision, reason) = decide(self, &target);
+            let outdone = match before.decision {
+                Decision::Open => false,
+                Decision::Fold => decision != Decision::Keep,
+                Decision::Keep => true,
+            };
+            if outdone {
+                continue;
+            }
+            if reason == unranked {
+                without.push(target.key);
+            }
+            marks.mark(target.entity, decision, reason);
+            report.count(decision, reason);
+            let mark = Mark { decision, class: before.class, reason };
+            if let Some(slot) = self.of_mut(&target)
+                && slot.told != Some(mark)
+            {
+                slot.told = Some(mark);
+                report.changed(target, slot.time, mark);
+            }
+        }
+        report.unranked(without, self.take_ignored());
+        report.finish(batch);
+    }
+}

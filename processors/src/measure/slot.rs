@@ -1,0 +1,70 @@
+//! An entity as a marking stage remembers it, and what of a batch belongs to it.
+
+use phoenix_pipeline::{Entity, Mark};
+use phoenix_telemetry::PointId;
+
+use super::EXPIRY;
+use super::reading::Reading;
+
+/// One entity.
+#[derive(Debug)]
+pub(crate) struct Slot<S> {
+    /// Its identity: the hash of the resource, or of the attributes that make it.
+    pub(crate) key: u64,
+    pub(crate) scope: u64,
+    /// Newest time of a point, Unix nanoseconds.
+    pub(crate) time: u64,
+    /// Number of the scrape of its scope that last showed it.
+    pub(super) scrape: u64,
+    pub(super) batch: u32,
+    /// Newest time the batch at hand brought.
+    pub(super) newest: u64,
+    pub(super) readings: Box<[Reading]>,
+    /// What was last said of it.
+    pub(super) told: Option<Mark>,
+    /// What the stage keeps of it.
+    pub(crate) state: S,
+}
+
+impl<S> Slot<S> {
+    /// The value of a measure as of the newest batch that had it.
+    pub(crate) fn value(&self, measure: usize) -> Option<f64> {
+        self.readings.get(measure).and_then(Reading::value)
+    }
+
+    /// The value of a measure, if the newest batch with this entity had it.
+    pub(crate) fn fresh(&self, measure: usize) -> Option<f64> {
+        self.readings.get(measure).filter(|reading| reading.batch == self.batch).and_then(Reading::value)
+    }
+
+    /// Whether a value is an average over a life, for want of a window.
+    pub(crate) fn is_estimated(&self, measure: usize) -> bool {
+        self.readings.get(measure).is_some_and(Reading::is_estimated)
+    }
+
+    /// Whether a measure was read within the time an entity is remembered.
+    pub(crate) fn is_recent(&self, measure: usize) -> bool {
+        self.readings.get(measure).is_some_and(|reading| reading.time() + EXPIRY > self.time)
+    }
+}
+
+/// Something of the batch that belongs to an entity.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) key: u64,
+    pub(crate) entity: Entity,
+    /// One of its points, by which it can be looked at again.
+    pub(crate) sample: PointId,
+    pub(crate) place: Place,
+}
+
+/// Where an entity is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Nowhere: it never had a measure.
+    None,
+    /// Here.
+    At(u32),
+    /// There was no room for it.
+    Overflow,
+}
