@@ -296,6 +296,18 @@ pub(crate) fn count(text: Text<'_>) -> Result<usize, ReadError> {
     ticks(text).map(|cpus| cpus.len())
 }
 
+/// Ticks in which processes ran on any CPU, from `/proc/stat`: user, nice and system, guests included. Interrupts and stolen
+/// time are no process's.
+pub(crate) fn busy(text: Text<'_>) -> Result<u64, ReadError> {
+    let line = text.lines().find(|line| line.text.starts_with("cpu ")).ok_or(text.malformed("no line \"cpu\""))?;
+    let mut words = line.text.split_ascii_whitespace().skip(1);
+    let mut ticks = 0_u64;
+    for _ in 0..3 {
+        ticks = ticks.saturating_add(line.number(words.next(), "expected a number of clock ticks")?);
+    }
+    Ok(ticks)
+}
+
 /// Each mode's share of the time between two readings; `None` if no time passed.
 fn shares(before: &Ticks, now: &Ticks) -> Option<[f64; MODES]> {
     let mut passed = [0.0; MODES];

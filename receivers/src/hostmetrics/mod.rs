@@ -76,7 +76,7 @@ fn build(value: &Value, site: &Site) -> Result<Box<dyn Receiver>, BuildError> {
     let host = host_scrapers(&config, &setup)?;
     let mut others: Vec<Box<dyn Scraper>> = Vec::new();
     if let Some(config) = &config.scrapers.process {
-        others.push(process::build(config, &setup)?);
+        others.push(process::build(config, &setup, site)?);
     }
     Ok(Box::new(receiver::HostMetrics::new(&config, site, host, others)))
 }

@@ -3,10 +3,9 @@
 //! Start times come from the boot time that was read once, so they do not move when the clock is set. Ages come from the
 //! kernel's uptime for the same reason.
 
-use std::time::Instant;
-
 use phoenix_telemetry::Number;
 
+use super::exits::{Ticks, Times};
 use super::files::{Failure, Files, Source, Text};
 use super::metrics::{METRICS, Metric, Values, arity};
 use super::project::Projection;
@@ -20,13 +19,6 @@ use crate::hostmetrics::{cpu, reading as host};
 
 const NANOS: u64 = 1_000_000_000;
 
-/// CPU times and when they were read: the beginning of the span that the next utilization is about.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    at: Instant,
-    ticks: [u64; 3],
-}
-
 /// What the host says once per scrape.
 #[derive(Debug)]
 struct Host {
@@ -35,6 +27,7 @@ struct Host {
     meminfo: Option<Reading>,
     seconds: Option<f64>,
     cpu_count: Option<f64>,
+    busy: Option<u64>,
     mem_total: Option<f64>,
     /// The host's files were complained about, so it is not done again.
     said: bool,
@@ -58,10 +51,11 @@ impl Measure {
         let reading = |needed: bool, name: &str| needed.then(|| Reading::new(root.proc.join(name)));
         let host = Host {
             uptime: reading(wants(Metric::Uptime) || delayed, "uptime"),
-            cpus: reading(wants(Metric::CpuUtilization), "stat"),
+            cpus: reading(wants(Metric::CpuUtilization) || wants(Metric::CpuTime), "stat"),
             meminfo: reading(wants(Metric::MemoryUtilization), "meminfo"),
             seconds: None,
             cpu_count: None,
+            busy: None,
             mem_total: None,
             said: false,
             errored: 0,
@@ -88,12 +82,20 @@ impl Measure {
         };
         self.host.seconds =
             self.host.uptime.as_mut().map(uptime).transpose().unwrap_or_else(|error| self.host.complain(&error));
-        let count = |reading: &mut Reading| cpu::count(reading.text()?).map(|count| count as f64);
-        self.host.cpu_count =
-            self.host.cpus.as_mut().map(count).transpose().unwrap_or_else(|error| self.host.complain(&error));
+        let cpus = |reading: &mut Reading| {
+            let text = reading.text()?;
+            Ok((cpu::count(text)? as f64, cpu::busy(text)?))
+        };
+        let cpus = self.host.cpus.as_mut().map(cpus).transpose().unwrap_or_else(|error| self.host.complain(&error));
+        (self.host.cpu_count, self.host.busy) = cpus.unzip();
         let total = |reading: &mut Reading| reading.text()?.required("MemTotal").map(|bytes| bytes as f64);
         self.host.mem_total =
             self.host.meminfo.as_mut().map(total).transpose().unwrap_or_else(|error| self.host.complain(&error));
+    }
+
+    /// The number of the host's CPUs, and in how many clock ticks processes ran on them since boot.
+    pub(crate) fn cpus(&self) -> Option<(f64, u64)> {
+        self.host.cpu_count.zip(self.host.busy)
     }
 
     /// Points that are missing because of the host's own files, since the last call.
@@ -116,23 +118,59 @@ impl Measure {
         ticks as f64 / self.ticks_per_second as f64
     }
 
+    /// How many clock ticks a second has.
+    pub(crate) fn ticks_per_second(&self) -> f64 {
+        self.ticks_per_second as f64
+    }
+
+    /// The CPU times in a reading; `before` is the one before it.
+    pub(crate) fn times(&self, stat: &Stat, before: Option<&Times>, at: &Moment) -> Times {
+        let own = [stat.user, stat.system];
+        let (used, seconds) = match before {
+            Some(before) => (grown(own, before.own), at.now.saturating_duration_since(before.at).as_secs_f64()),
+            None => (own, at.unix_nanos.saturating_sub(self.start(stat.start)) as f64 / NANOS as f64),
+        };
+        let used = self.seconds(used.iter().sum());
+        Times {
+            at: at.now,
+            own,
+            waited: stat.waited,
+            wait: stat.wait,
+            // The first thread of one that ended runs no more.
+            threads: stat.threads.saturating_sub(u64::from(stat.ended)),
+            rate: if seconds > 0.0 { used / seconds } else { 0.0 },
+        }
+    }
+
+    /// The last values of a process that is gone: its CPU times, and nothing else.
+    pub(crate) fn last(&self, times: &Times, tail: [f64; 2]) -> Values {
+        let second = |ticks: u64, tail: f64| Number::Double((ticks as f64 + tail) / self.ticks_per_second());
+        let mut values = Values::NONE;
+        values.set(
+            Metric::CpuTime,
+            &[second(times.own[0], tail[0]), second(times.own[1], tail[1]), second(times.wait, 0.0)],
+        );
+        values
+    }
+
     /// Everything that is wanted of one process. What cannot be read is left out and noted.
-    #[allow(clippy::too_many_arguments)] // the process, the moment and the three things that are written to
+    #[allow(clippy::too_many_arguments)] // the process, its times and the two things that are written to
     pub(crate) fn read(
         &self,
         pid: u32,
         stat: &Stat,
         age: Option<f64>,
-        at: &Moment,
-        span: &mut Option<Span>,
+        times: (&Times, Option<&Times>),
         files: &mut Files,
         troubles: &mut Troubles,
     ) -> Values {
         let mut values = Values::NONE;
         let ticks = [stat.user, stat.system, stat.wait];
         values.set(Metric::CpuTime, &ticks.map(|ticks| Number::Double(self.seconds(ticks))));
-        if self.wants(Metric::CpuUtilization) {
-            self.utilization(ticks, at.now, span, &mut values);
+        if self.wants(Metric::CpuUtilization)
+            && let (now, Some(before)) = times
+        {
+            self.utilization(now, before, &mut values);
         }
         values.set(Metric::PagingFaults, &[int(stat.major_faults), int(stat.minor_faults)]);
         values.set(Metric::Threads, &[int(stat.threads)]);
@@ -207,21 +245,21 @@ impl Measure {
         }
     }
 
-    /// The share of all CPUs since the last scrape; nothing at the first.
-    fn utilization(&self, ticks: [u64; 3], now: Instant, span: &mut Option<Span>, values: &mut Values) {
-        let before = span.replace(Span { at: now, ticks });
-        let (Some(before), Some(cpus)) = (before, self.host.cpu_count) else { return };
-        let available = now.saturating_duration_since(before.at).as_secs_f64() * cpus;
+    /// The share of all CPUs between two readings.
+    fn utilization(&self, now: &Times, before: &Times, values: &mut Values) {
+        let Some(cpus) = self.host.cpu_count else { return };
+        let available = now.at.saturating_duration_since(before.at).as_secs_f64() * cpus;
         if available > 0.0 {
-            let used = |index: usize| {
-                ticks.get(index).zip(before.ticks.get(index)).map_or(0, |(now, then)| now.saturating_sub(*then))
-            };
-            values.set(
-                Metric::CpuUtilization,
-                &std::array::from_fn::<_, 3, _>(|i| Number::Double(self.seconds(used(i)) / available)),
-            );
+            let [user, system] = grown(now.own, before.own);
+            let used = [user, system, now.wait.saturating_sub(before.wait)];
+            values.set(Metric::CpuUtilization, &used.map(|ticks| Number::Double(self.seconds(ticks) / available)));
         }
     }
+}
+
+/// How much two times grew.
+pub(crate) fn grown(now: Ticks, before: Ticks) -> Ticks {
+    [now[0].saturating_sub(before[0]), now[1].saturating_sub(before[1])]
 }
 
 impl Host {

@@ -1,10 +1,13 @@
 //! The `process` scraper: CPU, memory, I/O and identity of every process of the host.
 //!
 //! `reading` parses, `files` opens, `facts` and `owner` know who a process is, `measure` knows its numbers, `table`
-//! follows the processes from scrape to scrape and `project` writes them down. Where the Collector's scraper is known to be
+//! follows the processes from scrape to scrape and `project` writes them down. `exits` finds what a process used up to its end,
+//! `balance` compares the sum with the host. Where the Collector's scraper is known to be
 //! wrong this one is not: disk I/O is that of block devices, signals are counted, shares lie between 0 and 1.
 
+mod balance;
 mod config;
+mod exits;
 mod facts;
 mod files;
 mod measure;
@@ -20,12 +23,12 @@ mod trouble;
 pub use config::{AttributeSettings, CommandLine, Config, Names};
 pub use metrics::ROWS;
 
+use phoenix_pipeline::Site;
 use phoenix_telemetry::BatchBuilder;
 
-use super::catalog::Naming;
 use super::names::Filter;
-use super::root::Root;
 use super::scraper::{Moment, Outcome, Scraper, Setup};
+use balance::Balance;
 use facts::FactReader;
 use files::Files;
 use measure::Measure;
@@ -38,8 +41,9 @@ use trouble::Troubles;
 ///
 /// # Errors
 /// A pattern that does not compile, which the config check has reported before.
-pub(super) fn build(config: &Config, setup: &Setup<'_>) -> Result<Box<dyn Scraper>, String> {
-    Ok(Box::new(Process::new(config, setup.root, setup.naming, setup.boot_unix_nanos)?))
+pub(super) fn build(config: &Config, setup: &Setup<'_>, site: &Site) -> Result<Box<dyn Scraper>, String> {
+    let balance = Balance::new(site.metrics.gauge(&balance::UNATTRIBUTED, &[("receiver", site.id.as_str())]));
+    Ok(Box::new(Process::new(config, setup, balance)?))
 }
 
 struct Process {
@@ -47,7 +51,8 @@ struct Process {
 }
 
 impl Process {
-    fn new(config: &Config, root: &Root, naming: Naming, boot_unix_nanos: u64) -> Result<Self, String> {
+    fn new(config: &Config, setup: &Setup<'_>, balance: Balance) -> Result<Self, String> {
+        let Setup { root, naming, boot_unix_nanos } = *setup;
         let projection = Projection::new(config, naming);
         let owners = Owners::new(root.etc.join("passwd"), root.foreign);
         let table = Table::new(Parts {
@@ -58,6 +63,7 @@ impl Process {
             measure: Measure::new(&projection, root, boot_unix_nanos, !config.scrape_process_delay.is_zero()),
             projection,
             troubles: Troubles::new(config),
+            balance,
         });
         Ok(Self { table })
     }

@@ -9,7 +9,7 @@ use phoenix_telemetry::{AnyValue, BatchBuilder};
 
 use super::config::{Attribute, Config};
 use super::facts::Facts;
-use super::metrics::{ROWS, Values, arity};
+use super::metrics::{Metric, ROWS, Values, arity};
 use crate::hostmetrics::catalog::{Label, Naming, Plan};
 use crate::hostmetrics::scraper::scope_name;
 
@@ -57,6 +57,10 @@ pub(crate) struct Written(u16);
 impl Written {
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    pub(crate) fn has(self, metric: Metric) -> bool {
+        self.0 & (1 << metric as usize) != 0
     }
 }
 

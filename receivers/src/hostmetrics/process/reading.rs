@@ -60,6 +60,8 @@ pub(crate) struct Stat {
     pub user: u64,
     /// Field 15.
     pub system: u64,
+    /// Fields 16 and 17: user and system times of the children that were waited for, and of theirs.
+    pub waited: [u64; 2],
     /// Field 20.
     pub threads: u64,
     /// Field 22: ticks after boot.
@@ -86,13 +88,14 @@ pub(crate) fn stat(text: &[u8]) -> Result<Stat, Malformed> {
     let major_faults = next(1, "majflt")? as u64;
     let user = next(1, "utime")? as u64;
     let system = next(0, "stime")? as u64;
-    let threads = next(4, "num_threads")? as u64;
+    let waited = [next(0, "cutime")? as u64, next(0, "cstime")? as u64];
+    let threads = next(2, "num_threads")? as u64;
     let start = next(1, "starttime")? as u64;
     // Fields 23 to 41 hold unsigned values beyond 63 bits, which are passed over unread.
     let wait = next(19, "delayacct_blkio_ticks")? as u64;
     let kernel = flags & PF_KTHREAD != 0;
     let comm = Comm::new(if kernel { without_work_queue(name) } else { name });
-    Ok(Stat { comm, ended, parent, kernel, minor_faults, major_faults, user, system, threads, start, wait })
+    Ok(Stat { comm, ended, parent, kernel, minor_faults, major_faults, user, system, waited, threads, start, wait })
 }
 
 /// `kworker/0:1-events` serves another queue a moment later; as part of a series' identity that would make a new series each time.
@@ -220,6 +223,7 @@ mod tests {
             assert_eq!(stat.comm.as_bytes(), name.as_bytes());
             assert_eq!((stat.parent, stat.minor_faults, stat.major_faults), (1, 11, 13));
             assert_eq!((stat.user, stat.system, stat.threads, stat.start, stat.wait), (101, 102, 5, 4321, 66));
+            assert_eq!(stat.waited, [103, 104]);
             assert!(!stat.kernel && !stat.ended);
         }
     }
@@ -290,6 +294,7 @@ mod tests {
             prop_assert_eq!(ours.parent, i64::from(theirs.ppid));
             prop_assert_eq!((ours.minor_faults, ours.major_faults), (theirs.minflt, theirs.majflt));
             prop_assert_eq!((ours.user, ours.system), (theirs.utime, theirs.stime));
+            prop_assert_eq!(ours.waited.map(|ticks| ticks as i64), [theirs.cutime, theirs.cstime]);
             prop_assert_eq!((ours.threads as i64, ours.start), (theirs.num_threads, theirs.starttime));
             prop_assert_eq!(Some(ours.wait), theirs.delayacct_blkio_ticks);
             prop_assert_eq!(ours.kernel, theirs.flags & PF_KTHREAD as u32 != 0);

@@ -1,7 +1,8 @@
 //! The processes that are followed, and one scrape of all of them.
 //!
 //! A process is its id and its start: an id that comes back with another start is another process. What is kept per process is
-//! bounded, and so is their number. A process that is gone is closed once and forgotten.
+//! bounded, and so is their number. A process that is gone is closed once and forgotten; where its CPU time went on after its
+//! last reading, that is said first, and the closing waits for the next scrape.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,10 +10,12 @@ use std::time::{Duration, Instant};
 
 use phoenix_telemetry::BatchBuilder;
 
+use super::balance::Balance;
+use super::exits::{self, Exit, Kin, Ticks, Times};
 use super::facts::{FactReader, Facts};
 use super::files::{Failure, Files, Source};
-use super::measure::{Measure, Span};
-use super::metrics::Values;
+use super::measure::{Measure, grown};
+use super::metrics::{Metric, Values};
 use super::project::{Entity, Projection, Written};
 use super::reading::{self, Comm, Stat};
 use super::trouble::{Cause, Troubles};
@@ -38,8 +41,13 @@ struct Tracked {
     seen: u64,
     /// When its facts are to be read again; `None`: at the next scrape, since programs set themselves up after they start.
     renew: Option<Instant>,
-    /// CPU times of the last scrape, for utilization.
-    span: Option<Span>,
+    /// Its CPU times when it was last there; `None`: not read yet.
+    times: Option<Times>,
+    /// How much those that it waited for grew between its last two readings.
+    waited: Option<Ticks>,
+    /// It was listed and then gone: what it used after its last reading is asked for at the next scrape, when its parent's
+    /// times are sure to hold it.
+    late: bool,
 }
 
 pub(crate) struct Table {
@@ -47,7 +55,14 @@ pub(crate) struct Table {
     max: usize,
     full: bool,
     scrapes: u64,
+    /// Time of the scrape before, nanoseconds since the Unix epoch.
+    before: Option<u64>,
     pids: Vec<u32>,
+    /// Gone, with a last value written at the scrape before: to be closed.
+    ending: Vec<(u32, Tracked)>,
+    /// Gone, and their ids taken by others since.
+    replaced: Vec<Exit>,
+    balance: Balance,
     delay: Duration,
     files: Files,
     facts: FactReader,
@@ -65,13 +80,29 @@ pub(crate) struct Parts {
     pub measure: Measure,
     pub projection: Projection,
     pub troubles: Troubles,
+    pub balance: Balance,
 }
 
 impl Table {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { max, delay, files, facts, measure, projection, troubles } = parts;
-        let (processes, pids) = (HashMap::new(), Vec::new());
-        Self { processes, max, full: false, scrapes: 0, pids, delay, files, facts, measure, projection, troubles }
+        let Parts { max, delay, files, facts, measure, projection, troubles, balance } = parts;
+        Self {
+            processes: HashMap::new(),
+            max,
+            full: false,
+            scrapes: 0,
+            before: None,
+            pids: Vec::new(),
+            ending: Vec::new(),
+            replaced: Vec::new(),
+            balance,
+            delay,
+            files,
+            facts,
+            measure,
+            projection,
+            troubles,
+        }
     }
 
     /// Reads and writes every process once.
@@ -83,10 +114,16 @@ impl Table {
         let mut pids = std::mem::take(&mut self.pids);
         match self.files.pids(&mut pids) {
             Ok(()) => {
+                // Parents before their children: then what a parent has waited for is gone, and what is read later is not in it.
+                pids.sort_by_cached_key(|pid| (self.processes.get(pid).map_or(u64::MAX, |known| known.start), *pid));
+                let ended = std::mem::take(&mut self.ending);
                 for pid in &pids {
                     points += self.process(*pid, at, out);
                 }
-                points += self.close_gone(at, out);
+                points += self.close_ended(&ended, at, out);
+                points += self.part_with_gone(at, out);
+                self.balance.close(self.measure.cpus().map(|(_, busy)| busy));
+                self.before = Some(at.unix_nanos);
             }
             Err(error) => self.troubles.note(Source::Processes, &Cause::Io(error), 0, self.processes.len().max(1)),
         }
@@ -97,7 +134,11 @@ impl Table {
     fn process(&mut self, pid: u32, at: &Moment, out: &mut BatchBuilder) -> usize {
         let stat = match self.files.read(pid, Source::Stat) {
             Ok(text) => reading::stat(text.bytes).map_err(Cause::from),
-            Err(Failure::Gone) => return 0,
+            Err(Failure::Gone) => {
+                let known = self.processes.get_mut(&pid).filter(|known| known.seen + 1 == self.scrapes);
+                known.into_iter().for_each(|known| known.late = true);
+                return 0;
+            }
             Err(Failure::Failed(error)) => Err(error.into()),
         };
         let stat = match stat {
@@ -109,14 +150,25 @@ impl Table {
         };
         let Some(mut points) = self.identify(pid, &stat, at, out) else { return 0 };
         let Some(tracked) = self.processes.get_mut(&pid) else { return points };
+        let times = self.measure.times(&stat, tracked.times.as_ref(), at);
+        let before = tracked.times.replace(times);
+        tracked.waited = before.map(|before| grown(times.waited, before.waited));
         let Some(facts) = &tracked.facts else { return points };
         let age = self.measure.age(&stat);
         if age.is_some_and(|age| age < self.delay.as_secs_f64()) && tracked.written.is_empty() {
             return points;
         }
-        let values = self.measure.read(pid, &stat, age, at, &mut tracked.span, &mut self.files, &mut self.troubles);
+        let values = self.measure.read(pid, &stat, age, (&times, before.as_ref()), &mut self.files, &mut self.troubles);
         let entity = Entity { pid, parent: tracked.parent, start: self.measure.start(tracked.start), facts };
         let (written, count) = self.projection.write(entity, &values, tracked.written, at.unix_nanos, out);
+        let used = match before.filter(|_| tracked.written.has(Metric::CpuTime)) {
+            Some(before) => grown(times.own, before.own),
+            None if self.before.is_some_and(|before| entity.start > before) => times.own,
+            None => [0; 2],
+        };
+        if written.has(Metric::CpuTime) {
+            self.balance.count(used.iter().sum::<u64>() as f64);
+        }
         tracked.written = written;
         points += count;
         points
@@ -171,25 +223,37 @@ impl Table {
             written: Written::default(),
             seen: self.scrapes,
             renew: second_look.then(|| at.now + RENEW_AFTER + spread),
-            span: None,
+            times: None,
+            waited: None,
+            late: false,
         };
         let Some(old) = self.processes.remove(&pid) else {
             self.processes.insert(pid, tracked);
             return Some(0);
         };
-        if old.start == tracked.start {
-            tracked.span = old.span;
+        // What an identity used up to its end is known where the process lives on under another one.
+        let tail = old.times.filter(|_| old.start == tracked.start).map(|times| {
+            tracked.times = Some(times);
+            grown([stat.user, stat.system], times.own).map(|ticks| ticks as f64)
+        });
+        if tail.is_none() {
+            self.replaced.extend(exit(pid, &old).map(Exit::untold));
         }
         // Under the same resource attributes a new life is a new start time of the same series, and nothing is closed.
         let mut points = 0;
-        let (was, is) = (self.entity(pid, &old), self.entity(pid, &tracked));
-        if was.zip(is).is_some_and(|(was, is)| self.projection.is_same(was, is)) {
+        if self.is_same(pid, &old, &tracked) {
             tracked.written = old.written;
         } else {
-            points = self.close(pid, &old, at, out);
+            points = self.part(pid, old, tail.unwrap_or_default(), at, out);
         }
         self.processes.insert(pid, tracked);
         Some(points)
+    }
+
+    /// Whether readers cannot tell the two apart.
+    fn is_same(&self, pid: u32, one: &Tracked, other: &Tracked) -> bool {
+        let both = self.entity(pid, one).zip(self.entity(pid, other));
+        both.is_some_and(|(one, other)| self.projection.is_same(one, other))
     }
 
     /// How the process shows itself; `None` if it was left out by name.
@@ -203,15 +267,47 @@ impl Table {
         self.projection.write(entity, &Values::NONE, tracked.written, at.unix_nanos, out).1
     }
 
-    /// Closes and forgets the processes that were not there this time.
-    fn close_gone(&mut self, at: &Moment, out: &mut BatchBuilder) -> usize {
-        let gone: Vec<u32> =
-            self.processes.iter().filter(|(_, tracked)| tracked.seen != self.scrapes).map(|(pid, _)| *pid).collect();
+    /// Closes a process, or says what it used after its last reading and closes it at the next scrape.
+    fn part(&mut self, pid: u32, mut tracked: Tracked, tail: [f64; 2], at: &Moment, out: &mut BatchBuilder) -> usize {
+        let used: f64 = tail.iter().sum();
+        let last = tracked.times.filter(|_| used > 0.0 && tracked.written.has(Metric::CpuTime));
+        let Some((entity, times)) = self.entity(pid, &tracked).zip(last) else {
+            return self.close(pid, &tracked, at, out);
+        };
+        let values = self.measure.last(&times, tail);
+        let (written, points) = self.projection.write(entity, &values, tracked.written, at.unix_nanos, out);
+        self.balance.count(used);
+        tracked.written = written;
+        self.ending.push((pid, tracked));
+        points
+    }
+
+    /// Closes those that were parted with at the scrape before, unless another life goes on in their series.
+    fn close_ended(&self, ended: &[(u32, Tracked)], at: &Moment, out: &mut BatchBuilder) -> usize {
+        let goes_on = |pid: u32, old: &Tracked| self.processes.get(&pid).is_some_and(|new| self.is_same(pid, old, new));
+        let over = ended.iter().filter(|(pid, old)| !goes_on(*pid, old));
+        over.map(|(pid, old)| self.close(*pid, old, at, out)).sum()
+    }
+
+    /// Parts with the processes that were not there this time.
+    fn part_with_gone(&mut self, at: &Moment, out: &mut BatchBuilder) -> usize {
+        let scrapes = self.scrapes;
+        let is_gone = |tracked: &mut Tracked| tracked.seen != scrapes && !std::mem::take(&mut tracked.late);
+        let gone: Vec<(u32, Tracked)> = self.processes.extract_if(|_, tracked| is_gone(tracked)).collect();
+        let mut exits: Vec<Exit> = gone.iter().filter_map(|(pid, tracked)| exit(*pid, tracked)).collect();
+        exits.append(&mut self.replaced);
+        let living = |pid: u32| {
+            let known = self.processes.get(&pid).filter(|known| known.seen == scrapes)?;
+            Some(Kin { start: known.start, parent: known.parent, grown: known.waited })
+        };
+        let tails = self.measure.cpus().filter(|_| !exits.is_empty()).map(|(cpus, _)| {
+            let tails = exits::tails(&exits, living, at.now, (cpus, self.measure.ticks_per_second()));
+            exits.iter().map(|exit| exit.pid).zip(tails).collect::<HashMap<_, _>>()
+        });
         let mut points = 0;
-        for pid in gone {
-            if let Some(tracked) = self.processes.remove(&pid) {
-                points += self.close(pid, &tracked, at, out);
-            }
+        for (pid, tracked) in gone {
+            let tail = tails.as_ref().and_then(|tails| tails.get(&pid)).copied().unwrap_or_default();
+            points += self.part(pid, tracked, tail, at, out);
         }
         // After a storm of processes the room is given back.
         if self.processes.capacity() > 4 * self.processes.len().max(256) {
@@ -231,4 +327,9 @@ impl Table {
     pub(crate) fn causes(&self) -> usize {
         self.troubles.causes()
     }
+}
+
+/// The end of a process that was read before.
+fn exit(pid: u32, tracked: &Tracked) -> Option<Exit> {
+    tracked.times.map(|times| Exit { pid, start: tracked.start, parent: tracked.parent, times })
 }
