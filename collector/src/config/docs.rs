@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use phoenix_pipeline::Factory;
+use phoenix_transport::tls::ServerTlsSettings;
 use serde::Serialize;
 use serde_yaml::Value;
 
@@ -36,6 +37,7 @@ fn check(name: &str, title: &str, defaults: impl Serialize) {
 fn the_documented_defaults_are_those_of_the_code() {
     check("service.telemetry", "defaults", Telemetry::default());
     check("service.telemetry", "defaults of readers.pull.exporter.prometheus", PrometheusPage::default());
+    check("tls", "defaults of a server", ServerTlsSettings::default());
     for factory in EXTENSIONS {
         check(factory.name, "defaults", (factory.defaults)());
     }

@@ -225,7 +225,7 @@ fn the_model_has_what_runs_and_the_notices_say_what_does_not() {
     let text = "receivers: {hostmetrics: {scrapers: {load: }}, hostmetrics/unused: {scrapers: {load: }}}\n\
         processors: {batch: }\n\
         exporters: {otlp: {endpoint: \"http://localhost:4317\"}, debug: }\n\
-        extensions: {opamp: , basicauth/x: {a: 1}, zpages: , pprof: }\n\
+        extensions: {opamp: , oidc/x: {a: 1}, zpages: , pprof: }\n\
         service:\n  extensions: [opamp, zpages]\n  telemetry: {metrics: {level: none}, traces: {processors: [{batch: }]}}\n  \
         pipelines:\n    metrics: {receivers: [hostmetrics], processors: [batch], exporters: [otlp, debug]}\n    \
         metrics/b: {receivers: [hostmetrics], exporters: [debug]}\n";
@@ -254,7 +254,7 @@ fn the_model_has_what_runs_and_the_notices_say_what_does_not() {
         texts,
         [
             "false yaml:...:3:13: exporters::otlp: \"otlp\" is the older name of \"otlp_grpc\"; both work",
-            "true extensions that Phoenix does not serve are left out: opamp, basicauth/x",
+            "true extensions that Phoenix does not serve are left out: opamp, oidc/x",
             "true service::telemetry::traces::processors: not served; the agent makes no traces of itself",
         ]
     );
@@ -286,6 +286,37 @@ fn misspell(value: &mut Value, way: &[usize]) {
         (Some((_, inner)), false) => misspell(inner, rest),
         (None, _) => {}
     }
+}
+
+#[test]
+fn authenticators_that_are_named_are_started_and_of_the_right_side() {
+    let check = |extensions: &str, authenticator: &str, receiver: &str| {
+        let text = format!(
+            "receivers: {{hostmetrics: {{scrapers: {{load: }}{receiver}}}}}\n\
+             exporters: {{otlp: {{endpoint: \"http://localhost:4317\", auth: {{authenticator: {authenticator}}}}}}}\n\
+             extensions: {{bearertokenauth/eu: {{token: a}}, basicauth: {{client_auth: {{username: a}}}}, zpages: }}\n\
+             service: {{extensions: [{extensions}], pipelines: {{metrics: {{receivers: [hostmetrics], exporters: [otlp]}}}}}}\n"
+        );
+        let mistakes = loaded(&[&text], &[]).unwrap().check(&Tables::agent()).err().unwrap_or_default();
+        mistakes.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(check("bearertokenauth/eu", "bearertokenauth/eu", "").is_empty());
+    assert!(check("", "\"\"", "").is_empty(), "none is named");
+    let [misspelt] = &check("bearertokenauth/eu, zpages", "bearertokenauth/us", "")[..] else { panic!("one mistake") };
+    assert!(misspelt.starts_with("yaml:...:2:77: exporters::otlp::auth::authenticator: names the authenticator"));
+    assert!(
+        misspelt.ends_with("did you mean \"bearertokenauth/eu\"? authenticators that are started: bearertokenauth/eu")
+    );
+    let [unstarted] = &check("", "bearertokenauth/eu", "")[..] else { panic!("one mistake") };
+    assert!(unstarted.contains("which is not started by service.extensions"), "{unstarted}");
+    let [other] = &check("zpages", "zpages", "")[..] else { panic!("one mistake") };
+    assert!(other.contains("\"zpages\" is no authenticator for exporters"), "{other}");
+    let below = ", protocols: {grpc: {auth: {authenticator: basicauth}}}";
+    let receiver = check("basicauth", "basicauth", below).join("\n");
+    assert!(
+        receiver.contains("receivers::hostmetrics::protocols::grpc::auth::authenticator: \"basicauth\" is no authenticator for receivers"),
+        "{receiver}"
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, outside of test functions
 
+mod auth;
 mod grpc;
 mod http;
 mod logs;

@@ -207,7 +207,10 @@ impl Subject {
     }
 
     pub fn named(id: &str, factory: &ExporterFactory, yaml: &str) -> Result<Self, String> {
-        let site = Site::for_test(id);
+        Self::at(Site::for_test(id), factory, yaml)
+    }
+
+    pub fn at(site: Site, factory: &ExporterFactory, yaml: &str) -> Result<Self, String> {
         let value = parse("test.yaml", yaml).unwrap();
         let exporter = (factory.build)(&value, &site).map_err(|error| error.to_string())?;
         Ok(Subject { exporter, site })
