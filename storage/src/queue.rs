@@ -195,7 +195,6 @@ impl Queue {
             if damaged.to < u64::MAX {
                 self.aside.copy(&*self.files, &name, &*handle, damaged.from, damaged.to);
             }
-            // What cannot be read now may be readable after the next start.
             if damaged.wrong != Wrong::Unreadable {
                 self.note(number, damaged.from, damaged.to);
             }
@@ -418,7 +417,10 @@ impl Queue {
                     let loss = Loss { records: 1, points: header.points, bytes: header.size() };
                     self.counted.damaged.unreadable.add(loss);
                     self.pass(id, end);
-                    self.complete(id.segment, id.offset, end, loss);
+                    if let Some(segment) = self.segments.get_mut(&id.segment) {
+                        segment.unreadable = true;
+                        segment.complete(id.offset, end, loss);
+                    }
                 }
                 Read::BadHeader => {
                     if self.active.as_ref().is_some_and(|(active, _)| *active == id.segment) {
@@ -526,13 +528,8 @@ impl Queue {
     /// A stretch of a segment is done with, and is not handed out again.
     fn complete(&mut self, number: u64, from: u64, to: u64, loss: Loss) {
         let Some(segment) = self.segments.get_mut(&number) else { return };
-        // Found to be damaged since it was handed out, it is not counted any more.
-        if !segment.is_done(from) {
-            segment.live.remove(loss);
-            segment.done.insert(from, to);
-            if !self.delete_if_finished(number) {
-                self.note(number, from, to);
-            }
+        if segment.complete(from, to, loss) && !self.delete_if_finished(number) {
+            self.note(number, from, to);
         }
     }
 
@@ -598,7 +595,8 @@ impl Queue {
     /// Deletes a segment that is finished and no longer written to; false if it stays.
     fn delete_if_finished(&mut self, number: u64) -> bool {
         let active = self.active.as_ref().is_some_and(|(active, _)| *active == number);
-        let finished = self.segments.get(&number).is_some_and(|segment| segment.live.records == 0);
+        let finished =
+            self.segments.get(&number).is_some_and(|segment| segment.live.records == 0 && !segment.unreadable);
         let deleted = finished && !active && self.delete(number).is_ok();
         if deleted {
             self.forget(number);

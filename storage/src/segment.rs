@@ -30,6 +30,8 @@ pub struct Segment {
     pub done: Ranges,
     /// Bytes of the file of notes.
     pub notes: u64,
+    /// The medium failed under some of it. That is not noted, and the segment stays: after the next start it may be readable.
+    pub unreadable: bool,
 }
 
 /// What was wrong with a stretch.
@@ -61,6 +63,7 @@ impl Segment {
             newest: 0,
             done: Ranges::default(),
             notes: 0,
+            unreadable: false,
         }
     }
 
@@ -74,6 +77,16 @@ impl Segment {
     /// Whether the record at this place is finished, or damaged.
     pub fn is_done(&self, at: u64) -> bool {
         at >= self.len || self.done.end(at).is_some()
+    }
+
+    /// A record is done with; false if it was already: found to be damaged since it was handed out.
+    pub fn complete(&mut self, from: u64, to: u64, loss: Loss) -> bool {
+        let new = !self.is_done(from);
+        if new {
+            self.live.remove(loss);
+            self.done.insert(from, to);
+        }
+        new
     }
 
     /// Takes in the notes of earlier openings. A damaged one counts for nothing: its record is handed out again.
@@ -123,6 +136,7 @@ impl Segment {
                 at = to;
             } else {
                 let unreadable = window.unreadable;
+                self.unreadable |= unreadable;
                 let (to, behind) = match window.find(at + 1, mark) {
                     Some((to, header)) => (to, Some((header.sequence, header.points_before))),
                     None => (end, next),

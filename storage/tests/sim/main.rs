@@ -6,3 +6,4 @@
 mod crash;
 mod disk;
 mod histories;
+mod reading;

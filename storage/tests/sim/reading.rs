@@ -1,0 +1,70 @@
+//! A medium that fails to be read: for a while, and for good.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use phoenix_storage::{Fsync, OnFull, Queue, Settings};
+
+use crate::disk::SimDisk;
+
+const SETTINGS: Settings = Settings { max_bytes: 1 << 20, max_age: None, segment_bytes: 200, fsync: Fsync::Never };
+
+fn filled(disk: &SimDisk) -> Queue {
+    let mut queue = Queue::open_on(disk.files(), Path::new("/queue"), SETTINGS).unwrap();
+    for number in 0..6 {
+        queue.append(&[&[number; 30]], u64::from(number), 0, OnFull::Refuse).unwrap();
+    }
+    queue
+}
+
+#[test]
+fn a_failure_that_passes_costs_nothing() {
+    let disk = SimDisk::default();
+    let mut queue = filled(&disk);
+    disk.fail(Some(("read", ErrorKind::Other)));
+    for _ in 0..2 {
+        let error = queue.next(0).unwrap_err();
+        assert_eq!(error.operation, "read");
+    }
+    disk.fail(None);
+    for number in 0..6 {
+        assert_eq!(queue.next(0).unwrap().unwrap().points, number);
+    }
+    assert_eq!(queue.stats().damaged, Default::default());
+}
+
+#[test]
+fn a_medium_that_fails_for_good_holds_nobody_up_and_is_tried_again_after_a_restart() {
+    let disk = SimDisk::default();
+    let mut queue = filled(&disk);
+    disk.fail(Some(("read", ErrorKind::Other)));
+    let mut errors = 0;
+    while !matches!(queue.next(0), Ok(None)) {
+        errors += 1;
+        assert!(errors < 20);
+    }
+    let stats = queue.stats();
+    assert_eq!((stats.damaged.unreadable.records, stats.damaged.unreadable.points, stats.records), (6, 15, 0));
+    disk.fail(None);
+    queue.append(&[b"more"], 9, 0, OnFull::Refuse).unwrap();
+    assert_eq!(queue.next(0).unwrap().unwrap().payload, b"more");
+    drop(queue);
+    let mut queue = Queue::open_on(disk.files(), Path::new("/queue"), SETTINGS).unwrap();
+    for number in [0, 1, 2, 3, 4, 5, 9] {
+        assert_eq!(queue.next(0).unwrap().unwrap().points, number);
+    }
+}
+
+#[test]
+fn it_opens_on_a_medium_that_cannot_be_read() {
+    let disk = SimDisk::default();
+    drop(filled(&disk));
+    disk.fail(Some(("read", ErrorKind::Other)));
+    let queue = Queue::open_on(disk.files(), Path::new("/queue"), SETTINGS).unwrap();
+    let stats = queue.stats();
+    assert_eq!((stats.records, stats.damaged.unreadable.records > 0), (0, true));
+    drop(queue);
+    disk.fail(None);
+    let queue = Queue::open_on(disk.files(), Path::new("/queue"), SETTINGS).unwrap();
+    assert_eq!(queue.stats().records, 6);
+}
