@@ -1,0 +1,148 @@
+//! Handing out: the next record, tested, and what is done where it is not whole.
+
+use std::io::{self, ErrorKind};
+
+use super::{Gone, Queue, UnderWay, failed};
+use crate::files::read;
+use crate::record::{HEADER, Header};
+use crate::{Error, Id, Loss, Record};
+
+/// How often a record is tried to be read where the medium fails, before it is passed over.
+const READS: u32 = 3;
+
+impl Queue {
+    /// The oldest record that is neither handed out nor finished; none when there is none. Those given back come first.
+    /// Records older than `max_age` are evicted on the way. `now` is nanoseconds since 1970.
+    ///
+    /// # Errors
+    /// The file cannot be read now; the next call tries the same record again, and passes it over as damaged when the medium
+    /// has failed three times in a row.
+    pub fn next(&mut self, now: u64) -> Result<Option<Record>, Error> {
+        loop {
+            let Some(id) = self.given_back.first().copied().or_else(|| self.find()) else {
+                return Ok(None);
+            };
+            let read = self.read(id);
+            if read.is_ok() {
+                self.failures = 0;
+            }
+            match read? {
+                Read::Whole(header, payload) => {
+                    let end = id.offset + header.size();
+                    self.pass(id, end);
+                    let loss = Loss { records: 1, points: header.points, bytes: header.size() };
+                    if self.is_old(header.enqueued, now) {
+                        self.counted.evicted_age.add(loss);
+                        self.complete(id.segment, id.offset, end, loss);
+                        continue;
+                    }
+                    self.under_way.insert(id, UnderWay { loss, gone: None });
+                    return Ok(Some(Record { id, payload, points: header.points, enqueued: header.enqueued }));
+                }
+                Read::BadPayload(header) => {
+                    let end = id.offset + header.size();
+                    let loss = Loss { records: 1, points: header.points, bytes: header.size() };
+                    self.counted.damaged.payload.add(loss);
+                    if let (Some((_, handle)), Some(segment)) = (&self.reader, self.segments.get(&id.segment)) {
+                        self.aside.copy(&*self.files, &segment.name.segment(), &**handle, id.offset, end);
+                    }
+                    self.pass(id, end);
+                    self.complete(id.segment, id.offset, end, loss);
+                }
+                Read::Unreadable(header) => {
+                    let end = id.offset + header.size();
+                    let loss = Loss { records: 1, points: header.points, bytes: header.size() };
+                    self.counted.damaged.unreadable.add(loss);
+                    self.pass(id, end);
+                    if let Some(segment) = self.segments.get_mut(&id.segment) {
+                        segment.unreadable = true;
+                        segment.complete(id.offset, end, loss);
+                    }
+                }
+                Read::BadHeader => {
+                    if self.active.as_ref().is_some_and(|(active, _)| *active == id.segment) {
+                        self.leave_segment();
+                    }
+                    self.examine(id.segment)?;
+                    if self.segments.get(&id.segment).is_some_and(|segment| !segment.is_done(id.offset)) {
+                        let changed = io::Error::new(ErrorKind::InvalidData, "it reads differently each time");
+                        return Err(failed("read", &self.dir)(changed));
+                    }
+                    self.delete_if_finished(id.segment);
+                }
+                Read::Missing => self.lose(id.segment, Gone::Missing),
+            }
+        }
+    }
+
+    /// The next place in order where a record stands that was not handed out.
+    fn find(&mut self) -> Option<Id> {
+        loop {
+            let (&number, segment) = self.segments.range(self.cursor.segment..).next()?;
+            if number != self.cursor.segment {
+                self.cursor = Id { segment: number, offset: 0 };
+            }
+            let offset = segment.done.end(self.cursor.offset).unwrap_or(self.cursor.offset);
+            if offset < segment.len {
+                return Some(Id { segment: number, offset });
+            }
+            if self.active.as_ref().is_some_and(|(active, _)| *active == number) {
+                return None;
+            }
+            self.cursor = Id { segment: number + 1, offset: 0 };
+        }
+    }
+
+    /// The record at `id` was handed out or is done with: the next one is looked for behind it.
+    fn pass(&mut self, id: Id, end: u64) {
+        if !self.given_back.remove(&id) {
+            self.cursor = Id { segment: id.segment, offset: end };
+        }
+    }
+
+    fn read(&mut self, id: Id) -> Result<Read, Error> {
+        let Some(segment) = self.segments.get(&id.segment) else { return Ok(Read::Missing) };
+        let path = || self.dir.join(segment.name.segment());
+        if self.reader.as_ref().is_none_or(|(number, _)| *number != id.segment) {
+            match self.files.open(&path()) {
+                Ok(handle) => self.reader = Some((id.segment, handle)),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Read::Missing),
+                Err(error) => return Err(failed("open", &path())(error)),
+            }
+        }
+        let Some((_, handle)) = &self.reader else { return Ok(Read::Missing) };
+        let mut bytes = [0; HEADER];
+        let failure = |error| failed("read", &path())(error);
+        let len = match read(&**handle, &mut bytes, id.offset) {
+            Ok(len) => len,
+            Err(error) => {
+                self.failures += 1;
+                // The walk finds what is behind it.
+                return if self.failures < READS { Err(failure(error)) } else { Ok(Read::BadHeader) };
+            }
+        };
+        let fits = |header: &Header| header.size() <= segment.len - id.offset;
+        let Some(header) = Header::read(&bytes[..len], segment.name.mark).filter(fits) else {
+            return Ok(Read::BadHeader);
+        };
+        let mut payload = vec![0; header.length as usize];
+        match read(&**handle, &mut payload, id.offset + HEADER as u64) {
+            Ok(len) if len < payload.len() => Ok(Read::BadHeader),
+            Ok(_) if crc32fast::hash(&payload) != header.checksum => Ok(Read::BadPayload(header)),
+            Ok(_) => Ok(Read::Whole(header, payload)),
+            Err(error) => {
+                self.failures += 1;
+                if self.failures < READS { Err(failure(error)) } else { Ok(Read::Unreadable(header)) }
+            }
+        }
+    }
+}
+
+/// What stands at a place.
+enum Read {
+    Whole(Header, Vec<u8>),
+    BadPayload(Header),
+    Unreadable(Header),
+    BadHeader,
+    Missing,
+}
