@@ -27,37 +27,33 @@ impl Queue {
                 self.failures = 0;
             }
             match read? {
-                Read::Whole(header, payload) => {
-                    let end = id.offset + header.size();
-                    self.pass(id, end);
-                    let loss = Loss { records: 1, points: header.points, bytes: header.size() };
-                    if self.is_old(header.enqueued, now) {
-                        self.counted.evicted_age.add(loss);
-                        self.complete(id.segment, id.offset, end, loss);
-                        continue;
-                    }
-                    self.under_way.insert(id, UnderWay { loss, gone: None });
-                    return Ok(Some(Record { id, payload, points: header.points, enqueued: header.enqueued }));
-                }
-                Read::BadPayload(header) => {
+                Read::Record(header, payload) => {
                     let end = id.offset + header.size();
                     let loss = Loss { records: 1, points: header.points, bytes: header.size() };
-                    self.counted.damaged.payload.add(loss);
-                    if let (Some((_, handle)), Some(segment)) = (&self.reader, self.segments.get(&id.segment)) {
-                        self.aside.copy(&*self.files, &segment.name.segment(), &**handle, id.offset, end);
-                    }
                     self.pass(id, end);
+                    match payload {
+                        Payload::Whole(_) if self.is_old(header.enqueued, now) => self.counted.evicted_age.add(loss),
+                        Payload::Whole(payload) => {
+                            self.under_way.insert(id, UnderWay { loss, gone: None });
+                            return Ok(Some(Record { id, payload, points: header.points, enqueued: header.enqueued }));
+                        }
+                        Payload::Bad => {
+                            self.counted.damaged.payload.add(loss);
+                            if let (Some((_, handle)), Some(segment)) = (&self.reader, self.segments.get(&id.segment)) {
+                                let name = segment.name.segment();
+                                self.aside.copy(&*self.files, &name, &**handle, id.offset, end);
+                            }
+                        }
+                        Payload::Unreadable => {
+                            self.counted.damaged.unreadable.add(loss);
+                            if let Some(segment) = self.segments.get_mut(&id.segment) {
+                                segment.unreadable = true;
+                                segment.complete(id.offset, end, loss);
+                            }
+                        }
+                    }
+                    // Nothing is left to do where it could not be read: that is not noted.
                     self.complete(id.segment, id.offset, end, loss);
-                }
-                Read::Unreadable(header) => {
-                    let end = id.offset + header.size();
-                    let loss = Loss { records: 1, points: header.points, bytes: header.size() };
-                    self.counted.damaged.unreadable.add(loss);
-                    self.pass(id, end);
-                    if let Some(segment) = self.segments.get_mut(&id.segment) {
-                        segment.unreadable = true;
-                        segment.complete(id.offset, end, loss);
-                    }
                 }
                 Read::BadHeader => {
                     if self.active.as_ref().is_some_and(|(active, _)| *active == id.segment) {
@@ -128,11 +124,11 @@ impl Queue {
         let mut payload = vec![0; header.length as usize];
         match read(&**handle, &mut payload, id.offset + HEADER as u64) {
             Ok(len) if len < payload.len() => Ok(Read::BadHeader),
-            Ok(_) if crc32fast::hash(&payload) != header.checksum => Ok(Read::BadPayload(header)),
-            Ok(_) => Ok(Read::Whole(header, payload)),
+            Ok(_) if crc32fast::hash(&payload) != header.checksum => Ok(Read::Record(header, Payload::Bad)),
+            Ok(_) => Ok(Read::Record(header, Payload::Whole(payload))),
             Err(error) => {
                 self.failures += 1;
-                if self.failures < READS { Err(failure(error)) } else { Ok(Read::Unreadable(header)) }
+                if self.failures < READS { Err(failure(error)) } else { Ok(Read::Record(header, Payload::Unreadable)) }
             }
         }
     }
@@ -140,9 +136,14 @@ impl Queue {
 
 /// What stands at a place.
 enum Read {
-    Whole(Header, Vec<u8>),
-    BadPayload(Header),
-    Unreadable(Header),
+    Record(Header, Payload),
     BadHeader,
+    /// The segment is gone.
     Missing,
+}
+
+enum Payload {
+    Whole(Vec<u8>),
+    Bad,
+    Unreadable,
 }
