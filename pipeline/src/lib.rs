@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+pub mod admission;
 pub mod cgroup;
 mod chain;
 mod clock;

@@ -2,4 +2,6 @@
 //! and clients, codings that cannot be made to explode, and OTLP's answers.
 #![forbid(unsafe_code)]
 
+pub mod answer;
+pub mod coding;
 pub mod tls;

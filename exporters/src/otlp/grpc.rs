@@ -305,7 +305,7 @@ fn message(answer: &Answer) -> Result<Cow<'_, [u8]>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::otlp::message::{ExportMetricsPartialSuccess, ExportMetricsServiceResponse};
+    use phoenix_transport::answer::{ExportMetricsPartialSuccess, ExportMetricsServiceResponse};
     use prost::Message;
 
     #[test]

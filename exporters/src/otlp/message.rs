@@ -1,86 +1,10 @@
-//! What peers answer: the response of an export, `google.rpc.Status` and the retry hint in it, binary and JSON.
+//! What a peer that took a request says about it, binary and JSON. The messages are the transport room's.
 
-use std::time::Duration;
-
+pub use phoenix_transport::answer::{ExportMetricsServiceResponse, RpcStatus, line};
 use prost::Message;
 use serde::Deserialize;
 
 use crate::sending::Accepted;
-
-/// `ExportMetricsServiceResponse`.
-#[derive(Clone, PartialEq, Message)]
-pub struct ExportMetricsServiceResponse {
-    /// Set when something is to be said about a request that was taken.
-    #[prost(message, optional, tag = "1")]
-    pub partial_success: Option<ExportMetricsPartialSuccess>,
-}
-
-/// `ExportMetricsPartialSuccess`.
-#[derive(Clone, PartialEq, Message)]
-pub struct ExportMetricsPartialSuccess {
-    /// How many points were not taken.
-    #[prost(int64, tag = "1")]
-    pub rejected_data_points: i64,
-    /// Why, or a warning where none was rejected.
-    #[prost(string, tag = "2")]
-    pub error_message: String,
-}
-
-/// `google.rpc.Status`.
-#[derive(Clone, PartialEq, Message, Deserialize)]
-#[serde(default)]
-pub struct RpcStatus {
-    /// A gRPC code.
-    #[prost(int32, tag = "1")]
-    pub code: i32,
-    /// For developers.
-    #[prost(string, tag = "2")]
-    pub message: String,
-    /// Typed details.
-    #[prost(message, repeated, tag = "3")]
-    #[serde(skip)]
-    pub details: Vec<Any>,
-}
-
-/// `google.protobuf.Any`.
-#[derive(Clone, PartialEq, Message)]
-pub struct Any {
-    /// Which message `value` holds.
-    #[prost(string, tag = "1")]
-    pub type_url: String,
-    /// The message.
-    #[prost(bytes = "vec", tag = "2")]
-    pub value: Vec<u8>,
-}
-
-/// `google.rpc.RetryInfo`.
-#[derive(Clone, PartialEq, Message)]
-pub struct RetryInfo {
-    /// How long to wait at least.
-    #[prost(message, optional, tag = "1")]
-    pub retry_delay: Option<ProtoDuration>,
-}
-
-/// `google.protobuf.Duration`.
-#[derive(Clone, PartialEq, Message)]
-pub struct ProtoDuration {
-    /// Whole seconds.
-    #[prost(int64, tag = "1")]
-    pub seconds: i64,
-    /// The rest.
-    #[prost(int32, tag = "2")]
-    pub nanos: i32,
-}
-
-impl RpcStatus {
-    /// The wait the peer asks for, if it does; a negative one is none at all.
-    pub fn retry_delay(&self) -> Option<Duration> {
-        let info = self.details.iter().find(|any| any.type_url.ends_with("/google.rpc.RetryInfo"))?;
-        let delay = RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay.unwrap_or_default();
-        let seconds = u64::try_from(delay.seconds).unwrap_or(0);
-        Some(Duration::from_secs(seconds).saturating_add(Duration::from_nanos(u64::try_from(delay.nanos).unwrap_or(0))))
-    }
-}
 
 /// The JSON form of [`ExportMetricsServiceResponse`]; unknown keys are ignored, as OTLP asks.
 #[derive(Default, Deserialize)]
@@ -132,20 +56,10 @@ fn accepted(rejected: i64, message: String) -> Accepted {
     Accepted { rejected, message }
 }
 
-/// A stranger's text as part of one log line: no control characters, not too long.
-pub fn line(text: &str) -> String {
-    const LONGEST: usize = 300;
-    let clean = |c: char| if c.is_control() { ' ' } else { c };
-    let mut line: String = text.trim().chars().take(LONGEST).map(clean).collect();
-    if text.trim().chars().nth(LONGEST).is_some() {
-        line.push('…');
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use phoenix_transport::answer::ExportMetricsPartialSuccess;
 
     #[test]
     fn answers_are_read_in_both_encodings() {
@@ -166,21 +80,5 @@ mod tests {
         assert!(accepted_json(br#"{"partialSuccess":{"rejectedDataPoints":"x"}}"#).is_err());
         assert!(accepted_json(b"<html>").is_err());
         assert!(accepted_proto(b"<html>").is_err());
-    }
-
-    #[test]
-    fn the_retry_hint_is_found_among_the_details() {
-        let info = RetryInfo { retry_delay: Some(ProtoDuration { seconds: 2, nanos: 500_000_000 }) };
-        let other = Any { type_url: "type.googleapis.com/google.rpc.Help".into(), value: vec![1] };
-        let any = Any { type_url: "type.googleapis.com/google.rpc.RetryInfo".into(), value: info.encode_to_vec() };
-        let status = RpcStatus { code: 14, message: String::new(), details: vec![other.clone(), any] };
-        assert_eq!(status.retry_delay(), Some(Duration::from_millis(2500)));
-        assert_eq!(RpcStatus { details: vec![other], ..status }.retry_delay(), None);
-    }
-
-    #[test]
-    fn a_strangers_text_stays_one_line() {
-        assert_eq!(line(" a\u{1b}[31m\nb "), "a [31m b");
-        assert_eq!(line(&"x".repeat(1000)).chars().count(), 301);
     }
 }

@@ -9,22 +9,14 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::{HeaderMap, StatusCode};
+use phoenix_transport::answer::code::{
+    INTERNAL, OK, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED, UNKNOWN,
+};
 use prost::Message;
 
 use super::message::{RpcStatus, line};
 use super::percent_decode;
 use crate::sending::{Failure, Retry};
-
-/// A gRPC status code.
-type Code = i32;
-const OK: Code = 0;
-const UNKNOWN: Code = 2;
-const PERMISSION_DENIED: Code = 7;
-const RESOURCE_EXHAUSTED: Code = 8;
-const UNIMPLEMENTED: Code = 12;
-const INTERNAL: Code = 13;
-const UNAVAILABLE: Code = 14;
-const UNAUTHENTICATED: Code = 16;
 
 /// Names by code, and whether OTLP repeats a request that ended so (`RESOURCE_EXHAUSTED`: only when told when).
 const CODES: [(&str, bool); 17] = [
@@ -48,7 +40,7 @@ const CODES: [(&str, bool); 17] = [
 ];
 
 /// gRPC's own table of what an HTTP status stands for.
-fn code_of(http: StatusCode) -> Code {
+fn code_of(http: StatusCode) -> i32 {
     match http.as_u16() {
         400 => INTERNAL,
         401 => UNAUTHENTICATED,
@@ -62,7 +54,7 @@ fn code_of(http: StatusCode) -> Code {
 /// A status as it stands in headers or trailers.
 #[derive(Debug, PartialEq)]
 pub struct Status {
-    code: Code,
+    code: i32,
     message: String,
     delay: Option<Duration>,
 }
@@ -114,7 +106,7 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::otlp::message::{Any, ProtoDuration, RetryInfo};
+    use phoenix_transport::answer::{Any, ProtoDuration, RetryInfo};
 
     fn details(seconds: i64) -> String {
         let info = RetryInfo { retry_delay: Some(ProtoDuration { seconds, nanos: 0 }) };

@@ -1,0 +1,258 @@
+//! Undoing a content coding without trusting it: what comes out is limited and asked for while it comes.
+//!
+//! A thousand zeros pack into one byte, so the packed size says nothing. Output grows in steps; before each step the caller
+//! is asked for the room, and at the limit the work stops. A length that the input claims is never allocated unasked, and
+//! no coding may ask for a window of more than 8 MiB. Packing is the sender's affair and stands elsewhere.
+
+use std::io::{self, Read};
+
+/// The codings that are undone here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// None.
+    Identity,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+    /// RFC 1950, which HTTP and gRPC call "deflate" and the Collector also "zlib".
+    Zlib,
+    /// Snappy, as one block or in its framing format; the framing begins with a mark of its own, so both go by one name.
+    Snappy,
+}
+
+/// What an answer offers a peer whose coding is not served.
+pub const ACCEPTED: &str = "gzip, zstd, deflate, zlib, snappy, identity";
+
+/// The largest window a zstd frame may ask for, as a power of two: what RFC 9659 allows in HTTP.
+const ZSTD_WINDOW_LOG: u32 = 23;
+/// The first step of output. Most requests of an agent fit.
+const FIRST: usize = if cfg!(test) { 256 } else { 64 << 10 };
+/// How a snappy stream in the framing format begins.
+const SNAPPY_STREAM: &[u8] = b"\xff\x06\x00\x00sNaPpY";
+
+impl Coding {
+    /// The coding of that name, as in `Content-Encoding` and `grpc-encoding`.
+    pub fn named(name: &str) -> Option<Coding> {
+        Some(match name.trim().to_ascii_lowercase().as_str() {
+            "" | "identity" | "none" => Coding::Identity,
+            "gzip" | "x-gzip" => Coding::Gzip,
+            "zstd" => Coding::Zstd,
+            "zlib" | "deflate" => Coding::Zlib,
+            "snappy" | "x-snappy-framed" => Coding::Snappy,
+            _ => return None,
+        })
+    }
+}
+
+/// Why nothing came out. `E` is the caller's own reason to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum Undone<E> {
+    /// More would come out than the limit.
+    #[error("it unpacks to more than {0} bytes")]
+    TooLarge(usize),
+    /// The input is not of this coding.
+    #[error("{0}")]
+    Malformed(io::Error),
+    /// The caller gave no room.
+    #[error("no room")]
+    NoRoom(E),
+}
+
+/// Undoes `coding`; at most `limit` bytes come out. `room` is asked before every step for the bytes it takes on top of
+/// those before, and may say no. What it granted in the end is the capacity of the result.
+///
+/// # Errors
+/// See [`Undone`]. Memory in use never exceeds what was granted, but for the coding's own window and tables.
+pub fn undo<E>(
+    coding: Coding,
+    input: &[u8],
+    limit: usize,
+    room: impl FnMut(usize) -> Result<(), E>,
+) -> Result<Vec<u8>, Undone<E>> {
+    match coding {
+        Coding::Identity => read(input, limit, input.len(), room),
+        Coding::Gzip => read(flate2::bufread::MultiGzDecoder::new(input), limit, FIRST, room),
+        Coding::Zlib => read(flate2::bufread::ZlibDecoder::new(input), limit, FIRST, room),
+        Coding::Zstd => {
+            let mut decoder = zstd::Decoder::with_buffer(input).map_err(Undone::Malformed)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(Undone::Malformed)?;
+            read(decoder, limit, FIRST, room)
+        }
+        Coding::Snappy if input.starts_with(SNAPPY_STREAM) => {
+            read(snap::read::FrameDecoder::new(input), limit, FIRST, room)
+        }
+        Coding::Snappy => snappy_block(input, limit, room),
+    }
+}
+
+/// A block says how long it is and is unpacked at once, so the claim is held against the limit and the input first: no
+/// element of snappy yields more than 64 bytes for 2.
+fn snappy_block<E>(
+    input: &[u8],
+    limit: usize,
+    mut room: impl FnMut(usize) -> Result<(), E>,
+) -> Result<Vec<u8>, Undone<E>> {
+    let malformed = |error: snap::Error| Undone::Malformed(io::Error::new(io::ErrorKind::InvalidData, error));
+    let length = snap::raw::decompress_len(input).map_err(malformed)?;
+    if length > limit {
+        return Err(Undone::TooLarge(limit));
+    }
+    if length > input.len().saturating_mul(64) {
+        let lie = io::Error::new(io::ErrorKind::InvalidData, "the block claims more than it can hold");
+        return Err(Undone::Malformed(lie));
+    }
+    room(length).map_err(Undone::NoRoom)?;
+    snap::raw::Decoder::new().decompress_vec(input).map_err(malformed)
+}
+
+fn read<E>(
+    mut from: impl Read,
+    limit: usize,
+    first: usize,
+    mut room: impl FnMut(usize) -> Result<(), E>,
+) -> Result<Vec<u8>, Undone<E>> {
+    let mut out = Vec::new();
+    // One byte past the limit tells "just fits" from "too large".
+    let most = limit.saturating_add(1);
+    loop {
+        let filled = out.len();
+        if filled == out.capacity() {
+            let next = filled.saturating_mul(2).max(first).max(1).min(most);
+            if next == filled {
+                return Err(Undone::TooLarge(limit));
+            }
+            room(next - filled).map_err(Undone::NoRoom)?;
+            out.reserve_exact(next - filled);
+        }
+        let end = out.capacity().min(most);
+        out.resize(end, 0);
+        let got = match out.get_mut(filled..) {
+            Some(space) => fill(&mut from, space).map_err(Undone::Malformed)?,
+            None => 0,
+        };
+        out.truncate(filled + got);
+        if filled + got > limit {
+            return Err(Undone::TooLarge(limit));
+        }
+        if filled + got < end {
+            return Ok(out);
+        }
+    }
+}
+
+/// Reads until `space` is full or the input ends.
+fn fill(from: &mut impl Read, space: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = space.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match from.read(rest) {
+            Ok(0) => break,
+            Ok(got) => filled += got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::convert::Infallible;
+    use std::io::Write;
+
+    const PACKED: [&str; 5] = ["gzip", "zstd", "zlib", "snappy", "x-snappy-framed"];
+
+    fn pack(coding: &str, plain: &[u8]) -> Vec<u8> {
+        match coding {
+            "gzip" => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(plain).unwrap();
+                encoder.finish().unwrap()
+            }
+            "zlib" => {
+                let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(plain).unwrap();
+                encoder.finish().unwrap()
+            }
+            "zstd" => zstd::encode_all(plain, 3).unwrap(),
+            "snappy" => snap::raw::Encoder::new().compress_vec(plain).unwrap(),
+            _ => {
+                let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+                encoder.write_all(plain).unwrap();
+                encoder.into_inner().unwrap()
+            }
+        }
+    }
+
+    fn free(_: usize) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_packed_comes_out_if_and_only_if_it_fits(
+            plain in prop::collection::vec(0u8..4, 0..3_000), limit in 0usize..4_000,
+        ) {
+            for name in PACKED {
+                let out = undo(Coding::named(name).unwrap(), &pack(name, &plain), limit, free);
+                match out {
+                    Ok(out) => prop_assert!(out == plain && plain.len() <= limit, "{}", name),
+                    Err(Undone::TooLarge(_)) => prop_assert!(plain.len() > limit, "{}", name),
+                    Err(error) => prop_assert!(false, "{name}: {error}"),
+                }
+            }
+        }
+
+        #[test]
+        fn damage_is_an_error_or_bounded_output(
+            plain in prop::collection::vec(0u8..4, 1..2000), at in any::<prop::sample::Index>(), with in any::<u8>(), cut in any::<bool>(),
+        ) {
+            for name in PACKED {
+                let mut packed = pack(name, &plain);
+                let at = at.index(packed.len());
+                if cut { packed.truncate(at) } else { packed[at] ^= with }
+                let mut granted = 0;
+                let out = undo(Coding::named(name).unwrap(), &packed, 10_000, |more| { granted += more; Ok::<_, Infallible>(()) });
+                prop_assert!(granted <= 10_001 && out.is_ok_and(|out| out.len() <= 10_000) || granted <= 10_001);
+            }
+        }
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_limit_and_where_no_room_is_left() {
+        let bomb = vec![0u8; 64 << 20];
+        for name in PACKED {
+            let packed = pack(name, &bomb);
+            let coding = Coding::named(name).unwrap();
+            assert!(matches!(undo(coding, &packed, 1 << 20, free), Err(Undone::TooLarge(_))), "{name}");
+            let mut left = 300 << 10;
+            let room = |more: usize| {
+                left = usize::checked_sub(left, more).ok_or("full")?;
+                Ok(())
+            };
+            assert!(matches!(undo(coding, &packed, 1 << 30, room), Err(Undone::NoRoom("full"))), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_window_larger_than_http_allows_is_refused() {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(27).unwrap();
+        encoder.long_distance_matching(true).unwrap();
+        encoder.write_all(&vec![7; 9 << 20]).unwrap();
+        let packed = encoder.finish().unwrap();
+        assert!(matches!(undo(Coding::Zstd, &packed, 64 << 20, free), Err(Undone::Malformed(_))));
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(Coding::named(" GZIP "), Some(Coding::Gzip));
+        assert_eq!((Coding::named("br"), Coding::named("gzip, gzip")), (None, None));
+        for name in ACCEPTED.split(", ") {
+            assert!(Coding::named(name).is_some(), "{name}");
+        }
+    }
+}
