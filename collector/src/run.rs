@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use phoenix_pipeline::admission::Budget;
 use phoenix_pipeline::config::Mistake;
-use phoenix_pipeline::{BuildError, Clock, Estimates, Explain, Listeners, Metrics, Profiles, StatusBoard};
+use phoenix_pipeline::{BuildError, Clock, Estimates, Explain, Listeners, Metrics, Profiles, StatusBoard, memory};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -127,6 +128,7 @@ async fn serve(
         estimates: Estimates::default(),
         profiles: Profiles::new(clock.clone()),
         state,
+        admission: admission(),
         version: VERSION,
     };
     // Before anything starts: a signal during the start must end the agent in order, too.
@@ -158,6 +160,15 @@ async fn serve(
         name = signals.insisted() => tracing::warn!(signal = name, "ended at once by a second signal; what was queued is lost"),
     }
     outcome
+}
+
+/// Room for data that comes in, by the memory this process may use.
+fn admission() -> Budget {
+    let available = memory::available(Path::new("/")).unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot learn how much memory may be used; the least is set aside for data that comes in");
+        0
+    });
+    Budget::of_memory(available)
 }
 
 /// SIGHUP: the new configuration is read, checked, built and only then put in place.

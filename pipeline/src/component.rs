@@ -14,10 +14,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use phoenix_telemetry::Batch;
 
+use crate::admission::Budget;
 use crate::auth::{Authenticator, Authenticators};
 use crate::config::{Mistake, Settings, Value, read};
 use crate::{
-    Clock, Delivery, Estimates, Explain, LaneHandle, Listeners, Marks, Metrics, Outlet, Profiles, Refusal, Status,
+    Ack, Clock, Delivery, Estimates, Explain, LaneHandle, Listeners, Marks, Metrics, Outlet, Profiles, Refusal, Status,
     StatusBoard,
 };
 
@@ -190,6 +191,8 @@ pub struct Site {
     pub siblings: Option<Siblings>,
     /// The lane a processor runs on, to be woken.
     pub lane: Option<LaneHandle>,
+    /// Room in the agent's memory for data that comes in.
+    pub admission: Budget,
     /// The agent's version.
     pub version: &'static str,
 }
@@ -233,6 +236,7 @@ impl Site {
             profiles: Profiles::default(),
             siblings: None,
             lane: None,
+            admission: Budget::of_memory(u64::MAX),
             version: "0.0.0-test",
         }
     }
@@ -248,6 +252,12 @@ pub trait Receiver: Send {
 
     /// Stops. When it resolves, nothing more is sent.
     fn shutdown(&mut self) -> BoxFuture<'_, ()>;
+
+    /// What its configuration promises its senders, if it says so; a promise that the exporters behind it cannot keep is
+    /// a mistake of the configuration.
+    fn ack(&self) -> Option<Ack> {
+        None
+    }
 }
 
 /// A stage of the chain. Runs on a lane; never blocks, never awaits.

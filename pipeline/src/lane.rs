@@ -254,7 +254,12 @@ mod tests {
     }
 
     fn outlet(lane: &Lane, metrics: &Metrics) -> Outlet {
-        Outlet::new(metrics, "test", "", vec![Target { lane: lane.handle(), pipeline: "metrics".into() }])
+        Outlet::new(
+            metrics,
+            "test",
+            "",
+            vec![Target { lane: lane.handle(), pipeline: "metrics".into(), durable: false }],
+        )
     }
 
     #[test]

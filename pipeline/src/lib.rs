@@ -10,8 +10,8 @@
 
 #![forbid(unsafe_code)]
 
-pub mod auth;
 pub mod admission;
+pub mod auth;
 pub mod cgroup;
 mod chain;
 mod clock;
@@ -23,6 +23,7 @@ pub mod explain;
 mod lane;
 mod listen;
 mod marks;
+pub mod memory;
 mod metrics;
 mod outlet;
 mod page;
@@ -40,7 +41,7 @@ pub use delivery::{Ack, Delivery, Refusal};
 pub use estimates::Estimates;
 pub use explain::Explain;
 pub use lane::{Lane, LaneHandle};
-pub use listen::{Listener, Listeners};
+pub use listen::{Listener, Listeners, UnixSocket};
 pub use marks::{Class, Decision, Entity, Mark, Marks};
 pub use metrics::{Histogram, Instrument, Level, Metrics, Observed};
 pub use outlet::{Outlet, Target};

@@ -1,11 +1,14 @@
 //! Listening sockets: who holds which address, and a clear word when it is taken.
 //!
 //! A reload builds the new component before it stops the old one, so both need the same port for a moment. They share
-//! the socket: [`Listeners::bind`] hands the one that is open to whoever asks for the same address under the same key.
+//! the socket: [`Listeners::bind`] hands the one that is open to whoever asks for the same address under the same key. The
+//! same goes for sockets in the file system, [`Listeners::bind_unix`].
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::BuildError;
@@ -28,14 +31,45 @@ impl Listener {
     }
 
     /// The socket for the asynchronous edge. Must be called on a runtime.
-    pub(crate) fn accepting(&self) -> io::Result<tokio::net::TcpListener> {
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn accepting(&self) -> io::Result<tokio::net::TcpListener> {
         tokio::net::TcpListener::from_std(self.0.socket.try_clone()?)
+    }
+}
+
+/// An open listening socket in the file system. It closes, and its file goes, when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct UnixSocket(Arc<OpenUnix>);
+
+#[derive(Debug)]
+struct OpenUnix {
+    socket: UnixListener,
+    path: PathBuf,
+    key: String,
+}
+
+impl UnixSocket {
+    /// The socket for the asynchronous edge. Must be called on a runtime.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn accepting(&self) -> io::Result<tokio::net::UnixListener> {
+        tokio::net::UnixListener::from_std(self.0.socket.try_clone()?)
+    }
+}
+
+impl Drop for OpenUnix {
+    fn drop(&mut self) {
+        // What is gone already needs no removing.
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
 /// The addresses this agent listens on. Clones are one register.
 #[derive(Clone, Debug, Default)]
-pub struct Listeners(Arc<Mutex<HashMap<SocketAddr, Weak<Open>>>>);
+pub struct Listeners(Arc<Mutex<HashMap<SocketAddr, Weak<Open>>>>, Arc<Mutex<HashMap<PathBuf, Weak<OpenUnix>>>>);
 
 impl Listeners {
     /// Listens on `address` (`host:port`; `:port` means every interface). `key` is the configuration key that moves it.
@@ -67,6 +101,39 @@ impl Listeners {
             open.insert(resolved, Arc::downgrade(&listener));
         }
         Ok(Listener(listener))
+    }
+
+    /// Listens on a socket file at `path`. A file that a dead process left there is taken over; whoever may write to the
+    /// file may send.
+    ///
+    /// # Errors
+    /// [`BuildError::Failed`] in one sentence: which path, which key, and what is wrong.
+    pub fn bind_unix(&self, path: &Path, key: &str) -> Result<UnixSocket, BuildError> {
+        let fail = |why: String| {
+            BuildError::Failed(format!("cannot listen on unix:{}: {why}; {key} moves it", path.display()))
+        };
+        let mut open = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = open.get(path).and_then(Weak::upgrade) {
+            if shared.key == key {
+                return Ok(UnixSocket(shared));
+            }
+            return Err(fail(format!("{} of this agent listens there", shared.key)));
+        }
+        let socket = UnixListener::bind(path).or_else(|error| {
+            let left_behind = error.kind() == io::ErrorKind::AddrInUse
+                && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+            if !left_behind {
+                return Err(error);
+            }
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        });
+        let socket = socket.map_err(|error| fail(error.to_string()))?;
+        socket.set_nonblocking(true).map_err(|error| fail(error.to_string()))?;
+        let socket = Arc::new(OpenUnix { socket, path: path.to_owned(), key: key.to_owned() });
+        open.retain(|_, weak| weak.strong_count() > 0);
+        open.insert(path.to_owned(), Arc::downgrade(&socket));
+        Ok(UnixSocket(socket))
     }
 }
 
@@ -129,5 +196,24 @@ mod tests {
         assert!(listeners.bind(&address, "b").unwrap_err().to_string().contains("a of this agent listens there"));
         drop(first);
         assert!(listeners.bind(&address, "b").is_ok(), "closed when the last holder let go");
+    }
+
+    #[test]
+    fn a_socket_file_is_shared_by_key_taken_over_from_the_dead_and_gone_in_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("otlp.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "left behind");
+        let listeners = Listeners::default();
+        let first = listeners.bind_unix(&path, "a").unwrap();
+        assert!(Arc::ptr_eq(&first.0, &listeners.bind_unix(&path, "a").unwrap().0));
+        assert!(listeners.bind_unix(&path, "b").unwrap_err().to_string().contains("a of this agent listens there"));
+        let foreign = Listeners::default().bind_unix(&path, "b").unwrap_err().to_string();
+        assert!(foreign.contains("b moves it"), "{foreign}");
+        drop(first);
+        assert!(!path.exists());
+        std::fs::write(&path, "not a socket").unwrap();
+        assert!(listeners.bind_unix(&path, "a").is_err());
+        assert!(path.exists(), "a file that is no socket stays");
     }
 }

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use phoenix_telemetry::Batch;
 
 use crate::lane::LaneHandle;
-use crate::{Delivery, Instrument, Level, Metrics, Refusal};
+use crate::{Ack, Delivery, Instrument, Level, Metrics, Refusal};
 
 static ACCEPTED: Instrument = Instrument {
     name: "otelcol_receiver_accepted_metric_points",
@@ -37,6 +37,8 @@ pub struct Target {
     pub lane: LaneHandle,
     /// The pipeline's name.
     pub pipeline: Arc<str>,
+    /// Whether every exporter of it keeps its queue on disk ([`crate::Exporter::durable`]).
+    pub durable: bool,
 }
 
 /// A receiver's way out. Clones share their targets.
@@ -68,6 +70,14 @@ impl Outlet {
     /// Sends to other pipelines from now on.
     pub fn retarget(&self, targets: Vec<Target>) {
         self.targets.store(Arc::new(targets));
+    }
+
+    /// How safe data is to be before its sender hears of it, where the configuration does not say: on disk where every
+    /// exporter behind this outlet has one, else in the queues.
+    pub fn usual_ack(&self) -> Ack {
+        let targets = self.targets.load();
+        let durable = !targets.is_empty() && targets.iter().all(|target| target.durable);
+        if durable { Ack::OnDisk } else { Ack::OnQueue }
     }
 
     /// Sends a batch to every pipeline behind the outlet.

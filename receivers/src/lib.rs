@@ -5,9 +5,10 @@
 #![deny(unsafe_code)]
 
 pub mod hostmetrics;
+pub mod otlp;
 pub mod scrub;
 
 use phoenix_pipeline::ReceiverFactory;
 
 /// Every receiver of this crate, in the order in which they are listed for people.
-pub const RECEIVERS: &[ReceiverFactory] = &[hostmetrics::FACTORY];
+pub const RECEIVERS: &[ReceiverFactory] = &[hostmetrics::FACTORY, otlp::FACTORY];

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use phoenix_pipeline::auth::Authenticator;
 use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
-    BuildError, Chain, ComponentId, Exporter, Extension, Factory, Lane, Outlet, Siblings, Site, Stage, Target,
+    Ack, BuildError, Chain, ComponentId, Exporter, Extension, Factory, Lane, Outlet, Siblings, Site, Stage, Target,
 };
 
 use super::{Agent, Inlet, Part, Parts, Shared};
 use crate::components::{EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS};
-use crate::config::Model;
+use crate::config::{Model, Pipeline};
 
 /// What is new, ready to be put in place.
 pub(super) struct Plan {
@@ -50,15 +50,44 @@ impl Plan {
             receivers.insert(id, Part { component: Inlet { receiver, outlet }, config: config.clone() });
         }
         let chains = chains(model, &exporters, running)?;
-        Ok(Plan { extensions, exporters, receivers, chains })
+        let plan = Plan { extensions, exporters, receivers, chains };
+        plan.check_promises(model, running)?;
+        Ok(plan)
+    }
+
+    /// Which exporters keep their queue on disk, once this plan is in place.
+    fn durable(&self, agent: &Agent) -> Durable {
+        let parts = agent.exporters.iter().chain(&self.exporters);
+        parts.map(|(id, part)| (id.clone(), part.component.durable())).collect()
+    }
+
+    /// Holds what receivers promise their senders against what the exporters behind them can keep.
+    fn check_promises(&self, model: &Model, running: &Agent) -> Result<(), BuildError> {
+        let durable = self.durable(running);
+        let receivers = running.receivers.iter().filter(|(id, _)| !self.receivers.contains_key(id));
+        for (id, part) in receivers.chain(&self.receivers) {
+            if part.component.receiver.ack() != Some(Ack::OnDisk) {
+                continue;
+            }
+            let behind = model.pipelines.iter().filter(|pipeline| pipeline.receivers.contains(id));
+            let forgetful = behind.flat_map(|pipeline| &pipeline.exporters).find(|id| !is_durable(&durable, id));
+            if let Some(exporter) = forgetful {
+                return Err(BuildError::Failed(format!(
+                    "receivers {id}: ack: on_disk cannot be promised, because {exporter} keeps its queue in memory; \
+                     give it a sending_queue with storage, or take ack: on_queue"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Starts the new receivers. If one cannot start, those that did are stopped again.
     pub(super) async fn start_receivers(&mut self, model: &Model, agent: &Agent) -> Result<(), BuildError> {
         let mut outcome = Ok(());
+        let durable = self.durable(agent);
         for (id, part) in &mut self.receivers {
             agent.shared.board.status(format!("receivers:{id}")).starting();
-            part.component.outlet.retarget(targets(model, id, &agent.lane));
+            part.component.outlet.retarget(targets(model, id, &agent.lane, &durable));
             let outlet = part.component.outlet.clone();
             outcome = part.component.receiver.start(outlet);
             if outcome.is_err() {
@@ -74,16 +103,28 @@ impl Plan {
     }
 }
 
+/// Exporters, and whether each keeps its queue on disk.
+pub(super) type Durable = BTreeMap<ComponentId, bool>;
+
+fn is_durable(durable: &Durable, id: &ComponentId) -> bool {
+    durable.get(id).copied().unwrap_or(false)
+}
+
 /// The pipelines that take this receiver's data.
-pub(super) fn targets(model: &Model, receiver: &ComponentId, lane: &Lane) -> Vec<Target> {
+pub(super) fn targets(model: &Model, receiver: &ComponentId, lane: &Lane, durable: &Durable) -> Vec<Target> {
     let takes = model.pipelines.iter().filter(|pipeline| pipeline.receivers.contains(receiver));
-    takes.map(|pipeline| Target { lane: lane.handle(), pipeline: pipeline.name.as_str().into() }).collect()
+    let target = |pipeline: &Pipeline| Target {
+        lane: lane.handle(),
+        pipeline: pipeline.name.as_str().into(),
+        durable: pipeline.exporters.iter().all(|id| is_durable(durable, id)),
+    };
+    takes.map(target).collect()
 }
 
 fn chains(model: &Model, new: &Parts<Arc<dyn Exporter>>, running: &Agent) -> Result<Vec<Chain>, BuildError> {
     let shared = &running.shared;
     let siblings = siblings(model, shared);
-    let chain = |pipeline: &crate::config::Pipeline| {
+    let chain = |pipeline: &Pipeline| {
         let mut stages = Vec::new();
         for id in &pipeline.processors {
             let config = configured(&model.processors, id)?;
@@ -187,6 +228,7 @@ fn build<C>(
         profiles: shared.profiles.clone(),
         siblings: place.map(|place| Arc::clone(place.siblings)),
         lane: place.map(|place| place.lane.handle()),
+        admission: shared.admission.clone(),
         version: shared.version,
     };
     (factory.build)(config, &site).map_err(|error| named(kind, id, error))

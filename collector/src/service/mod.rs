@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use phoenix_pipeline::admission::Budget;
 use phoenix_pipeline::auth::Authenticators;
 use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
@@ -54,6 +55,8 @@ pub struct Shared {
     pub profiles: Profiles,
     /// What survives a restart; none if nothing does.
     pub state: Option<StateDir>,
+    /// Room in memory for data that comes in.
+    pub admission: Budget,
     /// The agent's version.
     pub version: &'static str,
 }
@@ -178,8 +181,9 @@ impl Agent {
         let retired_receivers = replace(&mut self.receivers, plan.receivers, &model.receiver_ids());
         let retired_exporters = replace(&mut self.exporters, plan.exporters, &model.exporter_ids());
         let retired_extensions = replace(&mut self.extensions, plan.extensions, &model.extension_ids());
+        let durable = self.exporters.iter().map(|(id, part)| (id.clone(), part.component.durable())).collect();
         for (id, part) in &self.receivers {
-            part.component.outlet.retarget(build::targets(model, id, &self.lane));
+            part.component.outlet.retarget(build::targets(model, id, &self.lane, &durable));
         }
         for mut part in retired_receivers {
             part.component.receiver.shutdown().await;

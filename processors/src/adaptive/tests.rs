@@ -113,7 +113,7 @@ impl Bench {
     }
 
     fn outlet(&self) -> Outlet {
-        let target = Target { lane: self.lane.handle(), pipeline: "metrics".into() };
+        let target = Target { lane: self.lane.handle(), pipeline: "metrics".into(), durable: false };
         Outlet::new(&self.site.metrics, "test", "", vec![target])
     }
 

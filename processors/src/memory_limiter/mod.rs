@@ -15,6 +15,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use phoenix_pipeline::config::{Report, Settings, Value};
+use phoenix_pipeline::memory::{MemoryError, available};
 use phoenix_pipeline::{BuildError, Context, Instrument, Level, Processor, ProcessorFactory, Refusal, Site, Stability};
 use phoenix_telemetry::Batch;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,9 @@ const REASON: &str = "data refused due to high memory usage";
 
 const MIB: u64 = 1 << 20;
 
+/// The limit where none is set.
+const DEFAULT_PERCENTAGE: u32 = 80;
+
 /// Settings of `memory_limiter`, with the Collector's keys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -60,7 +64,8 @@ pub struct Config {
     pub limit_mib: u32,
     /// MiB between the soft and the hard limit. 0 = 20 % of the limit: room for what arrives between two readings.
     pub spike_limit_mib: u32,
-    /// Hard limit in percent of the memory the process may use. 0 = use `limit_mib`.
+    /// Hard limit in percent of the memory the process may use. 0 = use `limit_mib`, and 80 where that is 0 too: the
+    /// limiter follows the container's limit without being told, with room below it for what is not counted.
     pub limit_percentage: u32,
     /// Percent of the same memory between the soft and the hard limit. 0 = 20 % of the limit, as above.
     pub spike_limit_percentage: u32,
@@ -100,9 +105,6 @@ impl Settings for Config {
         if self.check_interval.is_zero() {
             report.error("check_interval", "must be set and greater than zero; 1s suits most hosts");
         }
-        if self.limit_mib == 0 && self.limit_percentage == 0 {
-            report.error("limit_mib", "one of limit_mib and limit_percentage must be set and greater than zero");
-        }
         if self.limit_mib > 0 && self.spike_limit_mib >= self.limit_mib {
             report.error("spike_limit_mib", format!("must be less than limit_mib, which is {}", self.limit_mib));
         }
@@ -116,11 +118,12 @@ impl Settings for Config {
                 report.error(key, format!("must be from 0 to 100, not {percentage}"));
             }
         }
-        if self.limit_percentage > 0 && self.spike_limit_percentage >= self.limit_percentage {
-            let message = format!("must be less than limit_percentage, which is {}", self.limit_percentage);
+        let by_percentage = self.limit_percentage > 0 || self.limit_mib == 0;
+        if by_percentage && self.spike_limit_percentage >= self.percentage() {
+            let message = format!("must be less than limit_percentage, which is {}", self.percentage());
             report.error("spike_limit_percentage", message);
         }
-        if self.limit_percentage == 0 && self.spike_limit_percentage > 0 {
+        if !by_percentage && self.spike_limit_percentage > 0 {
             report.error("spike_limit_percentage", "has no effect without limit_percentage; write spike_limit_mib");
         }
         if self.min_gc_interval_when_soft_limited < self.min_gc_interval_when_hard_limited {
@@ -131,23 +134,27 @@ impl Settings for Config {
 }
 
 impl Config {
+    fn percentage(&self) -> u32 {
+        if self.limit_percentage == 0 { DEFAULT_PERCENTAGE } else { self.limit_percentage }
+    }
+
     /// The limits in bytes; `total` is asked only when a percentage needs it.
-    fn limits(&self, total: impl FnOnce() -> Result<u64, memory::MemoryError>) -> Result<Limits, memory::MemoryError> {
+    fn limits(&self, total: impl FnOnce() -> Result<u64, MemoryError>) -> Result<Limits, MemoryError> {
         if self.limit_mib > 0 {
             return Ok(Limits::new(u64::from(self.limit_mib) * MIB, u64::from(self.spike_limit_mib) * MIB));
         }
         let total = total()?;
-        Ok(Limits::new(
-            limits::percent(total, self.limit_percentage),
-            limits::percent(total, self.spike_limit_percentage),
-        ))
+        Ok(Limits::new(limits::percent(total, self.percentage()), limits::percent(total, self.spike_limit_percentage)))
     }
 }
 
 fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
     let config: Config = site.settings(value)?;
-    let limits = config.limits(|| memory::available(Path::new("/"))).map_err(|error| error.to_string())?;
-    let memory = ProcessMemory::open().map_err(|error| error.to_string())?;
+    let limits = config
+        .limits(|| available(Path::new("/")))
+        .map_err(|error| format!("{error}; set limit_mib instead of limit_percentage"))?;
+    let memory = ProcessMemory::open()
+        .map_err(|error| format!("cannot read the process's own memory from /proc/self/statm: {error}"))?;
     let (hard_mib, soft_mib) = (limits.hard() / MIB, limits.soft() / MIB);
     tracing::info!(processor = %site.id, hard_mib, soft_mib, "memory limiter set");
     Ok(Box::new(MemoryLimiter::new(&config, limits, Box::new(memory), site)))

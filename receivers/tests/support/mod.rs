@@ -18,7 +18,7 @@ impl Capture {
         let lane =
             Lane::start("lane", vec![chain], site.clock.clone(), site.metrics.clone(), |panic| panic!("{panic}"));
         let lane = lane.unwrap();
-        let targets = vec![Target { lane: lane.handle(), pipeline: "metrics".into() }];
+        let targets = vec![Target { lane: lane.handle(), pipeline: "metrics".into(), durable: false }];
         (capture, lane, Outlet::new(&site.metrics, site.id.as_str(), "", targets))
     }
 

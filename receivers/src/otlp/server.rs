@@ -1,0 +1,308 @@
+//! Sockets and connections: who may connect, how long a connection lives, and how it ends.
+//!
+//! Every connection has a place among a limited number, a share of the receiver's room, and a limit on each kind of
+//! waiting. In the end no new connection is taken, those that are open are told to go (GOAWAY, `connection: close`), and
+//! requests under way are answered for a while.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use phoenix_pipeline::admission::Budget;
+use phoenix_pipeline::{Listener, UnixSocket};
+use phoenix_transport::tls::Acceptor;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep};
+
+use super::counts::Counts;
+use super::watch::{Activity, Patience, Watched};
+use super::{grpc, http as plain};
+
+/// The body of an answer.
+pub(super) type Answer = UnsyncBoxBody<Bytes, Infallible>;
+
+/// HTTP/2 windows of a stream and of a connection, where the connection's share allows: a large request then never waits
+/// for leave to go on. Measured: docs/decisions.md.
+const STREAM_WINDOW: usize = 8 << 20;
+const CONNECTION_WINDOW: usize = 32 << 20;
+/// The least window, HTTP/2's own default.
+const LEAST_WINDOW: usize = 64 << 10;
+/// The largest HTTP/2 frame taken.
+const FRAME: u32 = 256 << 10;
+/// How long requests under way are waited for in the end: exporters and queues want the rest of the 25 s.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Who answers.
+pub(super) enum Service {
+    Grpc(grpc::Service),
+    Http(plain::Service),
+}
+
+impl Service {
+    async fn answer(&self, request: Request<Incoming>, room: &Budget, counts: &Counts) -> Response<Answer> {
+        let (outcome, response) = match self {
+            Service::Grpc(service) if grpc::is_call(&request) => {
+                let outcome = service.take(request, room).await;
+                let response = grpc::answer(&outcome);
+                (outcome, response)
+            }
+            Service::Grpc(_) => {
+                counts.refused(super::counts::Reason::Unsupported);
+                let mut response = Response::new(Answer::default());
+                *response.status_mut() = http::StatusCode::UNSUPPORTED_MEDIA_TYPE;
+                return response;
+            }
+            Service::Http(service) => {
+                let encoding = plain::encoding(request.headers());
+                let outcome = service.take(request, room).await;
+                let response = service.answer(encoding, &outcome);
+                (outcome, response)
+            }
+        };
+        if let Err(refused) = &outcome {
+            counts.refused(refused.reason);
+            tracing::debug!(status = refused.rejection.code, why = %refused.rejection.message, "a request was refused");
+        }
+        response
+    }
+}
+
+/// A transport that listens.
+pub(super) struct Front {
+    pub(super) service: Service,
+    pub(super) tls: Option<Acceptor>,
+    /// The receiver's room, and how much of it one connection may take.
+    pub(super) room: Budget,
+    pub(super) share: usize,
+    pub(super) max_connections: usize,
+    pub(super) patience: Patience,
+    pub(super) http1_keep_alive: bool,
+    pub(super) http2: Http2,
+    pub(super) counts: Counts,
+}
+
+/// What is special about HTTP/2.
+pub(super) struct Http2 {
+    pub(super) max_streams: u32,
+    /// Silence until a ping, none for never, and then until the end.
+    pub(super) ping: Option<Duration>,
+    pub(super) pong: Duration,
+    /// How old a connection may become, and how long requests may then take.
+    pub(super) age: Option<Duration>,
+    pub(super) grace: Option<Duration>,
+}
+
+/// A socket to listen on.
+pub(super) enum Socket {
+    Tcp(Listener),
+    Unix(UnixSocket),
+}
+
+enum Accepting {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+/// Bytes both ways.
+trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+impl Accepting {
+    async fn accept(&self) -> io::Result<Box<dyn Io>> {
+        match self {
+            Accepting::Tcp(socket) => {
+                let (stream, _) = socket.accept().await?;
+                // An answer is one small packet and must not wait for another.
+                stream.set_nodelay(true)?;
+                Ok(Box::new(stream))
+            }
+            Accepting::Unix(socket) => Ok(Box::new(socket.accept().await?.0)),
+        }
+    }
+}
+
+/// What connections are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Open,
+    Draining,
+    Over,
+}
+
+/// Transports at work.
+pub(super) struct Server {
+    phase: watch::Sender<Phase>,
+}
+
+impl Server {
+    pub(super) fn new() -> Self {
+        Server { phase: watch::Sender::new(Phase::Open) }
+    }
+
+    /// Takes connections on `socket` from now on.
+    pub(super) fn listen(&self, runtime: &tokio::runtime::Handle, front: Front, socket: Socket) -> io::Result<()> {
+        let _runtime = runtime.enter();
+        let accepting = match &socket {
+            Socket::Tcp(listener) => Accepting::Tcp(listener.accepting()?),
+            Socket::Unix(socket) => Accepting::Unix(socket.accepting()?),
+        };
+        let phase = self.phase.subscribe();
+        runtime.spawn(async move {
+            accept(Arc::new(front), accepting, phase).await;
+            // Open until here, so that a reload finds it.
+            drop(socket);
+        });
+        Ok(())
+    }
+
+    /// Ends: nothing new is taken, what is under way is answered as far as time allows.
+    pub(super) async fn stop(&self) {
+        self.phase.send_replace(Phase::Draining);
+        if tokio::time::timeout(DRAIN, self.phase.closed()).await.is_err() {
+            self.phase.send_replace(Phase::Over);
+            self.phase.closed().await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.phase.send_replace(Phase::Over);
+    }
+}
+
+async fn accept(front: Arc<Front>, socket: Accepting, mut phase: watch::Receiver<Phase>) {
+    let places = Arc::new(Semaphore::new(front.max_connections));
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            _ = phase.wait_for(|phase| *phase != Phase::Open) => return,
+        };
+        match accepted {
+            Ok(stream) => match Arc::clone(&places).try_acquire_owned() {
+                Ok(place) => {
+                    let (front, places, phase) = (Arc::clone(&front), Arc::clone(&places), phase.clone());
+                    tokio::spawn(async move {
+                        front.counts.connections.increment(1.0);
+                        connection(&front, stream, &places, phase).await;
+                        front.counts.connections.decrement(1.0);
+                        drop(place);
+                    });
+                }
+                // Closed at once: a peer that is made to wait would not know why.
+                Err(_) => front.counts.closed("too_many"),
+            },
+            // Out of descriptors, or a connection that was gone before it was taken: neither ends the server.
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn connection(front: &Arc<Front>, stream: Box<dyn Io>, places: &Semaphore, mut phase: watch::Receiver<Phase>) {
+    let stream: Box<dyn Io> = match &front.tls {
+        None => stream,
+        Some(tls) => tokio::select! {
+            accepted = tls.accept(stream) => match accepted {
+                Ok(accepted) => Box::new(accepted.stream),
+                Err(error) => return tracing::debug!(%error, "a connection was not accepted"),
+            },
+            _ = phase.wait_for(|phase| *phase != Phase::Open) => return,
+        },
+    };
+    let activity = Activity::new();
+    let stream = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
+    let room = front.room.share(front.share);
+    let service = hyper::service::service_fn(|request| {
+        let (front, room, under_way) = (Arc::clone(front), room.clone(), activity.request());
+        async move {
+            let response = front.service.answer(request, &room, &front.counts).await;
+            drop(under_way);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let builder = builder(front);
+    let mut connection = pin!(builder.serve_connection(stream, service));
+    let mut age = pin!(sleep(front.http2.age.unwrap_or(Duration::MAX / 4)));
+    let mut told = false;
+    // How a peer breaks off is its own affair.
+    let mut end = None;
+    loop {
+        let over = async {
+            match end {
+                Some(end) => tokio::time::sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = over => return,
+            () = sleep(look_again(front.patience)) => {
+                // Where places are short, a connection that does nothing makes room sooner.
+                let short = places.available_permits() == 0;
+                let idle = if short { front.patience.first } else { front.patience.idle };
+                if let Some(overdue) = activity.overdue(Patience { idle, ..front.patience }, Instant::now()) {
+                    front.counts.closed(overdue.reason());
+                    connection.as_mut().graceful_shutdown();
+                    // A peer that is silent does not answer a farewell either.
+                    let _ = tokio::time::timeout(Duration::from_secs(1), connection).await;
+                    return;
+                }
+            }
+            () = age.as_mut(), if !told => {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+                end = front.http2.grace.map(|grace| Instant::now() + grace);
+            }
+            now = changed(&mut phase, told) => {
+                if now == Phase::Over {
+                    return;
+                }
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// Waits until connections are to end: to be told to go, unless this one was, or at once.
+async fn changed(phase: &mut watch::Receiver<Phase>, told: bool) -> Phase {
+    let ended = phase.wait_for(|phase| *phase == Phase::Over || (!told && *phase == Phase::Draining)).await;
+    ended.map_or(Phase::Over, |phase| *phase)
+}
+
+/// How often a connection is looked at.
+fn look_again(patience: Patience) -> Duration {
+    let least = if patience.idle.is_zero() { patience.first } else { patience.first.min(patience.idle) };
+    (least / 2).max(Duration::from_millis(10))
+}
+
+fn builder(front: &Front) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).keep_alive(front.http1_keep_alive);
+    let window = |most: usize| u32::try_from(front.share.clamp(LEAST_WINDOW, most)).unwrap_or(u32::MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(window(STREAM_WINDOW))
+        .initial_connection_window_size(window(CONNECTION_WINDOW))
+        .max_frame_size(FRAME)
+        .max_concurrent_streams(front.http2.max_streams)
+        .keep_alive_interval(front.http2.ping)
+        .keep_alive_timeout(front.http2.pong);
+    match front.service {
+        Service::Grpc(_) => builder.http2_only(),
+        Service::Http(_) => builder,
+    }
+}
