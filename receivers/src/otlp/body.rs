@@ -64,6 +64,7 @@ pub(super) async fn read(
     let started = Instant::now();
     let end = (!pace.whole.is_zero()).then(|| started + pace.whole);
     let (mut window, mut progress) = (started, 0);
+    let mut unframed = framing == Framing::Grpc;
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     loop {
@@ -90,11 +91,11 @@ pub(super) async fn read(
                 append(&mut rest, &data, expected, &mut room)?;
             }
         }
-        if framing == Framing::Grpc && expected.is_none() {
+        if unframed {
             let head = first.as_deref().unwrap_or(&rest);
             if let Some(length) = head.get(1..PREFIX).map(|mut length| length.get_u32() as usize) {
                 room.upto(length.saturating_add(PREFIX))?;
-                expected = Some(length + PREFIX);
+                (unframed, expected) = (false, expected.or(Some(length + PREFIX)));
             }
         }
     }

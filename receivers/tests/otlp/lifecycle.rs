@@ -1,0 +1,92 @@
+//! What an answer waits for, and how it all ends.
+
+use std::time::{Duration, Instant};
+
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
+use phoenix_pipeline::Ack;
+use prost::Message;
+
+use super::grpc::client;
+use super::support::*;
+
+#[tokio::test]
+async fn ok_is_said_when_the_promise_is_kept_and_room_is_held_until_then() {
+    let rig = Rig::new("ack: on_export", "", "");
+    rig.mood(Mood::Hold);
+    let mut client = client(&rig).await;
+    let answer = tokio::spawn(async move { client.export(request(100, 10)).await });
+    rig.until("the batch arrives", |rig| rig.sink.held.lock().unwrap().len() == 1).await;
+    let mut delivery = rig.sink.held.lock().unwrap().pop().unwrap();
+    assert_eq!(delivery.ack(), Some(Ack::OnExport));
+    delivery.reached(Ack::OnDisk);
+    assert!(rig.held() > 1000.0, "{}", rig.held());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!answer.is_finished(), "on disk is not exported");
+    delivery.delivered();
+    answer.await.unwrap().unwrap();
+    assert_eq!(rig.held(), 0.0);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_cancels_nothing() {
+    let rig = Rig::new("ack: on_export", "", "");
+    rig.mood(Mood::Hold);
+    let mut client = client(&rig).await;
+    let answer = tokio::spawn(async move { client.export(request(100, 10)).await });
+    rig.until("the batch arrives", |rig| rig.sink.held.lock().unwrap().len() == 1).await;
+    answer.abort();
+    assert!(answer.await.is_err());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(rig.held() > 1000.0, "the data is still there, so its room is still taken");
+    rig.sink.held.lock().unwrap().pop().unwrap().delivered();
+    assert_eq!((rig.held(), rig.arrived().len()), (0.0, 1));
+}
+
+#[tokio::test]
+async fn the_end_answers_what_is_under_way_and_takes_nothing_new() {
+    let mut rig = Rig::new("ack: on_export", "", "");
+    rig.mood(Mood::Hold);
+    let mut grpc = client(&rig).await;
+    let (http, second) = (rig.http, grpc.clone());
+    let first = tokio::spawn(async move { grpc.export(request(1, 1)).await });
+    let over_http = tokio::spawn(export(http, &[], request(1, 1).encode_to_vec()));
+    rig.until("both batches arrive", |rig| rig.sink.held.lock().unwrap().len() == 2).await;
+    let (sink, address) = (std::sync::Arc::clone(&rig.sink), rig.grpc);
+    let stopping = tokio::spawn(async move {
+        rig.receiver.shutdown().await;
+        rig
+    });
+    let end = Instant::now() + PATIENCE;
+    while MetricsServiceClient::connect(format!("http://{address}")).await.is_ok() {
+        assert!(Instant::now() < end, "the port closes");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!stopping.is_finished());
+    for delivery in sink.held.lock().unwrap().drain(..) {
+        delivery.delivered();
+    }
+    first.await.unwrap().unwrap();
+    assert_eq!(over_http.await.unwrap().status, 200);
+    drop(second);
+    let rig = tokio::time::timeout(PATIENCE, stopping).await.unwrap().unwrap();
+    assert_eq!(rig.counted("phoenix_receiver_connections", "grpc"), 0.0);
+}
+
+#[tokio::test]
+async fn a_unix_socket_works_like_a_port() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("otlp.sock");
+    let rig = Rig::new("", "", &format!("transport: unix, endpoint: '{}'", path.display()));
+    let at = path.clone();
+    let status = tokio::task::spawn_blocking(move || {
+        use std::io::{Read, Write};
+        let mut stream = std::os::unix::net::UnixStream::connect(at).unwrap();
+        let headers = [("content-type", "application/x-protobuf")];
+        stream.write_all(&post("/v1/metrics", &headers, &request(1, 1).encode_to_vec())).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    assert!(status.await.unwrap().starts_with("HTTP/1.1 200"));
+    assert_eq!(rig.arrived().len(), 1);
+}
