@@ -11,6 +11,7 @@ mod configs;
 mod harness;
 mod lifecycle;
 mod otlp;
+mod otlp_in;
 mod otlp_json;
 mod peer;
 mod prometheus;

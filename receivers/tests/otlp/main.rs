@@ -1,7 +1,7 @@
 //! The `otlp` receiver on the wire: against tonic's client and against peers that mean no good.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-//mod docs;
+mod docs;
 mod grpc;
 mod hostile;
 mod http;
