@@ -3,6 +3,7 @@
 #![allow(missing_docs)] // criterion's macros write an undocumented main
 #![allow(clippy::expect_used)] // what is built here is right
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -75,14 +76,15 @@ fn thinning(criterion: &mut Criterion) {
         ("aggregate, 90 % folded, state written", &[ALWAYS], true, Some(directory.path())),
     ];
     for (name, stages, marked, state) in cases {
-        // Windows are full before anything is timed; two lanes cannot borrow one host, so a cell lends it.
-        let mut lane = Lane::new(stages, state);
-        for _ in 0..10 {
-            let mut next = lane.next(marked);
-            lane.process(&mut next);
-        }
-        let lane = std::cell::RefCell::new(lane);
         group.bench_function(name, |bencher| {
+            let mut lane = Lane::new(stages, state);
+            // Windows are full before anything is timed.
+            for _ in 0..10 {
+                let mut next = lane.next(marked);
+                lane.process(&mut next);
+            }
+            // Making a batch and working it off need the lane in turns.
+            let lane = RefCell::new(lane);
             let next = || lane.borrow_mut().next(marked);
             bencher.iter_batched_ref(next, |next| lane.borrow_mut().process(next), BatchSize::PerIteration);
         });
