@@ -17,12 +17,15 @@ use phoenix_telemetry::{Batch, Limits};
 
 const PROCESSES: usize = 1_000;
 
-const PRIORITY: (&str, &str) = ("priority", "presets: [node_essentials, container_runtimes, databases, init, self]");
-const TOPK: (&str, &str) = ("topk", "rank_by: [process.cpu.time, process.memory.usage, process.disk.io]");
-const ADAPTIVE_FILTER: (&str, &str) = ("adaptive_filter", "");
-const AGGREGATE: (&str, &str) = ("aggregate", "");
+/// Name and settings.
+type Stage = (&'static str, &'static str);
+
+const PRIORITY: Stage = ("priority", "presets: [node_essentials, container_runtimes, databases, init, self]");
+const TOPK: Stage = ("topk", "rank_by: [process.cpu.time, process.memory.usage, process.disk.io]");
+const ADAPTIVE_FILTER: Stage = ("adaptive_filter", "");
+const AGGREGATE: Stage = ("aggregate", "");
 /// State as a scrape every 10 s would write it: with every batch.
-const ALWAYS: (&str, &str) = ("aggregate", "state: { interval: 0s }");
+const ALWAYS: Stage = ("aggregate", "state: { interval: 0s }");
 
 /// A chain and the host that feeds it.
 struct Lane {
@@ -32,8 +35,8 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(stages: &[(&str, &str)], state: Option<&Path>) -> Self {
-        let build = |(name, config): &(&str, &str)| {
+    fn new(stages: &[Stage], state: Option<&Path>) -> Self {
+        let build = |(name, config): &Stage| {
             let factory = PROCESSORS.iter().find(|factory| factory.name == *name).expect("there is one");
             let site = Site { id: ComponentId::new(name), state: state.map(Into::into), ..Site::for_test(name) };
             (factory.build)(&parse("bench.yaml", config).expect("it is YAML"), &site).expect("it is right")
@@ -66,16 +69,17 @@ fn thinning(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("thinning");
     group.throughput(Throughput::Elements((PROCESSES * POINTS_PER_PROCESS) as u64));
     let directory = tempfile::tempdir().expect("there is room");
-    let cases: [(&str, &[(&str, &str)], bool, Option<&Path>); 7] = [
-        ("priority", &[PRIORITY], false, None),
-        ("topk by three measures", &[TOPK], false, None),
-        ("adaptive_filter by three measures", &[ADAPTIVE_FILTER], false, None),
-        ("aggregate, nothing folded", &[AGGREGATE], false, None),
-        ("aggregate, 90 % folded", &[AGGREGATE], true, None),
-        ("priority, topk, aggregate", &[PRIORITY, TOPK, AGGREGATE], false, None),
-        ("aggregate, 90 % folded, state written", &[ALWAYS], true, Some(directory.path())),
+    let cases: [(&str, &[Stage], bool); 7] = [
+        ("priority", &[PRIORITY], false),
+        ("topk by three measures", &[TOPK], false),
+        ("adaptive_filter by three measures", &[ADAPTIVE_FILTER], false),
+        ("aggregate, nothing folded", &[AGGREGATE], false),
+        ("aggregate, 90 % folded", &[AGGREGATE], true),
+        ("priority, topk, aggregate", &[PRIORITY, TOPK, AGGREGATE], false),
+        ("aggregate, 90 % folded, state written", &[ALWAYS], true),
     ];
-    for (name, stages, marked, state) in cases {
+    for (name, stages, marked) in cases {
+        let state = stages.contains(&ALWAYS).then_some(directory.path());
         group.bench_function(name, |bencher| {
             let mut lane = Lane::new(stages, state);
             // Windows are full before anything is timed.
