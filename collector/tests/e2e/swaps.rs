@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::harness::{PATIENCE, Room, agent, free_port, page, until};
@@ -97,7 +98,7 @@ fn profiles_change_every_100_ms_and_every_sum_stays_true() {
     let mut phoenix =
         room.start("phoenix", agent().arg("--config").arg(config).arg("--state-dir").arg(room.path("state")));
     scraped(own_metrics);
-    let begin = Instant::now();
+    let (begin, over) = (Instant::now(), AtomicBool::new(false));
     let swaps = std::thread::scope(|scope| {
         let swapper = scope.spawn(|| {
             let (mut chance, mut at, mut swaps) = (Chance(5), 0, 0);
@@ -106,17 +107,19 @@ fn profiles_change_every_100_ms_and_every_sum_stays_true() {
                 assert!(set_profile(admin, PROFILES[at]), "{} is put to work", PROFILES[at]);
                 swaps += 1;
                 let next = begin + Duration::from_millis(100) * beat;
-                if next > begin + time {
+                if over.load(Ordering::Relaxed) {
                     break;
                 }
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
             }
             swaps
         });
-        while begin.elapsed() < time {
+        // A busy machine gets the time it needs for enough to happen.
+        while begin.elapsed() < time || (host.born < 30 || host.reused < 8) && begin.elapsed() < 10 * time {
             host.step();
             std::thread::sleep(Duration::from_millis(40));
         }
+        over.store(true, Ordering::Relaxed);
         swapper.join().expect("every profile was put to work")
     });
     scraped(own_metrics);
@@ -147,10 +150,10 @@ fn profiles_change_every_100_ms_and_every_sum_stays_true() {
          conservation error {error:e}; {figures}",
         host.born, host.reused
     );
-    // A machine that is busy with other things takes up fewer; enough for the rest to mean something.
+    // Enough for the rest to mean something.
     assert!(swaps >= 20 && taken_up >= 10.0, "{swaps} profiles set, {taken_up} taken up");
     assert!(error < 1e-9, "the agent's own conservation error is {error}");
-    assert!(host.born > 20 && host.reused > 5, "{} born, {} reused", host.born, host.reused);
-    assert!(count("scrapes") >= 20 && count("transitions") > 500 && count("closings") > 200, "{figures}");
+    assert!(host.born >= 30 && host.reused >= 8, "{} born, {} reused", host.born, host.reused);
+    assert!(count("scrapes") >= 10 && count("transitions") > 200 && count("closings") > 100, "{figures}");
     assert!(count("points_out") < count("points_in"), "something was folded: {figures}");
 }
