@@ -3,8 +3,9 @@
 //! Messages name the key and the file and what is wrong with it, never its content.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::RootCertStore;
@@ -23,13 +24,7 @@ pub(super) struct Files(BTreeMap<String, Result<Vec<u8>, String>>);
 impl Files {
     /// Reads them all. One that cannot be read is a complaint of whoever needs it.
     pub(super) fn read(paths: &[String]) -> Files {
-        let content = |path: &String| {
-            let read = fs::metadata(path).and_then(|about| match about.len() {
-                0..=LONGEST => fs::read(path),
-                _ => Err(std::io::Error::other("it is larger than any PEM file (4 MiB)")),
-            });
-            (path.clone(), read.map_err(|error| error.to_string()))
-        };
+        let content = |path: &String| (path.clone(), bounded(path).map_err(|error| error.to_string()));
         Files(paths.iter().map(content).collect())
     }
 
@@ -38,6 +33,16 @@ impl Files {
         let mut hasher = DefaultHasher::new();
         self.0.hash(&mut hasher);
         hasher.finish()
+    }
+}
+
+/// The content of a file. What has no end (a device) is not read to it.
+fn bounded(path: &str) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(path)?.take(LONGEST + 1).read_to_end(&mut content)?;
+    match content.len() as u64 {
+        0..=LONGEST => Ok(content),
+        _ => Err(io::Error::other("it is larger than any PEM file (4 MiB)")),
     }
 }
 

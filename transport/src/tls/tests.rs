@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use phoenix_pipeline::{Health, Level, Site};
+use phoenix_pipeline::{Health, Level, Site, config};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -442,4 +442,44 @@ async fn a_server_without_files_that_serve_does_not_start() {
     let mismatch = ServerTlsSettings { key_file: files.path("client.key"), ..files.server() };
     assert!(start(&mismatch).contains("server.pem: does not go with its key"));
     assert!(start(&ServerTlsSettings::default()).contains("a server needs a certificate"));
+}
+
+/// A receiver's block with TLS.
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Block {
+    tls: ServerTlsSettings,
+}
+
+impl config::Settings for Block {
+    fn check(&self, report: &mut config::Report<'_>) {
+        report.within("tls", |report| self.tls.check(report));
+    }
+}
+
+#[test]
+fn settings_of_a_server_that_cannot_work_are_refused() {
+    let check = |tls: &str| {
+        let value = config::parse("c.yaml", &format!("tls: {{ {tls} }}")).unwrap();
+        let mistakes = config::read::<Block>(&value).err().unwrap_or_default();
+        mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(check("cert_file: a, key_file: b, client_ca_file: c, reload_interval: 1h"), "");
+    for (tls, part) in [
+        ("", "a server needs a certificate and its key"),
+        ("client_ca_file: a", "a server needs a certificate and its key"),
+        ("cert_file: a", "a certificate and its key go together"),
+        ("cert_file: a, cert_pem: hunter2, key_file: b", "tls::cert_pem: cert_file is set too"),
+        (
+            "cert_file: a, key_file: b, min_version: \"1.3\", max_version: \"1.2\"",
+            "max_version: is older than min_version",
+        ),
+        ("cert_file: a, key_file: b, max_version: \"1.1\"", "TLS older than 1.2 is not spoken"),
+        ("cert_file: a, key_file: b, cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]", "is not allowed here"),
+        ("cert_file: a, key_file: b, tpm: { enabled: true }", "keys in a TPM are not served"),
+        ("cert_file: a, key_file: b, insecure: true", "unknown key"),
+    ] {
+        let found = check(tls);
+        assert!(found.contains(part) && !found.contains("hunter2"), "{tls}: {found}");
+    }
 }

@@ -59,10 +59,9 @@ impl Settings for Config {
         if self.filename.is_empty() && self.token.is_empty() && self.tokens.is_empty() {
             report.error("", "there is no token: set token, tokens or filename");
         }
-        for (key, token) in
-            [("token", Some(&self.token)), ("tokens", self.tokens.iter().find(|token| self.value(token).is_err()))]
-        {
-            if let Some(Err(why)) = token.map(|token| self.value(token)) {
+        let lone = ("token", &self.token);
+        for (key, token) in self.tokens.iter().map(|token| ("tokens", token)).chain([lone]) {
+            if let Err(why) = self.value(token) {
                 report.error(key, why);
             }
         }

@@ -4,6 +4,7 @@
 //! one in use; the log and the health page say why, once.
 
 use std::fs;
+use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -89,11 +90,12 @@ impl<T: Send + Sync + 'static> Rotating<T> {
 }
 
 fn read(path: &str) -> Result<String, String> {
-    let content = fs::metadata(path).and_then(|about| match about.len() {
-        0..=LONGEST => fs::read_to_string(path),
-        _ => Err(std::io::Error::other("it is larger than any credential (64 KiB)")),
-    });
-    let content = content.map_err(|error| format!("cannot read {path}: {error}"))?;
+    let mut content = String::new();
+    let read = fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut content));
+    let length = read.map_err(|error| format!("cannot read {path}: {error}"))?;
+    if length as u64 > LONGEST {
+        return Err(format!("{path}: it is larger than any credential (64 KiB)"));
+    }
     match content.trim() {
         "" => Err(format!("{path}: there is nothing in it")),
         text => Ok(text.to_owned()),
