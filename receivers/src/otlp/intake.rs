@@ -72,10 +72,9 @@ impl Intake {
             });
             work.await.unwrap_or_else(|_| Err(lost().into()))?
         };
-        match promise {
-            Some(promise) => promise.await.unwrap_or_else(|_| Err(lost()))?,
-            // There was nothing to send.
-            None => {}
+        // Without one there was nothing to send.
+        if let Some(promise) = promise {
+            promise.await.unwrap_or_else(|_| Err(lost()))?;
         }
         Ok(partial)
     }

@@ -59,7 +59,7 @@ pub struct Rig {
     pub site: Site,
     pub grpc: SocketAddr,
     pub http: SocketAddr,
-    pub lane: Option<Lane>,
+    _lane: Lane,
 }
 
 fn free_port() -> SocketAddr {
@@ -81,7 +81,7 @@ impl Rig {
         let lane = lane.unwrap();
         let targets = vec![Target { lane: lane.handle(), pipeline: "metrics".into(), durable: false }];
         receiver.start(Outlet::new(&site.metrics, "otlp", "", targets)).unwrap();
-        Rig { receiver, sink, site, grpc: grpc_at, http: http_at, lane: Some(lane) }
+        Rig { receiver, sink, site, grpc: grpc_at, http: http_at, _lane: lane }
     }
 
     pub fn mood(&self, mood: Mood) {
