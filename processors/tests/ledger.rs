@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "ledger/bad.rs"]
+mod bad;
 #[path = "ledger/edges.rs"]
 mod edges;
 #[path = "ledger/histograms.rs"]
@@ -12,6 +14,8 @@ mod readers;
 mod restarts;
 #[path = "ledger/temporality.rs"]
 mod temporality;
+#[path = "ledger/utilization.rs"]
+mod utilization;
 #[path = "ledger/world.rs"]
 mod world;
 
@@ -218,10 +222,18 @@ proptest! {
 fn ten_thousand_scrapes_balance() {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    let (mut bench, mut world) = (Bench::new("member_expiry: 24h"), World::new(8));
+    let directory = tempfile::tempdir().unwrap();
+    // Written when the agent ends, as 10,000 writes would take their time; what a kill does is tested elsewhere.
+    let config = "{ member_expiry: 24h, state: { interval: 24h } }";
+    let (mut bench, mut world) = (Bench::at(restarts::site(directory.path()), config), World::new(8));
     let script = scripts(ALL, 8, 1);
+    let mut restarts = 0;
     for i in 0..10_000 {
         let scrape = script.new_tree(&mut runner).unwrap().current().remove(0);
+        if scrape.swap && i % 4 == 0 {
+            bench.restart(false);
+            restarts += 1;
+        }
         bench.run(&mut world, &scrape);
         if i % 1_000 == 0 {
             assert!(bench.own("phoenix_conservation_error", "") < 1e-9);
@@ -229,6 +241,7 @@ fn ten_thousand_scrapes_balance() {
     }
     bench.flush(true);
     bench.balanced(&world).unwrap();
+    assert!(restarts > 300, "{restarts}");
 }
 
 /// The worked example of the ledger, cell by cell.

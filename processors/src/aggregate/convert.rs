@@ -13,8 +13,8 @@ use super::ledger::{Holder, Life, Outcome, Reading};
 use super::number::{Sum, zero_of};
 use super::series::{Kind, Series};
 
-/// The first delta of a series as the beginning of a cumulative one: not before the host's last scrape, where a former
-/// series of that identity may have ended, and before its own time even where it has no start.
+/// The first delta of a series as the beginning of a cumulative one: not before the host's last scrape, or where an earlier run
+/// may have got to, since a former series of that identity may have ended there; and before its own time even where it has no start.
 pub(super) fn opening(reading: Reading, before: Option<u64>) -> Reading {
     let known = reading.start.max(before.unwrap_or(0));
     let start = if known == 0 || known >= reading.time { reading.time.saturating_sub(1) } else { known };

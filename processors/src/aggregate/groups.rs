@@ -4,6 +4,7 @@
 //! bounded: what finds no room goes to the group `other`, which says so by `otel.metric.overflow`.
 
 mod saved;
+mod series;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,38 +13,14 @@ use phoenix_pipeline::Class;
 use phoenix_telemetry::write::{put_attribute, put_bytes};
 use phoenix_telemetry::{AnyValue, Number, Resource, Temporality};
 
-use super::config::GaugeFunction;
 use super::distribution::Distribution;
 use super::emit::Pieces;
+use super::host::Cpus;
 use super::identity::{CLASS, Desc, GROUP, Interner, is_of_host};
 use super::ledger::GroupId;
-use super::number::{Sum, is_finite, zero_of};
-
-/// What a series of a group holds.
-#[derive(Clone, Debug)]
-pub(crate) enum Holding {
-    /// A counter: what was ever added, and with `delta` what was since it last spoke.
-    Counter(Sum),
-    /// A histogram, and with `delta` what was added since it last spoke.
-    Distribution(Box<Distribution>),
-    /// The members' current values together.
-    Level(Sum),
-    /// The members' current values by a function: the sum or extreme so far, how many, and the newest time.
-    Gauge(GaugeFunction, Sum, f64, u64, u64),
-}
-
-/// A series of a group.
-#[derive(Debug)]
-pub(crate) struct GroupSeries {
-    desc: Arc<Desc>,
-    attributes: Arc<[u8]>,
-    start: u64,
-    holding: Holding,
-    /// Time and value of the last point.
-    spoken: Option<(u64, Number)>,
-    /// A member said something since.
-    touched: bool,
-}
+use super::number::Sum;
+use series::number;
+pub(crate) use series::{GroupSeries, Holding};
 
 /// A group.
 #[derive(Debug)]
@@ -263,7 +240,7 @@ impl Group {
         (self.entities, self.named) = (0, false);
         for series in &mut self.series {
             match &mut series.holding {
-                Holding::Counter(_) | Holding::Distribution(_) => {}
+                Holding::Counter(_) | Holding::Distribution(_) | Holding::Share(_) => {}
                 Holding::Level(sum) => *sum = Sum::default(),
                 Holding::Gauge(_, sum, extreme, count, newest) => {
                     (*sum, *extreme, *count, *newest) = (Sum::default(), 0.0, 0, 0);
@@ -278,10 +255,27 @@ impl Group {
             match &series.holding {
                 Holding::Counter(sum) => pending.join(sum),
                 Holding::Distribution(held) => pending.add(number(held)),
-                Holding::Level(_) | Holding::Gauge(..) => continue,
+                Holding::Level(_) | Holding::Gauge(..) | Holding::Share(_) => continue,
             }
             if let (Some((_, value)), false) = (series.spoken, series.is_delta()) {
                 pending.subtract(value);
+            }
+        }
+    }
+
+    /// Computes the utilizations of (since, time] from what the CPU times have gained since groups spoke last.
+    pub(crate) fn use_cpus(&mut self, span: (u64, u64), cpus: Cpus) {
+        for place in 0..self.series.len() {
+            let Some(share) = self.series.get(place).filter(|series| matches!(series.holding, Holding::Share(_)))
+            else {
+                continue;
+            };
+            let is_its =
+                |series: &&GroupSeries| series.attributes == share.attributes && series.desc.is_time_of(&share.desc);
+            let gain = self.series.iter().find(is_its).and_then(GroupSeries::gain);
+            let used = gain.and_then(|increment| cpus.share(increment, span));
+            if let Some(GroupSeries { holding: Holding::Share(share), .. }) = self.series.get_mut(place) {
+                *share = used;
             }
         }
     }
@@ -306,125 +300,5 @@ impl Group {
             out.number(&self.resource, entities, &[], (0, time), Number::Int(count));
             self.counted = time;
         }
-    }
-}
-
-/// How many values a histogram has, as a point would say it.
-fn number(held: &Distribution) -> Number {
-    Number::Int(i64::try_from(held.count).unwrap_or(i64::MAX))
-}
-
-impl GroupSeries {
-    fn is_delta(&self) -> bool {
-        self.desc.temporality == Temporality::Delta
-    }
-
-    /// Adds to a counter.
-    pub(crate) fn add(&mut self, increment: Number) {
-        self.touched = true;
-        if let Holding::Counter(sum) = &mut self.holding {
-            sum.add(increment);
-        }
-    }
-
-    /// Adds to a histogram.
-    pub(crate) fn add_distribution(&mut self, gain: &Distribution) {
-        self.touched = true;
-        if let Holding::Distribution(held) = &mut self.holding {
-            held.add(gain);
-        }
-    }
-
-    /// Adds a member's current value to a level or gauge; a gauge that is no number says nothing.
-    pub(crate) fn hold(&mut self, value: Number, at: u64) {
-        if !is_finite(value) {
-            return;
-        }
-        match &mut self.holding {
-            Holding::Counter(_) | Holding::Distribution(_) => {}
-            Holding::Level(sum) => sum.add(value),
-            Holding::Gauge(function, sum, extreme, count, newest) => {
-                let value = value.as_f64();
-                sum.add(Number::Double(value));
-                *extreme = match function {
-                    _ if *count == 0 => value,
-                    GaugeFunction::Min => extreme.min(value),
-                    GaugeFunction::Max => extreme.max(value),
-                    GaugeFunction::Last if at > *newest => value,
-                    GaugeFunction::Last if at < *newest => *extreme,
-                    GaugeFunction::Last | GaugeFunction::Mean => extreme.max(value),
-                };
-                *count += 1;
-                *newest = at.max(*newest);
-            }
-        }
-    }
-
-    fn speak(&mut self, resource: &Arc<[u8]>, time: u64, heard: bool, exported: &mut Sum, out: &mut Pieces) -> bool {
-        if self.spoken.is_some_and(|(last, _)| last >= time) || self.start > time {
-            return false;
-        }
-        let delta = self.is_delta();
-        let value = match &mut self.holding {
-            Holding::Counter(sum) => match sum.value() {
-                Some(value) => value,
-                None if delta => sum.clamped(),
-                None => {
-                    // Beyond what a point can hold: the counter starts anew where its last point was.
-                    let (since, last) = self.spoken.unwrap_or((self.start, Number::Int(0)));
-                    sum.subtract(last);
-                    (self.start, self.spoken) = (since, None);
-                    sum.clamped()
-                }
-            },
-            Holding::Distribution(held) => number(held),
-            Holding::Level(sum) => sum.clamped(),
-            Holding::Gauge(_, _, _, 0, _) => return false,
-            Holding::Gauge(GaugeFunction::Mean, sum, _, count, _) => Number::Double(sum.as_f64() / *count as f64),
-            Holding::Gauge(_, _, extreme, _, _) => Number::Double(*extreme),
-        };
-        let changed = self.spoken.is_none_or(|(_, last)| last != value);
-        let due = if delta {
-            self.touched && (self.start < time || value.as_f64() != 0.0)
-        } else {
-            self.touched || heard || changed
-        };
-        if !due {
-            return false;
-        }
-        let start = match self.holding {
-            Holding::Gauge(..) => 0,
-            _ => self.start,
-        };
-        match &self.holding {
-            Holding::Distribution(held) => {
-                out.distribution(resource, &self.desc, &self.attributes, (start, time), held, delta);
-            }
-            _ => out.number(resource, &self.desc, &self.attributes, (start, time), value),
-        }
-        if matches!(self.holding, Holding::Counter(_) | Holding::Distribution(_)) {
-            if delta {
-                exported.add(value);
-                match &mut self.holding {
-                    // What a point could not hold stays for the next.
-                    Holding::Counter(sum) => sum.subtract(value),
-                    Holding::Distribution(held) => **held = held.empty(),
-                    Holding::Level(_) | Holding::Gauge(..) => {}
-                }
-                self.start = time;
-            } else {
-                match self.spoken {
-                    Some((_, last)) => {
-                        exported.add(value);
-                        exported.subtract(last);
-                    }
-                    None if self.start < time => exported.add(value),
-                    None => exported.add(zero_of(value)),
-                }
-            }
-        }
-        self.spoken = Some((time, value));
-        self.touched = false;
-        true
     }
 }

@@ -3,34 +3,33 @@
 //! Times are those of the points; the agent's clock only says how long to wait for the rest of a scrape. One host knows
 //! nothing of another, so one sender's wild clock harms no other host.
 
+mod points;
 mod saved;
+mod usage;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use phoenix_pipeline::Class;
-use phoenix_telemetry::{MetricKind, Number, Point, Resource};
+use phoenix_telemetry::Resource;
 
 use super::config::Config;
-use super::convert::opening;
-use super::distribution::Distribution;
 use super::emit::Pieces;
 use super::groups::Groups;
 use super::identity::{Desc, Interner, Key, encode_resource, is_of_host};
-use super::ledger::{GroupId, Holder, Life, Reading, Write};
-use super::number::{Sum, is_finite, is_negative};
+use super::ledger::{GroupId, Holder};
+use super::number::Sum;
 use super::own::Counts;
-use super::series::{Action, Histogram, Kind, Series, settle};
+use super::series::Series;
+pub(super) use usage::Cpus;
+use usage::Usage;
 
 /// Distinct times that are remembered: a few, so that one point from the future does not hide the scrape before.
 const TIMES: usize = 8;
 
 /// Series a host may have for each entity it may have: three times what a process scraper reports of one.
 const SERIES_PER_ENTITY: usize = 64;
-
-/// In entities of more series than this no change of temporality is looked for: each new series is compared with all.
-const FLIPPING: usize = 1_000;
 
 /// A resource.
 #[derive(Debug)]
@@ -40,6 +39,7 @@ struct Entity {
     /// It has nothing but the attributes of a host and of a group: it is one, from another agent.
     is_group: bool,
     verdict: Verdict,
+    usage: Usage,
 }
 
 /// What became of an entity, and why.
@@ -92,6 +92,8 @@ pub(crate) struct Host {
     pub(crate) arrived: Instant,
     /// Time of the last point for which there was no room.
     refused: Option<u64>,
+    /// What its utilizations are shares of.
+    cpus: Cpus,
     /// What an earlier run wrote of it is lost: what began no later than this may have been written, and opens anew.
     pub(crate) reopens: Option<u64>,
 }
@@ -111,6 +113,7 @@ impl Host {
             deadline: None,
             arrived: now,
             refused: None,
+            cpus: Cpus::default(),
             reopens: None,
         }
     }
@@ -195,6 +198,7 @@ impl Host {
             series: HashMap::new(),
             is_group,
             verdict,
+            usage: Usage::default(),
         };
         tools.counts.entity(verdict, 1);
         self.entities.insert(key, entity);
@@ -222,183 +226,6 @@ impl Host {
         });
     }
 
-    /// Works off one point. `fold` is what the stages before decided.
-    pub(crate) fn point(
-        &mut self,
-        point: Point<'_>,
-        desc: &Arc<Desc>,
-        visit: &mut Visit,
-        fold: bool,
-        tools: &mut Tools<'_>,
-    ) -> Action {
-        if visit.refused {
-            if fold {
-                tools.counts.unfolded("entity_limit");
-            }
-            return Action::Pass;
-        }
-        let kind = match Kind::of(desc, tools.config) {
-            Ok(kind) => kind,
-            Err(reason) => {
-                if fold {
-                    tools.counts.unfolded(reason);
-                }
-                Kind::Opaque
-            }
-        };
-        let histogram = if kind == Kind::Opaque || point.no_recorded_value() { None } else { Distribution::of(point) };
-        let count = histogram.as_ref().map(|histogram| Number::Int(i64::try_from(histogram.count).unwrap_or(i64::MAX)));
-        let value = match (kind, point.value().or(count)) {
-            _ if point.time() == 0 && kind == Kind::Opaque => return Action::Pass,
-            _ if point.time() == 0 => return Action::Drop("no_time"),
-            (Kind::Opaque, _) => Number::Int(0),
-            _ if point.no_recorded_value() => Number::Int(0),
-            (_, None) if desc.kind != MetricKind::Sum && desc.kind != MetricKind::Gauge => {
-                return Action::Drop("bad_histogram");
-            }
-            (_, None) => return Action::Drop("no_value"),
-            (Kind::Counter | Kind::Delta, _) if point.start_time() > point.time() => {
-                return Action::Drop("start_after_time");
-            }
-            (_, Some(value)) if !is_finite(value) && !matches!(kind, Kind::Gauge(_)) => {
-                return Action::Drop("not_finite");
-            }
-            (Kind::Counter | Kind::Delta, Some(value)) if desc.monotonic && is_negative(value) => {
-                return Action::Drop("negative");
-            }
-            (_, Some(value)) => value,
-        };
-        let reading = Reading { start: point.start_time(), time: point.time(), value };
-        let before = self.before(reading.time);
-        let mut decided = self.decide(point, kind, visit, fold, tools);
-        let key = tools.interner.series(point, desc);
-        if let Some(histogram) = &histogram {
-            decided = self.histogram(histogram, (point, desc, reading.time), (visit.key, key), decided, tools);
-        }
-        let Host { entities, groups, series: count, closing, heard, refused, reopens, .. } = self;
-        let Some(entity) = entities.get_mut(&visit.key) else { return Action::Pass };
-        heard.insert(desc.written().id);
-        let Some(series) = entity.series.get_mut(&key) else {
-            if point.no_recorded_value() {
-                return if decided == Holder::Individual { Action::Pass } else { Action::Fold };
-            }
-            if *count >= tools.config.max_entities.saturating_mul(SERIES_PER_ENTITY) {
-                *refused = Some(reading.time);
-                tools.counts.unfolded("series_limit");
-                return Action::Pass;
-            }
-            // What may have passed while there was no room is not folded before its own account is settled.
-            let expiry = nanos(tools.config.member_expiry);
-            let unsure = refused.is_some_and(|at| at.saturating_add(expiry) > reading.time);
-            let newborn = before.is_some_and(|before| reading.start > before);
-            let attributes = tools.interner.attributes(point);
-            let Ok(goes_on) = entity.flip(&attributes, desc, reading.time, count, tools) else {
-                return Action::Drop("out_of_order");
-            };
-            let decided = if unsure && !newborn { Holder::Individual } else { decided };
-            let reopens = goes_on || reopens.is_some_and(|since| reading.start <= since);
-            let lost = kind == Kind::Counter && !newborn && reopens;
-            let converts = kind == Kind::Delta && desc.out.is_some();
-            let reading = if converts { opening(reading, before) } else { reading };
-            let (life, outcome) =
-                if lost { Life::first_anew(reading, decided) } else { kind.first(reading, before, decided) };
-            let mut series = Series {
-                life,
-                kind,
-                desc: Arc::clone(desc),
-                attributes,
-                in_group: false,
-                shown: false,
-                total: None,
-                histogram: histogram.clone().map(|first| Box::new(Histogram::new(first))),
-            };
-            let action = settle(&mut series, None, outcome, (&entity.resource, point, histogram), groups, tools);
-            entity.series.insert(key, series);
-            *count += 1;
-            return action;
-        };
-        if reading.time <= series.life.last.time {
-            return Action::Drop(if reading.time == series.life.last.time { "duplicate" } else { "out_of_order" });
-        }
-        if point.no_recorded_value() {
-            return series.end(&entity.resource, reading.time, tools.out);
-        }
-        let former = series.life;
-        let falls = |known: &Histogram| histogram.as_ref().is_some_and(|next| next.since(&known.last).is_none());
-        if kind == Kind::Counter && series.histogram.as_deref().is_some_and(falls) {
-            // Any bucket that falls is a reset, though there may be more values together.
-            series.life.last.value = Number::Int(i64::MAX);
-        }
-        let outcome = kind.next(&mut series.life, reading, before, decided);
-        if outcome.reset {
-            tools.counts.reset();
-        }
-        if outcome.write == Write::Close && series.shown {
-            series.shown = false;
-            let times = (former.out_start, reading.time);
-            tools.out.closed(&entity.resource, series.desc.written(), &series.attributes, times);
-        }
-        if series.life.closing && !former.closing {
-            closing.push((visit.key, key));
-        }
-        settle(series, Some(former), outcome, (&entity.resource, point, histogram), groups, tools)
-    }
-
-    /// Who a histogram is to belong to: itself, where the group's has other bounds. Where its own bounds changed, it passes as
-    /// never seen, and individually: what was written of it goes on.
-    fn histogram(
-        &mut self,
-        next: &Distribution,
-        (point, desc, time): (Point<'_>, &Arc<Desc>, u64),
-        (entity, key): (Key, Key),
-        decided: Holder,
-        tools: &mut Tools<'_>,
-    ) -> Holder {
-        if let Some(entity) = self.entities.get_mut(&entity)
-            && let Some(series) = entity.series.get(&key)
-            && series.life.last.time < time
-            && series.histogram.as_ref().is_some_and(|known| !known.last.fits(next))
-        {
-            entity.series.remove(&key);
-            self.series -= 1;
-            return Holder::Individual;
-        }
-        let Holder::Group(id) = decided else { return decided };
-        let attributes = tools.interner.attributes(point);
-        if self.groups.get(id).is_none_or(|group| group.takes(desc.written(), &attributes, next)) {
-            return decided;
-        }
-        tools.counts.unfolded("bounds");
-        Holder::Individual
-    }
-
-    /// Who the series is to belong to.
-    fn decide(&mut self, point: Point<'_>, kind: Kind, visit: &mut Visit, fold: bool, tools: &mut Tools<'_>) -> Holder {
-        if !fold || kind == Kind::Opaque {
-            return Holder::Individual;
-        }
-        if self.entities.get(&visit.key).is_some_and(|entity| entity.is_group) {
-            tools.counts.unfolded("is_group");
-            return Holder::Individual;
-        }
-        let (groups, config) = (&mut self.groups, tools.config);
-        let group = *visit.group.get_or_insert_with(|| {
-            groups.of((point.metric().resource(), visit.class), &config.group_by, config.max_groups, tools.interner)
-        });
-        match group {
-            None => {
-                tools.counts.unfolded("no_group_key");
-                Holder::Individual
-            }
-            Some((group, overflow)) => {
-                if overflow {
-                    tools.counts.overflow();
-                }
-                Holder::Group(group)
-            }
-        }
-    }
-
     /// The groups say what is due, series that ended are closed, and what fell silent is forgotten. With `now` even where
     /// many hosts feed the groups and the interval between two points is not over.
     pub(crate) fn speak(&mut self, now: bool, tools: &mut Tools<'_>) {
@@ -408,7 +235,8 @@ impl Host {
         if time == 0 || (paced && time < self.spoken.saturating_add(nanos(tools.config.emit_interval))) {
             return;
         }
-        (self.due, self.spoken) = (0, time);
+        self.due = 0;
+        let since = std::mem::replace(&mut self.spoken, time);
         self.close_folded(time, tools);
         self.groups.iter_mut().for_each(|group| group.clear_levels());
         self.walk(time, tools);
@@ -416,6 +244,7 @@ impl Host {
         let heard = std::mem::take(&mut self.heard);
         for group in self.groups.iter_mut() {
             let exported = &mut tools.ends.exported;
+            group.use_cpus((since, time), self.cpus);
             group.speak(time, tools.entities, |desc| heard.contains(&desc.id), exported, tools.out);
         }
     }
@@ -436,9 +265,11 @@ impl Host {
     /// Counts the members of the groups, adds up their levels, and forgets what has been silent for too long.
     fn walk(&mut self, time: u64, tools: &mut Tools<'_>) {
         let expiry = nanos(tools.config.member_expiry);
-        let Host { entities, groups, series: count, .. } = self;
+        let Host { entities, groups, series: count, cpus, .. } = self;
+        cpus.begin();
         entities.retain(|_, entity| {
-            let Entity { resource, series, .. } = entity;
+            let Entity { resource, series, usage, .. } = entity;
+            cpus.learn(usage, time);
             let mut member_of = None;
             series.retain(|_, series| {
                 if series.life.last.time.saturating_add(expiry) < time {
@@ -479,42 +310,6 @@ impl Host {
     /// Takes the entities out of the counts: the host is forgotten.
     pub(crate) fn leave(&self, counts: &mut Counts) {
         self.entities.values().for_each(|entity| counts.entity(entity.verdict, -1));
-    }
-}
-
-/// The series has a newer point in the other temporality.
-struct Newer;
-
-impl Entity {
-    /// A series begins at `time`: if it is one that was there in the other temporality, that one ends, as neither says what the
-    /// other has counted. Whether a reader sees the two as one series, which then goes on; an error where the other is newer.
-    fn flip(
-        &mut self,
-        attributes: &Arc<[u8]>,
-        desc: &Arc<Desc>,
-        time: u64,
-        count: &mut usize,
-        tools: &mut Tools<'_>,
-    ) -> Result<bool, Newer> {
-        if self.series.len() > FLIPPING {
-            return Ok(false);
-        }
-        let is_it = |series: &Series| Arc::ptr_eq(&series.attributes, attributes) && series.desc.is_flip_of(desc);
-        let Some((&key, former)) = self.series.iter().find(|(_, series)| is_it(series)) else { return Ok(false) };
-        match former.life.last.time {
-            last if last > time => return Err(Newer),
-            // Both at one time: two senders.
-            last if last == time => return Ok(false),
-            _ => {}
-        }
-        let Some(mut former) = self.series.remove(&key) else { return Ok(false) };
-        *count -= 1;
-        tools.counts.flip();
-        let goes_on = former.desc.written().id == desc.written().id;
-        if !goes_on && former.shown && former.life.written < time {
-            former.close(&self.resource, time, tools.out);
-        }
-        Ok(goes_on)
     }
 }
 

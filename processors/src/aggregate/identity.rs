@@ -14,6 +14,29 @@ use phoenix_telemetry::{Attributes, Metric, MetricKind, Point, Resource, Tempora
 /// A resource, or a series of one.
 pub(crate) type Key = (u64, u64);
 
+/// What a metric is to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A CPU time, `*.cpu.time`.
+    CpuTime,
+    /// A share of it, `*.cpu.utilization`.
+    CpuShare,
+    Other,
+}
+
+const CPU_TIME: &str = ".cpu.time";
+const CPU_SHARE: &str = ".cpu.utilization";
+
+impl Role {
+    fn of(name: &str, kind: MetricKind, monotonic: bool) -> Role {
+        match kind {
+            MetricKind::Sum if monotonic && name.ends_with(CPU_TIME) => Role::CpuTime,
+            MetricKind::Gauge if name.ends_with(CPU_SHARE) => Role::CpuShare,
+            _ => Role::Other,
+        }
+    }
+}
+
 /// A metric without its resource: all that is written of it but the points.
 #[derive(Debug)]
 pub(crate) struct Desc {
@@ -23,6 +46,7 @@ pub(crate) struct Desc {
     pub(crate) kind: MetricKind,
     pub(crate) temporality: Temporality,
     pub(crate) monotonic: bool,
+    pub(crate) role: Role,
     /// The `InstrumentationScope` message.
     pub(crate) scope: Vec<u8>,
     pub(crate) scope_schema: String,
@@ -33,6 +57,14 @@ pub(crate) struct Desc {
 }
 
 impl Desc {
+    /// Whether it is the CPU time that a utilization is of.
+    pub(crate) fn is_time_of(&self, share: &Desc) -> bool {
+        self.role == Role::CpuTime
+            && share.role == Role::CpuShare
+            && self.name.strip_suffix(CPU_TIME) == share.name.strip_suffix(CPU_SHARE)
+            && self.scope == share.scope
+    }
+
     /// Whether it is the same metric in the other temporality.
     pub(crate) fn is_flip_of(&self, other: &Desc) -> bool {
         self.temporality != other.temporality
@@ -153,6 +185,7 @@ impl Interner {
             kind: metric.kind(),
             temporality,
             monotonic: metric.is_monotonic(),
+            role: Role::of(metric.name(), metric.kind(), metric.is_monotonic()),
             scope: own,
             scope_schema: scope.schema_url().to_owned(),
             head,
@@ -234,6 +267,7 @@ pub(crate) fn entities_desc() -> Desc {
         kind: MetricKind::Gauge,
         temporality: Temporality::Unspecified,
         monotonic: false,
+        role: Role::Other,
         scope,
         scope_schema: String::new(),
         head,

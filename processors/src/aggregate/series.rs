@@ -10,7 +10,7 @@ use super::distribution::Distribution;
 use super::emit::Pieces;
 use super::groups::{Groups, Holding};
 use super::host::Tools;
-use super::identity::Desc;
+use super::identity::{Desc, Role};
 use super::ledger::{GroupId, Holder, Life, Outcome, Reading, Write};
 use super::number::{Sum, less, zero_of};
 
@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Delta,
     Level,
     Gauge(GaugeFunction),
+    /// A utilization: a group's is computed from its CPU time.
+    Share,
     /// It always stays individual.
     Opaque,
 }
@@ -102,9 +104,11 @@ impl Kind {
                     _ => Err("no_temporality"),
                 }
             }
-            (MetricKind::Gauge, ..) => {
-                config.gauges.get(&desc.name).map(|function| Kind::Gauge(*function)).ok_or("gauge")
-            }
+            (MetricKind::Gauge, ..) => match config.gauges.get(&desc.name) {
+                Some(function) => Ok(Kind::Gauge(*function)),
+                None if desc.role == Role::CpuShare => Ok(Kind::Share),
+                None => Err("gauge"),
+            },
             (MetricKind::Summary | MetricKind::None, ..) => Err("summary"),
         }
     }
@@ -113,14 +117,15 @@ impl Kind {
         match self {
             Kind::Counter => Life::first(reading, before, decided),
             Kind::Delta => Life::first_delta(reading, decided),
-            Kind::Level | Kind::Gauge(_) | Kind::Opaque => Life::first_level(reading, decided),
+            Kind::Level | Kind::Gauge(_) | Kind::Share | Kind::Opaque => Life::first_level(reading, decided),
         }
     }
 
     pub(super) fn next(self, life: &mut Life, reading: Reading, before: Option<u64>, decided: Holder) -> Outcome {
         match self {
             Kind::Counter => life.next(reading, before, decided),
-            Kind::Delta => life.next_delta(reading, decided),
+            // The time that it is a share of is its holder's of before, as a delta is.
+            Kind::Delta | Kind::Share => life.next_delta(reading, decided),
             Kind::Level | Kind::Gauge(_) | Kind::Opaque => life.next_level(reading, decided),
         }
     }
@@ -130,6 +135,7 @@ impl Kind {
             Kind::Counter | Kind::Delta => Holding::Counter(Sum::default()),
             Kind::Level | Kind::Opaque => Holding::Level(Sum::default()),
             Kind::Gauge(function) => Holding::Gauge(function, Sum::default(), 0.0, 0, 0),
+            Kind::Share => Holding::Share(None),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::world::string;
 
 /// The lines of a batch: executable, process, metric, and the value or `closed`.
-fn lines(batch: &Batch) -> Vec<String> {
+pub(crate) fn lines(batch: &Batch) -> Vec<String> {
     let mut lines: Vec<String> = batch
         .series()
         .map(|point| {
@@ -25,11 +25,11 @@ fn lines(batch: &Batch) -> Vec<String> {
     lines
 }
 
-fn one(pid: usize, fold: bool, metrics: Vec<Metric>) -> Sent {
+pub(crate) fn one(pid: usize, fold: bool, metrics: Vec<Metric>) -> Sent {
     Sent { resource: wrap(pid, metrics), fold }
 }
 
-fn cpu(pid: usize, at: u64, value: i64) -> Sent {
+pub(crate) fn cpu(pid: usize, at: u64, value: i64) -> Sent {
     one(pid, true, vec![counter("cpu", BEGIN - SECOND, BEGIN + at * SECOND, value)])
 }
 
@@ -190,46 +190,6 @@ fn a_group_of_another_agent_is_not_folded_into_itself() {
     group.resource.resource.as_mut().unwrap().attributes.remove(1);
     assert_eq!(lines(&bench.send(vec![group, cpu(1, 0, 1)], false)).len(), 3);
     assert_eq!(bench.own("phoenix_aggregate_unfolded_points_total", "is_group"), 1.0);
-}
-
-#[test]
-fn bad_points_are_counted_by_reason_and_harm_nothing() {
-    let mut bench = Bench::new("");
-    bench.send(vec![cpu(0, 10, 5)], false);
-    let bad = |change: &dyn Fn(&mut NumberDataPoint)| {
-        let mut metric = counter("cpu", BEGIN - SECOND, BEGIN + 20 * SECOND, 6);
-        if let Some(Data::Sum(sum)) = &mut metric.data {
-            change(&mut sum.data_points[0]);
-        }
-        one(0, true, vec![metric])
-    };
-    let all = vec![
-        bad(&|point| point.time_unix_nano = 0),
-        bad(&|point| point.value = None),
-        bad(&|point| point.value = Some(Value::AsDouble(f64::NAN))),
-        bad(&|point| point.value = Some(Value::AsDouble(f64::INFINITY))),
-        bad(&|point| point.value = Some(Value::AsInt(-1))),
-        bad(&|point| point.start_time_unix_nano = BEGIN + 30 * SECOND),
-        bad(&|point| point.time_unix_nano = BEGIN + SECOND),
-        bad(&|_| ()),
-        bad(&|_| ()),
-    ];
-    let mut readers = Readers::default();
-    std::mem::swap(&mut bench.input, &mut readers);
-    let mut batch =
-        Batch::decode(encode(all.into_iter().map(|sent| sent.resource).collect()), &Limits::default()).unwrap();
-    let (mut marks, mut delivery) = (Marks::default(), Delivery::none());
-    for resource in batch.resources() {
-        marks.mark(Entity::Resource(resource.id()), Decision::Fold, "test");
-    }
-    let mut context = Context { now: bench.now, delivery: &mut delivery, marks: &mut marks };
-    bench.stage.process(&mut batch, &mut context);
-    assert_eq!(lines(&batch), ["exe-0/ cpu 1", "exe-0/ phoenix.group.entities 1"]);
-    let reasons = ["no_time", "no_value", "not_finite", "negative", "start_after_time", "out_of_order", "duplicate"];
-    let counts = reasons.map(|reason| bench.own("phoenix_aggregate_dropped_points_total", reason));
-    assert_eq!(counts, [1.0, 1.0, 2.0, 1.0, 1.0, 1.0, 1.0]);
-    bench.send(Vec::new(), false);
-    assert_eq!(bench.own("phoenix_conservation_error", ""), 0.0);
 }
 
 #[test]

@@ -103,7 +103,8 @@ impl Readers {
                 let instrumentation = scope.scope.clone().unwrap_or_default();
                 for one in &scope.metrics {
                     let of = format!("{}|{}|{}|{}", text(&own), instrumentation.name, one.name, one.unit);
-                    match one.data.as_ref().expect("a metric has data") {
+                    let Some(data) = &one.data else { continue };
+                    match data {
                         metric::Data::Sum(sum) => {
                             let of = format!("{of}|{}|{}", sum.aggregation_temporality, sum.is_monotonic);
                             for point in &sum.data_points {

@@ -104,6 +104,7 @@ impl GroupSeries {
                 out.byte(3);
                 all.save(out);
             }
+            Holding::Share(_) => out.byte(4),
         }
         out.flag(self.spoken.is_some());
         if let Some((time, value)) = self.spoken {
@@ -126,6 +127,7 @@ impl GroupSeries {
                     Holding::Gauge(function, sum, f64::from_bits(from.long()?), from.long()?, from.long()?)
                 }
                 3 => Holding::Distribution(Box::new(Distribution::load(from)?)),
+                4 => Holding::Share(None),
                 _ => return Err(Unreadable),
             },
             spoken: if from.flag()? { Some((from.long()?, from.number()?)) } else { None },

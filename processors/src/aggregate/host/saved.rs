@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Entity, Host};
+use super::{Entity, Host, Usage};
 use crate::aggregate::distribution::Distribution;
 use crate::aggregate::emit::Pieces;
 use crate::aggregate::groups::Groups;
@@ -56,7 +56,8 @@ impl Host {
     fn entity(&mut self, from: &mut Reader<'_>, interner: &mut Interner) -> Read<()> {
         let resource = from.set()?;
         let verdict = (if from.flag()? { "fold" } else { "individual" }, "restored");
-        let mut entity = Entity { resource, series: HashMap::new(), is_group: from.flag()?, verdict };
+        let mut entity =
+            Entity { resource, series: HashMap::new(), is_group: from.flag()?, verdict, usage: Usage::default() };
         let mut all = Vec::new();
         for _ in 0..from.long()? {
             all.push(Series::load(from)?);
@@ -104,6 +105,7 @@ impl Series {
                 out.byte(4);
                 out.function(function);
             }
+            Kind::Share => out.byte(5),
         }
         let Life { last, holder, out_start, offset, written, closing, ended } = self.life;
         for value in [last.start, last.time, out_start, written] {
@@ -142,6 +144,7 @@ impl Series {
             2 => Kind::Level,
             3 => Kind::Opaque,
             4 => Kind::Gauge(from.function()?),
+            5 => Kind::Share,
             _ => return Err(Unreadable),
         };
         let (start, time, out_start, written) = (from.long()?, from.long()?, from.long()?, from.long()?);

@@ -8,7 +8,7 @@ use phoenix_telemetry::{Batch, MetricKind, Number, Temporality};
 
 use super::super::config::GaugeFunction;
 use super::super::emit::Pieces;
-use super::super::identity::{Desc, Interner};
+use super::super::identity::{Desc, Interner, Role};
 
 /// The bytes are not what this code wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -155,6 +155,8 @@ impl<'a> Reader<'a> {
                 kind: *KINDS.get(usize::from(reader.byte()?)).ok_or(Unreadable)?,
                 temporality: *TEMPORALITIES.get(usize::from(reader.byte()?)).ok_or(Unreadable)?,
                 monotonic: reader.flag()?,
+                // The interner knows it of the name.
+                role: Role::Other,
                 scope: reader.bytes()?.to_vec(),
                 scope_schema: reader.text()?,
                 head: reader.bytes()?.to_vec(),

@@ -1,0 +1,257 @@
+//! One point of a host: whether it is good, whose series it is of, and who that is to belong to.
+
+use std::sync::Arc;
+
+use phoenix_telemetry::{MetricKind, Number, Point};
+
+use super::{Entity, Host, SERIES_PER_ENTITY, Tools, Visit, nanos};
+use crate::aggregate::convert::opening;
+use crate::aggregate::distribution::Distribution;
+use crate::aggregate::identity::{Desc, Key, Role};
+use crate::aggregate::ledger::{Holder, Life, Reading, Write};
+use crate::aggregate::number::{is_finite, is_negative};
+use crate::aggregate::series::{Action, Histogram, Kind, Series, settle};
+
+/// In entities of more series than this none is compared with all others.
+const COMPARED: usize = 1_000;
+
+impl Host {
+    /// Works off one point. `fold` is what the stages before decided.
+    pub(crate) fn point(
+        &mut self,
+        point: Point<'_>,
+        desc: &Arc<Desc>,
+        visit: &mut Visit,
+        fold: bool,
+        tools: &mut Tools<'_>,
+    ) -> Action {
+        if visit.refused {
+            if fold {
+                tools.counts.unfolded("entity_limit");
+            }
+            return Action::Pass;
+        }
+        let kind = match Kind::of(desc, tools.config) {
+            Ok(kind) => kind,
+            Err(reason) => {
+                if fold {
+                    tools.counts.unfolded(reason);
+                }
+                Kind::Opaque
+            }
+        };
+        let histogram = if kind == Kind::Opaque || point.no_recorded_value() { None } else { Distribution::of(point) };
+        let count = histogram.as_ref().map(|histogram| Number::Int(i64::try_from(histogram.count).unwrap_or(i64::MAX)));
+        let value = match (kind, point.value().or(count)) {
+            _ if point.time() == 0 && kind == Kind::Opaque => return Action::Pass,
+            _ if point.time() == 0 => return Action::Drop("no_time"),
+            (Kind::Opaque, _) => Number::Int(0),
+            _ if point.no_recorded_value() => Number::Int(0),
+            (_, None) if desc.kind != MetricKind::Sum && desc.kind != MetricKind::Gauge => {
+                return Action::Drop("bad_histogram");
+            }
+            (_, None) => return Action::Drop("no_value"),
+            (Kind::Counter | Kind::Delta, _) if point.start_time() > point.time() => {
+                return Action::Drop("start_after_time");
+            }
+            (_, Some(value)) if !is_finite(value) && !matches!(kind, Kind::Gauge(_) | Kind::Share) => {
+                return Action::Drop("not_finite");
+            }
+            (Kind::Counter | Kind::Delta, Some(value)) if desc.monotonic && is_negative(value) => {
+                return Action::Drop("negative");
+            }
+            (_, Some(value)) => value,
+        };
+        let reading = Reading { start: point.start_time(), time: point.time(), value };
+        let before = self.before(reading.time);
+        let mut decided = self.decide(point, kind, visit, fold, tools);
+        let key = tools.interner.series(point, desc);
+        if let Some(histogram) = &histogram {
+            decided = self.histogram(histogram, (point, desc, reading.time), (visit.key, key), decided, tools);
+        }
+        let Host { entities, groups, series: count, closing, heard, refused, reopens, .. } = self;
+        let Some(entity) = entities.get_mut(&visit.key) else { return Action::Pass };
+        heard.insert(desc.written().id);
+        if kind == Kind::Share {
+            entity.usage.share(reading.time, value);
+            if decided != Holder::Individual && !entity.has_time_of(desc, &key, point, tools) {
+                tools.counts.unfolded("gauge");
+                decided = Holder::Individual;
+            }
+        }
+        let Some(series) = entity.series.get_mut(&key) else {
+            if point.no_recorded_value() {
+                return if decided == Holder::Individual { Action::Pass } else { Action::Fold };
+            }
+            if *count >= tools.config.max_entities.saturating_mul(SERIES_PER_ENTITY) {
+                *refused = Some(reading.time);
+                tools.counts.unfolded("series_limit");
+                return Action::Pass;
+            }
+            // What may have passed while there was no room is not folded before its own account is settled.
+            let expiry = nanos(tools.config.member_expiry);
+            let unsure = refused.is_some_and(|at| at.saturating_add(expiry) > reading.time);
+            let newborn = before.is_some_and(|before| reading.start > before);
+            let attributes = tools.interner.attributes(point);
+            let Ok(flipped) = entity.flip(&attributes, desc, reading.time, count, tools) else {
+                return Action::Drop("out_of_order");
+            };
+            let decided = if unsure && !newborn { Holder::Individual } else { decided };
+            let unknown = flipped || reopens.is_some_and(|since| reading.start <= since);
+            let lost = kind == Kind::Counter && !newborn && unknown;
+            let converts = kind == Kind::Delta && desc.out.is_some();
+            let reading = if converts { opening(reading, before.max(*reopens)) } else { reading };
+            let (mut life, mut outcome) =
+                if lost { Life::first_anew(reading, decided) } else { kind.first(reading, before, decided) };
+            if kind == Kind::Share && entity.usage.is_folded(reading.time) {
+                // The time that it is a share of was the group's.
+                (life.written, outcome.write) = (0, Write::Nothing);
+            }
+            let mut series = Series {
+                life,
+                kind,
+                desc: Arc::clone(desc),
+                attributes,
+                in_group: false,
+                shown: false,
+                total: None,
+                histogram: histogram.clone().map(|first| Box::new(Histogram::new(first))),
+            };
+            let action = settle(&mut series, None, outcome, (&entity.resource, point, histogram), groups, tools);
+            entity.series.insert(key, series);
+            *count += 1;
+            return action;
+        };
+        if reading.time <= series.life.last.time {
+            return Action::Drop(if reading.time == series.life.last.time { "duplicate" } else { "out_of_order" });
+        }
+        if point.no_recorded_value() {
+            return series.end(&entity.resource, reading.time, tools.out);
+        }
+        let former = series.life;
+        let falls = |known: &Histogram| histogram.as_ref().is_some_and(|next| next.since(&known.last).is_none());
+        if kind == Kind::Counter && series.histogram.as_deref().is_some_and(falls) {
+            // Any bucket that falls is a reset, though there may be more values together.
+            series.life.last.value = Number::Int(i64::MAX);
+        }
+        let outcome = kind.next(&mut series.life, reading, before, decided);
+        if outcome.reset {
+            tools.counts.reset();
+        }
+        if outcome.write == Write::Close && series.shown {
+            series.shown = false;
+            let times = (former.out_start, reading.time);
+            tools.out.closed(&entity.resource, series.desc.written(), &series.attributes, times);
+        }
+        if series.life.closing && !former.closing {
+            closing.push((visit.key, key));
+        }
+        if desc.role == Role::CpuTime {
+            let folded = outcome.to != Holder::Individual;
+            entity.usage.time((former.last.time, reading.time), outcome.increment, folded);
+        }
+        settle(series, Some(former), outcome, (&entity.resource, point, histogram), groups, tools)
+    }
+
+    /// Who a histogram is to belong to: itself, where the group's has other bounds. Where its own bounds changed, it passes as
+    /// never seen, and individually: what was written of it goes on.
+    fn histogram(
+        &mut self,
+        next: &Distribution,
+        (point, desc, time): (Point<'_>, &Arc<Desc>, u64),
+        (entity, key): (Key, Key),
+        decided: Holder,
+        tools: &mut Tools<'_>,
+    ) -> Holder {
+        if let Some(entity) = self.entities.get_mut(&entity)
+            && let Some(series) = entity.series.get(&key)
+            && series.life.last.time < time
+            && series.histogram.as_ref().is_some_and(|known| !known.last.fits(next))
+        {
+            entity.series.remove(&key);
+            self.series -= 1;
+            return Holder::Individual;
+        }
+        let Holder::Group(id) = decided else { return decided };
+        let attributes = tools.interner.attributes(point);
+        if self.groups.get(id).is_none_or(|group| group.takes(desc.written(), &attributes, next)) {
+            return decided;
+        }
+        tools.counts.unfolded("bounds");
+        Holder::Individual
+    }
+
+    /// Who the series is to belong to.
+    fn decide(&mut self, point: Point<'_>, kind: Kind, visit: &mut Visit, fold: bool, tools: &mut Tools<'_>) -> Holder {
+        if !fold || kind == Kind::Opaque {
+            return Holder::Individual;
+        }
+        if self.entities.get(&visit.key).is_some_and(|entity| entity.is_group) {
+            tools.counts.unfolded("is_group");
+            return Holder::Individual;
+        }
+        let (groups, config) = (&mut self.groups, tools.config);
+        let group = *visit.group.get_or_insert_with(|| {
+            groups.of((point.metric().resource(), visit.class), &config.group_by, config.max_groups, tools.interner)
+        });
+        match group {
+            None => {
+                tools.counts.unfolded("no_group_key");
+                Holder::Individual
+            }
+            Some((group, overflow)) => {
+                if overflow {
+                    tools.counts.overflow();
+                }
+                Holder::Group(group)
+            }
+        }
+    }
+}
+
+/// The series has a newer point in the other temporality.
+struct Newer;
+
+impl Entity {
+    /// Whether it has the CPU time that a utilization is of, by the same attributes.
+    fn has_time_of(&self, share: &Desc, key: &Key, point: Point<'_>, tools: &mut Tools<'_>) -> bool {
+        let attributes = match self.series.get(key) {
+            Some(series) => Arc::clone(&series.attributes),
+            None => tools.interner.attributes(point),
+        };
+        let is_it = |series: &Series| Arc::ptr_eq(&series.attributes, &attributes) && series.desc.is_time_of(share);
+        self.series.len() <= COMPARED && self.series.values().any(is_it)
+    }
+
+    /// A series begins at `time`: if it was there in the other temporality, that one ends, as neither says what the other has
+    /// counted. Whether it was; an error where the other is newer.
+    fn flip(
+        &mut self,
+        attributes: &Arc<[u8]>,
+        desc: &Arc<Desc>,
+        time: u64,
+        count: &mut usize,
+        tools: &mut Tools<'_>,
+    ) -> Result<bool, Newer> {
+        if self.series.len() > COMPARED {
+            return Ok(false);
+        }
+        let is_it = |series: &Series| Arc::ptr_eq(&series.attributes, attributes) && series.desc.is_flip_of(desc);
+        let Some((&key, former)) = self.series.iter().find(|(_, series)| is_it(series)) else { return Ok(false) };
+        match former.life.last.time {
+            last if last > time => return Err(Newer),
+            // Both at one time: two senders.
+            last if last == time => return Ok(false),
+            _ => {}
+        }
+        let Some(mut former) = self.series.remove(&key) else { return Ok(false) };
+        *count -= 1;
+        tools.counts.flip();
+        // Where both leave in one temporality, they are one series to a reader, and it goes on.
+        let ends = former.desc.written().id != desc.written().id;
+        if ends && former.shown && former.life.written < time {
+            former.close(&self.resource, time, tools.out);
+        }
+        Ok(true)
+    }
+}
