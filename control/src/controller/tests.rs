@@ -1,0 +1,191 @@
+use super::*;
+use proptest::prelude::*;
+
+const CYCLE: u64 = 10;
+
+fn seen(active: usize, series: &[f64]) -> Observation {
+    let profiles = series.iter().map(|series| crate::Shadow { series: Some(*series), attribution: None }).collect();
+    Observation { error: 0.0081, active, profiles, ..Observation::default() }
+}
+
+/// Runs cycles of the same load and answers the profile at the end and all decisions.
+fn run(controller: &mut Controller, from: u64, cycles: u64, start: usize, load: &[f64]) -> Vec<Decision> {
+    let mut active = start;
+    (0..cycles)
+        .map(|cycle| {
+            let decision = controller.step(Duration::from_secs((from + cycle) * CYCLE), &seen(active, load));
+            active = decision.after;
+            decision
+        })
+        .collect()
+}
+
+#[test]
+fn under_the_budget_nothing_is_folded() {
+    let decisions = run(&mut Controller::new(Settings::default()), 0, 1000, 0, &[1900.0, 500.0, 200.0]);
+    assert!(decisions.iter().all(|d| d.after == 0 && d.pressure == 0.0));
+}
+
+#[test]
+fn a_threefold_step_is_answered_by_the_loosest_profile_that_fits() {
+    let mut controller = Controller::new(Settings::default());
+    run(&mut controller, 0, 30, 0, &[900.0, 500.0, 200.0]);
+    let after = run(&mut controller, 30, 2, 0, &[2700.0, 1500.0, 600.0]);
+    assert_eq!(after[0].after, 1, "{after:?}");
+    assert_eq!(after[1].after, 1);
+}
+
+#[test]
+fn a_little_above_is_confirmed_first() {
+    let mut controller = Controller::new(Settings::default());
+    let decisions = run(&mut controller, 0, 2, 0, &[2020.0, 900.0]);
+    assert_eq!(decisions[0].guards, [Guard::Confirmation]);
+    assert_eq!(decisions[1].r#move, Move::Tighten);
+}
+
+#[test]
+fn it_relaxes_only_when_the_looser_shadow_has_fitted_for_the_dwell() {
+    let mut controller = Controller::new(Settings::default());
+    assert_eq!(run(&mut controller, 0, 40, 1, &[1730.0, 900.0]).last().unwrap().guards, [Guard::ShadowAbove]);
+    let decisions = run(&mut controller, 40, 40, 1, &[1600.0, 900.0]);
+    let at = decisions.iter().position(|d| d.r#move == Move::Relax).unwrap();
+    assert_eq!(at as u64, Settings::default().relax_dwell.as_secs() / CYCLE);
+    let mut blind = seen(1, &[0.0, 900.0]);
+    blind.profiles[0].series = None;
+    let decision = Controller::new(Settings::default()).step(Duration::ZERO, &blind);
+    assert_eq!(decision.guards, [Guard::ShadowUnknown]);
+}
+
+#[test]
+fn an_oscillating_load_is_locked_out_and_a_rate_limited_one_held() {
+    let mut controller = Controller::new(Settings::default());
+    let (mut active, mut switches, mut locked) = (0, 0, false);
+    for cycle in 0..6 * 360_u64 {
+        let load: &[f64] = if (cycle / 40) % 2 == 0 { &[2500.0, 900.0] } else { &[1000.0, 400.0] };
+        let decision = controller.step(Duration::from_secs(cycle * CYCLE), &seen(active, load));
+        switches += usize::from(decision.after != active);
+        locked |= decision.guards.contains(&Guard::OscillationLockout);
+        active = decision.after;
+    }
+    assert!(locked);
+    assert!(switches <= 16, "{switches} in six hours, of 54 changes of the load");
+}
+
+#[test]
+fn emergencies_wait_for_nothing_and_hold_for_their_lockout() {
+    for (emergency, set) in [
+        (Emergency::Memory, (|o: &mut Observation| o.memory = Some(0.95)) as fn(&mut Observation)),
+        (Emergency::Explosion, |o| o.explosion = true),
+    ] {
+        let mut controller = Controller::new(Settings::default());
+        let mut now = seen(0, &[100.0, 50.0, 20.0]);
+        set(&mut now);
+        let decision = controller.step(Duration::from_secs(10), &now);
+        assert_eq!((decision.after, decision.pressure, decision.emergency), (2, 1.0, Some(emergency)));
+        let calm = run(&mut controller, 2, 100, 2, &[100.0, 50.0, 20.0]);
+        let relaxed = calm.iter().position(|d| d.r#move == Move::Relax).unwrap() as u64;
+        assert!(relaxed * CYCLE + 10 >= 600, "{relaxed}");
+    }
+    let mut controller = Controller::new(Settings::default());
+    let decision = controller.step(Duration::ZERO, &seen(0, &[3100.0, 2500.0, 1500.0]));
+    assert_eq!((decision.after, decision.emergency), (2, Some(Emergency::HardCeiling)));
+}
+
+#[test]
+fn a_person_wins_until_the_choice_expires() {
+    let mut controller = Controller::new(Settings::default());
+    let mut now = seen(1, &[3000.0, 900.0]);
+    now.manual = Some(crate::Manual { profile: 0, until: Some(Duration::from_secs(60)) });
+    let decision = controller.step(Duration::from_secs(10), &now);
+    assert_eq!((decision.after, decision.guards.as_slice()), (0, &[Guard::Manual][..]));
+    now.active = 0;
+    let decision = controller.step(Duration::from_secs(20), &now);
+    assert_eq!(decision.conflict, Some(Conflict::ManualAboveBudget));
+    assert_eq!(controller.step(Duration::from_secs(60), &now).after, 1);
+}
+
+#[test]
+fn without_a_sound_reading_nothing_moves() {
+    let mut controller = Controller::new(Settings::default());
+    run(&mut controller, 0, 10, 1, &[1000.0, 900.0]);
+    let held = controller.state().pressure;
+    for bad in [f64::NAN, f64::INFINITY, -1.0] {
+        let decision = controller.step(Duration::from_secs(200), &seen(1, &[bad, bad]));
+        assert_eq!((decision.after, decision.pressure, decision.guards), (1, held, vec![Guard::Missing]));
+    }
+    let old = Observation { age: Duration::from_secs(61), ..seen(1, &[9000.0, 9000.0]) };
+    assert_eq!(controller.step(Duration::from_secs(210), &old).guards, [Guard::Stale]);
+}
+
+#[test]
+fn the_floor_wins_or_gives_way_as_told() {
+    let mut load = seen(0, &[3500.0, 1500.0]);
+    load.profiles[0].attribution = Some(1.0);
+    load.profiles[1].attribution = Some(0.8);
+    let floor = Settings { attribution_floor: Some(0.95), ..Settings::default() };
+    let mut budget = Controller::new(floor.clone());
+    assert_eq!(budget.step(Duration::ZERO, &load).after, 1);
+    load.active = 1;
+    assert_eq!(budget.step(Duration::from_secs(10), &load).conflict, Some(Conflict::AttributionGaveWay));
+    let mut kept = Controller::new(Settings { wins: Wins::Attribution, ..floor });
+    assert_eq!(kept.step(Duration::ZERO, &load).after, 0);
+    load.active = 0;
+    let decision = kept.step(Duration::from_secs(40), &load);
+    assert_eq!((decision.after, decision.conflict), (0, Some(Conflict::BudgetGaveWay)));
+}
+
+#[test]
+fn a_state_survives_as_text_and_a_broken_one_counts_as_none() {
+    let mut one = Controller::new(Settings::default());
+    run(&mut one, 0, 50, 0, &[2500.0, 900.0]);
+    let text = serde_json::to_string(one.state()).unwrap();
+    let two = Controller::resume(Settings::default(), serde_json::from_str(&text).unwrap());
+    assert_eq!(State { last: None, ..one.state().clone() }, *two.state());
+    let broken = State { pressure: 7.0, ..State::default() };
+    assert_eq!(*Controller::resume(Settings::default(), broken).state(), State::default());
+}
+
+fn number() -> impl Strategy<Value = Option<f64>> {
+    prop_oneof![8 => (0.0..10_000.0).prop_map(Some), 1 => Just(None), 1 => any::<f64>().prop_map(Some)]
+}
+
+proptest! {
+    #[test]
+    fn any_input_gives_a_bounded_answer_and_dwell_bounds_switches(
+        steps in proptest::collection::vec((any::<u32>(), [number(), number(), number()], number(), 0usize..5), 1..200)
+    ) {
+        let settings = Settings::default();
+        let mut controller = Controller::new(settings.clone());
+        let (mut active, mut relaxes) = (0, Vec::new());
+        for (at, series, memory, claimed) in steps {
+            let mut now = seen(active, &[0.0; 3]);
+            for (profile, series) in now.profiles.iter_mut().zip(series) {
+                profile.series = series;
+                profile.attribution = series;
+            }
+            now.memory = memory;
+            now.active = if claimed == 4 { active } else { claimed.min(2) };
+            let decision = controller.step(Duration::from_secs(at.into()), &now);
+            prop_assert!(decision.after < 3 && (0.0..=1.0).contains(&decision.pressure));
+            prop_assert!(decision.terms.demand.is_finite());
+            prop_assert!(controller.state().is_sound());
+            if decision.r#move == Move::Relax {
+                relaxes.push(controller.state().clock);
+            }
+            active = decision.after;
+        }
+        prop_assert!(relaxes.windows(2).all(|two| two[1] - two[0] >= settings.relax_dwell.as_secs_f64()));
+        let hour = settings.switch_window.as_secs_f64();
+        prop_assert!(relaxes.windows(settings.max_relaxes + 1).all(|some| some[settings.max_relaxes] - some[0] >= hour));
+    }
+
+    #[test]
+    fn more_series_never_ask_for_a_looser_answer(low in 0.0..6000.0f64, more in 0.0..3000.0f64, active in 0usize..3) {
+        let answer = |output: f64| {
+            let load = [output, output * 0.6, output * 0.3];
+            run(&mut Controller::new(Settings::default()), 0, 3, active, &load).last().map(|d| (d.after, d.terms.demand))
+        };
+        let ((loose, _), (tight, _)) = (answer(low).unwrap(), answer(low + more).unwrap());
+        prop_assert!(loose <= tight);
+    }
+}

@@ -1,0 +1,99 @@
+//! A PID term with a dead band, for an actuator that goes from 0 to 1.
+//!
+//! The derivative acts on the measurement and is filtered; the integral rests inside the band and is unwound by
+//! back-calculation while the output is at an end (Åström and Hägglund, *Advanced PID Control*, 2006, chapter 3).
+//! It knows no profiles.
+
+use crate::{Gains, Settings};
+use serde::{Deserialize, Serialize};
+
+/// The terms of one step; `demand` is their sum before it is cut to 0..1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Terms {
+    /// Distance from the band in parts of the budget, positive above it; 0 inside.
+    pub error: f64,
+    /// Proportional.
+    pub p: f64,
+    /// Integral.
+    pub i: f64,
+    /// Derivative.
+    pub d: f64,
+    /// Their sum.
+    pub demand: f64,
+}
+
+/// What is remembered from step to step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Pid {
+    integral: f64,
+    /// The last measurement, in parts of the budget.
+    last: Option<f64>,
+    /// Filtered slope, parts of the budget per second.
+    slope: f64,
+}
+
+impl Pid {
+    /// One step of `dt` seconds at `used` parts of the budget.
+    pub(crate) fn step(&mut self, used: f64, dt: f64, settings: &Settings) -> Terms {
+        let Gains { proportional, integral_time, derivative_time, derivative_filter, tracking_time } = settings.gains;
+        // Far outside, the distance says no more than that it is far; a bound keeps every term finite.
+        let used = used.min(10.0);
+        let error = used - used.clamp(settings.band_low, settings.band_high);
+        if dt > 0.0 {
+            if let Some(last) = self.last {
+                let weight = dt / (derivative_filter.as_secs_f64() + dt);
+                self.slope += weight * ((used - last) / dt - self.slope);
+            }
+            self.last = Some(used);
+        }
+        let p = proportional * error;
+        let d = proportional * derivative_time.as_secs_f64() * self.slope;
+        self.integral += p * dt / integral_time.as_secs_f64();
+        let free = p + self.integral + d;
+        let unwind = (dt / tracking_time.as_secs_f64()).min(1.0);
+        self.integral += (free.clamp(0.0, 1.0) - free) * unwind;
+        self.integral = self.integral.clamp(-1.0, 1.0);
+        Terms { error, p, i: self.integral, d, demand: p + self.integral + d }
+    }
+
+    /// Goes on from `pressure`, without a jump: another profile's measurements are no slope of this one's.
+    pub(crate) fn transfer(&mut self, pressure: f64) {
+        *self = Pid { integral: pressure, ..Pid::default() };
+    }
+
+    /// Whether its numbers can be reckoned with.
+    pub(crate) fn is_sound(&self) -> bool {
+        [self.integral, self.slope].into_iter().chain(self.last).all(|number| number.abs() <= 1e6)
+    }
+
+    /// Forgets the slope: there was a gap.
+    pub(crate) fn gap(&mut self) {
+        self.last = None;
+        self.slope = 0.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_integral_rests_inside_the_band() {
+        let (settings, mut pid) = (Settings::default(), Pid::default());
+        pid.transfer(0.4);
+        for _ in 0..1000 {
+            let terms = pid.step(0.9, 10.0, &settings);
+            assert_eq!((terms.p, terms.i, terms.d), (0.0, 0.4, 0.0));
+        }
+    }
+
+    #[test]
+    fn nothing_winds_up() {
+        let (settings, mut pid) = (Settings::default(), Pid::default());
+        for _ in 0..10_000 {
+            pid.step(5.0, 10.0, &settings);
+        }
+        let back = (1..).find(|_| pid.step(0.5, 10.0, &settings).demand < 0.5);
+        assert!(back.is_some_and(|steps| steps <= 6), "{back:?}");
+    }
+}
