@@ -1,5 +1,6 @@
 //! One pipeline's stages in order, and the exporters behind them. Synchronous, owned by one lane.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -79,7 +80,12 @@ impl Stages {
     /// Runs a batch through the stages from the `from`th on. An empty batch afterwards was filtered away, refused (the
     /// delivery knows), or is held by a stage together with its delivery.
     pub fn process(&mut self, from: usize, batch: &mut Batch, cx: &mut Context<'_>) {
-        for stage in self.0.iter_mut().skip(from) {
+        self.process_some(from..self.0.len(), batch, cx);
+    }
+
+    /// The same for the stages in a range of places.
+    pub fn process_some(&mut self, places: Range<usize>, batch: &mut Batch, cx: &mut Context<'_>) {
+        for stage in self.0.iter_mut().take(places.end).skip(places.start) {
             stage.incoming.increment(batch.points() as u64);
             stage.processor.process(batch, cx);
             if batch.is_empty() {
@@ -87,6 +93,16 @@ impl Stages {
             }
             stage.outgoing.increment(batch.points() as u64);
         }
+    }
+
+    /// The place of the first stage of a kind; the end if there is none.
+    pub fn place_of(&self, kind: &str) -> usize {
+        self.0.iter().position(|stage| stage.id.kind() == kind).unwrap_or(self.0.len())
+    }
+
+    /// The processors in order.
+    pub fn processors(&mut self) -> impl Iterator<Item = &mut dyn Processor> {
+        self.0.iter_mut().map(|stage| stage.processor.as_mut() as &mut dyn Processor)
     }
 
     /// When the next stage wants to speak by itself.
@@ -138,6 +154,18 @@ impl Stages {
                 None => Handover { discarded: previous.processor.pieces(), ..Handover::default() },
             };
             report.push((previous.id.clone(), handover));
+        }
+        report
+    }
+
+    /// Takes over the state of those of the same id that hold any, and says so of each; what these stages knew is
+    /// forgotten, and no others are touched.
+    pub fn inherit(&mut self, old: &mut Stages) -> Vec<(ComponentId, Handover)> {
+        let mut report = Vec::new();
+        for previous in old.0.iter_mut().filter(|previous| previous.processor.pieces() > 0) {
+            if let Some(stage) = self.0.iter_mut().find(|stage| stage.id == previous.id) {
+                report.push((previous.id.clone(), stage.processor.adopt(previous.processor.as_mut())));
+            }
         }
         report
     }

@@ -59,15 +59,18 @@ pub struct Thinning {
     pub input: Count,
     /// What went out, by whichever profiles were at work within the window: what a backend counts as active series.
     pub output: Count,
-    /// Points in and out, encoded bytes out (approximate), since the stage began: rates are the differences.
+    /// Points and encoded bytes since the stage began: rates are the differences of two snapshots.
     pub points_in: u64,
+    /// See `points_in`.
+    pub bytes_in: u64,
     /// See `points_in`.
     pub points_out: u64,
     /// See `points_in`.
-    pub bytes_in: u64,
-    /// Place of the profile at work in `profiles`.
-    pub active: usize,
-    /// From the least to the most thinning. Those that are not shadowed are not listed.
+    pub bytes_out: u64,
+    /// The profile at work.
+    pub active: Arc<str>,
+    /// From the least to the most thinning, the one at work among them. One that holds stages which cannot be shadowed is
+    /// missing, and without shadows all but the one at work.
     pub profiles: Vec<ProfileEstimate>,
 }
 

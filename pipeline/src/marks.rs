@@ -55,7 +55,7 @@ pub enum Entity {
 }
 
 /// The marks of one batch. Ids are those of the batch; a stage that joins or splits batches makes them void.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Marks {
     resources: Vec<Mark>,
     points: HashMap<PointId, Mark>,

@@ -113,6 +113,13 @@ pub(crate) fn identity<'a>(scope: u64, keys: &[String], get: impl Fn(&str) -> Op
     Some(hasher.finish())
 }
 
+/// The hash of a value.
+pub(crate) fn hash_of(value: AnyValue<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    put(&mut hasher, value);
+    hasher.finish()
+}
+
 fn put(hasher: &mut DefaultHasher, value: AnyValue<'_>) {
     match value {
         AnyValue::Empty => 0u8.hash(hasher),

@@ -1,6 +1,8 @@
 //! Settings of `adaptive`: profiles in their order, and which one starts.
 
 use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use phoenix_pipeline::config::{Report, Settings};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -28,7 +30,31 @@ pub struct Config {
     pub profiles: Profiles,
     /// What the output may grow to. Without limits by default.
     pub budget: Budget,
+    /// How the series in and out, and those of the profiles that are not at work, are counted.
+    pub estimates: Estimation,
 }
+
+/// How series are counted.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Estimation {
+    /// A series counts for so long after its last point, by the agent's clock. 5m: what Prometheus takes for stale, and in
+    /// the range of what backends bill by.
+    #[serde(with = "phoenix_pipeline::config::duration")]
+    pub window: Duration,
+    /// Whether profiles that are not at work are followed on the same batches, so that it is known what they would let
+    /// out, and their state is warm when they are chosen. True: nothing can be relaxed safely without.
+    pub shadows: bool,
+}
+
+impl Default for Estimation {
+    fn default() -> Self {
+        Estimation { window: Duration::from_secs(300), shadows: true }
+    }
+}
+
+/// Windows outside of this are a typing error: shorter than scrapes are apart, or longer than a day.
+const WINDOWS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 
 /// Limits of the output.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -77,6 +103,9 @@ impl Settings for Config {
         let Profiles(profiles) = &self.profiles;
         if profiles.is_empty() {
             report.error("profiles", "at least one profile is needed, such as conservative: [aggregate]");
+        }
+        if !WINDOWS.contains(&self.estimates.window) {
+            report.error("estimates.window", "must be from 1s to 24h");
         }
         for (name, members) in profiles {
             if name.is_empty() {

@@ -2,15 +2,25 @@
 //!
 //! It never touches the stages at work.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use phoenix_pipeline::{
-    BuildError, ComponentId, Instrument, Level, Publish, Siblings, Site, Stage, Stages, Switch, swap,
+    BuildError, ComponentId, Estimates, Explain, Instrument, Level, Metrics, Publish, Siblings, Site, Stage, Stages,
+    Switch, swap,
 };
+
+use super::folding::Folding;
+use super::shadow::Followed;
+use crate::aggregate::settings_of;
+
+/// Processors that only mark: a shadow runs them on the batch of the profile at work.
+const MARKS: [&str; 3] = ["priority", "topk", "adaptive_filter"];
+/// Processors that change a batch and keep nothing of it back: a shadow runs them on a copy.
+const EDITS: [&str; 4] = ["filter", "attributes", "resource", "cardinality"];
 
 static ACTIVE: Instrument = Instrument {
     name: "phoenix_profile_active",
@@ -49,6 +59,8 @@ pub(super) struct Control {
     /// The newest published profile, which the lane may not have taken up yet.
     newest: Arc<AtomicUsize>,
     active: AtomicUsize,
+    /// Asked for from outside, as bits; no number = nothing.
+    pressure: AtomicU64,
 }
 
 impl Control {
@@ -71,6 +83,7 @@ impl Control {
             slot: Arc::default(),
             newest: Arc::new(AtomicUsize::new(start)),
             active: AtomicUsize::new(start),
+            pressure: AtomicU64::new(f64::NAN.to_bits()),
         }
     }
 
@@ -82,6 +95,40 @@ impl Control {
             Ok(Stage::new(id.clone(), processor, &self.site.metrics))
         };
         members.iter().map(stage).collect::<Result<_, BuildError>>().map(Stages::new)
+    }
+
+    /// A profile's stages before its `aggregate`, to be followed without being at work: they count nothing in public and
+    /// explain nothing. `None` where one of them holds batches back, or cannot be built (then the profile cannot either).
+    pub(super) fn follow(&self, profile: usize) -> Option<Followed> {
+        let members = self.profiles.get(profile).map(|profile| profile.members.as_slice()).unwrap_or_default();
+        let before = members.iter().position(|id| id.kind() == "aggregate").unwrap_or(members.len());
+        let (before, after) = members.split_at_checked(before)?;
+        let site = Site {
+            metrics: Metrics::new(&self.site.clock, Vec::new()),
+            explain: Explain::default(),
+            estimates: Estimates::default(),
+            ..self.site.clone()
+        };
+        let mut stages = Vec::new();
+        let mut edits = false;
+        for id in before {
+            match id.kind() {
+                kind if MARKS.contains(&kind) => {}
+                kind if EDITS.contains(&kind) => edits = true,
+                _ => return None,
+            }
+            stages.push(Stage::new(id.clone(), (self.siblings)(id, &site).ok()?, &site.metrics));
+        }
+        let folding = match after.first() {
+            None => None,
+            Some(id) => Some(Folding::new(settings_of((self.siblings)(id, &site).ok()?.as_mut())?)),
+        };
+        Some(Followed { stages: Stages::new(stages), edits, folding })
+    }
+
+    /// The pressure that was asked for.
+    pub(super) fn pressure(&self) -> Option<f64> {
+        Some(f64::from_bits(self.pressure.load(Ordering::Relaxed))).filter(|pressure| !pressure.is_nan())
     }
 
     /// What waits for the lane: since when.
@@ -120,6 +167,10 @@ impl Switch for Control {
 
     fn active(&self) -> Arc<str> {
         self.name(self.active.load(Ordering::Acquire))
+    }
+
+    fn press(&self, pressure: Option<f64>) {
+        self.pressure.store(pressure.unwrap_or(f64::NAN).to_bits(), Ordering::Relaxed);
     }
 
     fn prepare(&self, profile: &str) -> Result<Option<Publish>, String> {

@@ -5,9 +5,16 @@
 //! takes it up: state crosses by component id through [`Processor::adopt`], what the old stages still hold is sent on
 //! through them, and what no stage takes over is counted as discarded. It happens in [`Processor::flush`], so never
 //! inside the run of a batch.
+//!
+//! Around its members the stage measures: `meter` what comes in and goes out, `shadow` what every profile lets out or
+//! would, by `facts` of a batch that are found once and by `folding`, which foresees what `aggregate` writes.
 
 mod config;
 mod control;
+mod facts;
+mod folding;
+mod meter;
+mod shadow;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -19,8 +26,11 @@ use phoenix_pipeline::{
 };
 use phoenix_telemetry::Batch;
 
-pub use config::{Budget, Config, Profiles};
+pub use config::{Budget, Config, Estimation, Profiles};
 use control::{Built, Control};
+use meter::Meter;
+
+use crate::adaptive_filter::AdaptiveFilter;
 
 /// The `adaptive` processor.
 pub const FACTORY: ProcessorFactory = ProcessorFactory::new::<Config>(
@@ -43,10 +53,15 @@ fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
     let members = config.profiles.0.iter().map(|(_, members)| members.iter().map(|id| ComponentId::new(id)).collect());
     let control = Control::new(names.iter().cloned().zip(members).collect(), start, site, siblings);
     let stages = control.build(start)?;
+    let followed = names.iter().cloned().enumerate().map(|(profile, name)| (name, control.follow(profile))).collect();
+    let meter = Meter::new(config.estimates, followed, &pipeline, site);
     Ok(Box::new(Adaptive {
         control: Arc::new(control),
         profile: start,
+        folds_at: stages.place_of("aggregate"),
         stages,
+        meter,
+        pressed: None,
         site: site.clone(),
         pipeline,
         configured: configured_name,
@@ -60,6 +75,11 @@ struct Adaptive {
     control: Arc<Control>,
     profile: usize,
     stages: Stages,
+    /// The place of the first stage that folds.
+    folds_at: usize,
+    meter: Meter,
+    /// The pressure that the members have been told of, all of them.
+    pressed: Option<Option<f64>>,
     site: Site,
     pipeline: Arc<str>,
     configured: Arc<str>,
@@ -86,11 +106,35 @@ impl Adaptive {
         }
     }
 
+    /// Tells the members what pressure was asked for, those of the shadows too.
+    fn press(&mut self) {
+        let pressure = self.control.pressure();
+        if self.pressed == Some(pressure) || self.pressed.is_none() && pressure.is_none() {
+            return;
+        }
+        self.pressed = Some(pressure);
+        for stages in self.meter.stages().chain([&mut self.stages]) {
+            for member in stages.processors() {
+                if let Some(filter) = member.as_any().downcast_ref::<AdaptiveFilter>() {
+                    filter.press(pressure);
+                }
+            }
+        }
+    }
+
+    /// Measures what leaves.
+    fn sent(&mut self, batch: &Batch, now: Instant) {
+        self.meter.went_out(batch, now);
+        self.meter.publish(self.profile, &self.control.name(self.profile), now);
+    }
+
     /// Puts a profile that was built in the place of the one at work.
     fn take_up(&mut self, built: Built, now: Instant) {
         let mut old = std::mem::replace(&mut self.stages, built.stages);
+        self.folds_at = self.stages.place_of("aggregate");
+        self.pressed = None;
         let mut total = Handover::default();
-        for (id, handover) in self.stages.adopt(&mut old) {
+        for (id, handover) in self.meter.exchange((self.profile, &mut old), (built.profile, &mut self.stages)) {
             swap::pieces(&self.site.metrics, &id, handover);
             total = joined(total, handover);
         }
@@ -122,7 +166,14 @@ impl Adaptive {
 impl Processor for Adaptive {
     fn process(&mut self, batch: &mut Batch, cx: &mut Context<'_>) {
         self.register();
-        self.stages.process(0, batch, cx);
+        self.press();
+        self.meter.came_in(batch, cx.marks, self.profile, cx.now);
+        self.stages.process_some(0..self.folds_at, batch, cx);
+        if !batch.is_empty() {
+            self.meter.decided(self.profile, batch, cx.marks, cx.now);
+            self.stages.process(self.folds_at, batch, cx);
+        }
+        self.sent(batch, cx.now);
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -143,6 +194,9 @@ impl Processor for Adaptive {
         if batch.is_empty() {
             self.stages.flush(batch, cx, all);
         }
+        if !batch.is_empty() {
+            self.sent(batch, cx.now);
+        }
     }
 
     fn adopt(&mut self, previous: &mut dyn Processor) -> Handover {
@@ -150,6 +204,8 @@ impl Processor for Adaptive {
         previous.control.retire();
         previous.unregistered = None;
         let report = self.stages.adopt(&mut previous.stages);
+        self.meter.adopt(&mut previous.meter);
+        self.control.press(previous.control.pressure());
         self.register();
         report.into_iter().fold(Handover::default(), |total, (_, handover)| joined(total, handover))
     }

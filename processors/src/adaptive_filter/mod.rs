@@ -103,6 +103,11 @@ impl AdaptiveFilter {
         self.pressure.clone()
     }
 
+    /// Turns the pressure; `None` = to what is configured.
+    pub(crate) fn press(&self, pressure: Option<f64>) {
+        self.pressure.set(pressure.unwrap_or(self.config.pressure));
+    }
+
     /// Takes up the values of a scope's entities in this batch and forms its thresholds.
     fn thresholds(&mut self, scope: u64, members: &[(u64, u32)], now: Instant) -> Vec<f64> {
         let pressure = self.pressure.get();

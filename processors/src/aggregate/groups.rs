@@ -155,7 +155,8 @@ impl Groups {
     }
 }
 
-fn class_name(class: Class) -> &'static str {
+/// The word for a class in `group_by`.
+pub(crate) fn class_name(class: Class) -> &'static str {
     match class {
         Class::Low => "low",
         Class::Normal => "normal",

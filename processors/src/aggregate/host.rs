@@ -17,7 +17,7 @@ use phoenix_telemetry::Resource;
 use super::config::Config;
 use super::emit::Pieces;
 use super::groups::Groups;
-use super::identity::{Desc, Interner, Key, encode_resource, is_of_host};
+use super::identity::{Desc, Interner, Key, encode_resource, is_group};
 use super::ledger::{GroupId, Holder};
 use super::number::Sum;
 use super::own::Counts;
@@ -36,7 +36,7 @@ const SERIES_PER_ENTITY: usize = 64;
 struct Entity {
     resource: Arc<[u8]>,
     series: HashMap<Key, Series>,
-    /// It has nothing but the attributes of a host and of a group: it is one, from another agent.
+    /// It is a group, from another agent.
     is_group: bool,
     verdict: Verdict,
     usage: Usage,
@@ -190,13 +190,10 @@ impl Host {
             visit.refused = true;
             return visit;
         }
-        let group_by = &tools.config.group_by;
-        let is_group =
-            resource.attributes().iter().all(|(key, _)| is_of_host(key) || group_by.iter().any(|by| by == key));
         let entity = Entity {
             resource: tools.interner.share(encode_resource(resource)),
             series: HashMap::new(),
-            is_group,
+            is_group: is_group(resource, &tools.config.group_by),
             verdict,
             usage: Usage::default(),
         };

@@ -92,6 +92,11 @@ pub(crate) fn is_of_host(key: &str) -> bool {
     OF_THE_HOST.iter().any(|prefix| key.starts_with(prefix))
 }
 
+/// Whether a resource has nothing but the attributes of a host and of a group: it is one, from another agent.
+pub(crate) fn is_group(resource: Resource<'_>, group_by: &[String]) -> bool {
+    resource.attributes().iter().all(|(key, _)| is_of_host(key) || group_by.iter().any(|by| by == key))
+}
+
 /// Descriptions held before those that nobody uses any more are looked for.
 const SWEEP_FROM: usize = 4_096;
 

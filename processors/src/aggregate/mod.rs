@@ -33,7 +33,9 @@ pub use config::{Config, Fold, GaugeFunction, Output, State};
 
 use crate::entity::{host_of, is_process};
 use emit::Pieces;
+pub(crate) use groups::class_name;
 use host::{Ends, Host, Tools, Verdict};
+pub(crate) use identity::{CLASS, is_group};
 use identity::{Desc, Interner, entities_desc};
 use number::Sum;
 use own::Counts;
@@ -59,6 +61,11 @@ fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
     let config: Config = site.settings(value)?;
     let store = site.state.as_ref().and_then(|directory| Store::of_this_process(directory, config.state.interval));
     Ok(Box::new(Aggregate::new(config, site, store)))
+}
+
+/// The settings of a stage, if it is an `aggregate`: for whoever foresees what it would fold.
+pub(crate) fn settings_of(stage: &mut dyn Processor) -> Option<Config> {
+    stage.as_any().downcast_ref::<Aggregate>().map(|stage| stage.config.clone())
 }
 
 /// All that crosses a swap.
@@ -246,7 +253,7 @@ fn one_resource(
 }
 
 /// Whether a mark means to fold; `all` says that an open decision does.
-fn folds(mark: Mark, all: bool) -> bool {
+pub(crate) fn folds(mark: Mark, all: bool) -> bool {
     match mark.decision {
         Decision::Keep => false,
         Decision::Fold => true,

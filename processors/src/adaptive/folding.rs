@@ -1,0 +1,137 @@
+//! What `aggregate` would fold and write, foreseen from marks: the series of its groups, without values.
+//!
+//! It follows the stage's rules of what can be folded and how long a group speaks. It leaves out what only values tell:
+//! histograms whose bounds do not fit, bad points, and the last interval of members that end without a word.
+
+use std::collections::HashSet;
+
+use phoenix_pipeline::Class;
+use phoenix_telemetry::{AnyValue, Metric, MetricKind, Resource, Temporality};
+
+use super::facts::{attribute, mix};
+use crate::aggregate::{CLASS, Config, Fold, class_name, is_group};
+use crate::measure::ByKey;
+
+/// Series of groups that are remembered; further ones count only while somebody feeds them. At 40 bytes 4 MB.
+const MAX_SERIES: usize = 100_000;
+/// In the place of a group's attributes: the group `other`, and the gauge of its entities.
+const OTHER: u64 = 0x6F74_6865_7200_0000;
+const ENTITIES: u64 = 0x656E_7469_7469_6573;
+
+/// Groups as one profile's `aggregate` would have them.
+pub(super) struct Folding {
+    config: Config,
+    /// By host, and there by the attributes that name them.
+    hosts: ByKey<ByKey<Group>>,
+    series: usize,
+    swept: u64,
+}
+
+#[derive(Default)]
+struct Group {
+    /// When a member was last heard of, nanoseconds.
+    inhabited: u64,
+    /// Those that speak whether or not they are fed.
+    lasting: HashSet<u64>,
+    /// Those that were fed by the batch at hand and do not last.
+    fed: HashSet<u64>,
+}
+
+impl Folding {
+    pub(super) fn new(config: Config) -> Self {
+        Folding { config, hosts: ByKey::default(), series: 0, swept: 0 }
+    }
+
+    /// Whether `fold: all` is set.
+    pub(super) fn folds_all(&self) -> bool {
+        self.config.fold == Fold::All
+    }
+
+    /// Takes over the groups of another, where groups mean the same.
+    pub(super) fn adopt(&mut self, previous: &mut Folding) {
+        if previous.config.group_by == self.config.group_by {
+            self.hosts = std::mem::take(&mut previous.hosts);
+            self.series = std::mem::take(&mut previous.series);
+        }
+    }
+
+    /// Whether the points of a metric can be folded.
+    pub(super) fn takes(&self, metric: Metric<'_>) -> bool {
+        match metric.kind() {
+            MetricKind::Sum | MetricKind::Histogram | MetricKind::ExponentialHistogram => {
+                metric.temporality() != Temporality::Unspecified
+            }
+            MetricKind::Gauge => self.config.gauges.contains_key(metric.name()),
+            MetricKind::Summary | MetricKind::None => false,
+        }
+    }
+
+    /// The group on that host a resource of that class goes into, if any.
+    pub(super) fn group_of(&mut self, host: u64, resource: Resource<'_>, class: Class) -> Option<u64> {
+        if is_group(resource, &self.config.group_by) {
+            return None;
+        }
+        let attributes = resource.attributes();
+        let mut key = host;
+        for name in &self.config.group_by {
+            let value = if name == CLASS { AnyValue::Str(class_name(class)) } else { attributes.get(name)? };
+            key = mix(key, attribute(name, value));
+        }
+        let groups = self.hosts.entry(host).or_default();
+        let full = groups.len() + usize::from(!groups.contains_key(&OTHER)) >= self.config.max_groups;
+        let key = if full && !groups.contains_key(&key) { OTHER } else { key };
+        groups.entry(key).or_default();
+        Some(key)
+    }
+
+    /// A point of that identity goes into a group of a host.
+    pub(super) fn feed(&mut self, (host, group): (u64, u64), identity: u64, metric: Metric<'_>, now: u64) {
+        let Some(group) = self.hosts.get_mut(&host).and_then(|groups| groups.get_mut(&group)) else { return };
+        group.inhabited = now;
+        let fades = metric.temporality() == Temporality::Delta || metric.kind() == MetricKind::Gauge;
+        if fades || self.series >= MAX_SERIES && !group.lasting.contains(&identity) {
+            group.fed.insert(identity);
+        } else if group.lasting.insert(identity) {
+            self.series += 1;
+        }
+    }
+
+    /// Names every series the groups of these hosts write at the end of a batch; returns how many. Groups that had no
+    /// member for too long are forgotten.
+    pub(super) fn speak(&mut self, hosts: &[u64], now: u64, mut write: impl FnMut(u64)) -> u64 {
+        self.sweep(now);
+        let mut written = 0;
+        for host in hosts {
+            for (key, group) in self.hosts.get_mut(host).into_iter().flatten() {
+                if group.lasting.is_empty() && group.fed.is_empty() {
+                    continue;
+                }
+                let own = mix(*host, *key);
+                for identity in group.lasting.iter().copied().chain(group.fed.drain()).chain([ENTITIES]) {
+                    write(mix(own, identity));
+                    written += 1;
+                }
+            }
+        }
+        written
+    }
+
+    fn sweep(&mut self, now: u64) {
+        let expiry = u64::try_from(self.config.group_expiry.as_nanos()).unwrap_or(u64::MAX);
+        if now < self.swept.saturating_add(expiry / 16) {
+            return;
+        }
+        self.swept = now;
+        let Folding { hosts, series, .. } = self;
+        for groups in hosts.values_mut() {
+            groups.retain(|_, group| {
+                let stays = group.inhabited.saturating_add(expiry) >= now;
+                if !stays {
+                    *series -= group.lasting.len();
+                }
+                stays
+            });
+        }
+        hosts.retain(|_, groups| !groups.is_empty());
+    }
+}

@@ -1,0 +1,289 @@
+//! What `adaptive` foresees of its profiles: against what leaves, over random worlds and profiles, and over a swap.
+
+#![allow(clippy::unwrap_used)] // outside of #[test] functions too, a test fails by panicking
+
+#[path = "../src/measure/sample.rs"]
+mod sample;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use phoenix_pipeline::config::{Key, Value, parse};
+use phoenix_pipeline::estimates::{ProfileEstimate, Thinning};
+use phoenix_pipeline::{ComponentId, Context, Delivery, Marks, Processor, Site};
+use phoenix_processors::PROCESSORS;
+use phoenix_telemetry::Batch;
+use proptest::prelude::*;
+use sample::{Process, scrape};
+
+/// The processors the profiles are made of.
+const MEMBERS: &str = r#"
+priority: { rules: [ { class: critical, match: { process.executable.name: [p3] } }, { class: low, match: { process.executable.name: [p1] } } ] }
+topk: { k: 5 }
+topk/tight: { k: 2, rank_by: [process.cpu.time] }
+adaptive_filter: {}
+filter: { metrics: { exclude: { match_type: strict, metric_names: [process.threads] } } }
+aggregate: {}
+aggregate/all: { fold: all }
+aggregate/one: { group_by: [], max_groups: 3 }
+aggregate/owner: { group_by: [process.executable.name, process.pid], max_groups: 4 }
+"#;
+
+const PROFILES: [(&str, &str); 7] = [
+    ("open", "[]"),
+    ("few", "[priority, topk, aggregate]"),
+    ("fewer", "[priority, topk/tight, adaptive_filter, aggregate/one]"),
+    ("small", "[adaptive_filter, aggregate]"),
+    ("none", "[aggregate/all]"),
+    ("crowded", "[topk/tight, aggregate/owner]"),
+    ("edited", "[filter, topk, aggregate]"),
+];
+
+fn site() -> Site {
+    let members = parse("members.yaml", MEMBERS).unwrap();
+    let find = move |id: &ComponentId| -> Value {
+        let named = |(key, _): &&(Key, Value)| key.name == id.as_str();
+        members.as_map().unwrap().iter().find(named).unwrap().1.clone()
+    };
+    let mut site = Site::for_test("adaptive");
+    site.siblings = Some(Arc::new(move |id, site| {
+        let factory = PROCESSORS.iter().find(|factory| factory.answers_to(id.kind())).unwrap();
+        (factory.build)(&find(id), &Site { id: id.clone(), siblings: None, ..site.clone() })
+    }));
+    site
+}
+
+/// The stage with all profiles, of which that one is at work.
+fn adaptive(site: &Site, active: &str, more: &str) -> Box<dyn Processor> {
+    let profiles: Vec<String> = PROFILES.iter().map(|(name, members)| format!("{name}: {members}")).collect();
+    let text = format!("{{ profile: {active}, profiles: {{ {} }} {more} }}", profiles.join(", "));
+    let factory = PROCESSORS.iter().find(|factory| factory.name == "adaptive").unwrap();
+    (factory.build)(&parse("adaptive.yaml", &text).unwrap(), site).unwrap()
+}
+
+fn run(stage: &mut dyn Processor, batch: &mut Batch, now: Instant) {
+    let (mut marks, mut delivery) = (Marks::default(), Delivery::none());
+    stage.process(batch, &mut Context { now, delivery: &mut delivery, marks: &mut marks });
+}
+
+fn snapshot(site: &Site) -> Arc<Thinning> {
+    Arc::clone(&site.estimates.thinning.list().first().unwrap().snapshot)
+}
+
+fn profile<'s>(snapshot: &'s Thinning, name: &str) -> &'s ProfileEstimate {
+    snapshot.profiles.iter().find(|profile| &*profile.name == name).unwrap()
+}
+
+/// Processes that work in bursts, end and give way to others.
+#[derive(Clone, Debug)]
+struct World {
+    processes: Vec<Process>,
+    /// By scrape: a slot, and whether a new process takes it; and what it uses.
+    events: Vec<Vec<(prop::sample::Index, bool, u32)>>,
+}
+
+fn worlds() -> impl Strategy<Value = World> {
+    let event = (any::<prop::sample::Index>(), prop::bool::weighted(0.3), 0u32..1_000_000);
+    let events = prop::collection::vec(prop::collection::vec(event, 0..12), 2..10);
+    (1usize..16, events).prop_map(|(count, events)| {
+        let process = |pid: usize| Process::new(pid as i64, &format!("p{}", pid % 7), -100);
+        World { processes: (0..count).map(process).collect(), events }
+    })
+}
+
+impl World {
+    /// The scrapes, 10 seconds apart.
+    fn scrapes(mut self) -> Vec<Batch> {
+        let mut next = 1_000;
+        let mut scrapes = Vec::new();
+        for (i, events) in self.events.iter().enumerate() {
+            let second = 10 * i as i64;
+            for (slot, is_new, use_) in events {
+                let slot = slot.get_mut(&mut self.processes);
+                if *is_new {
+                    next += 1;
+                    *slot = Process::new(next, &format!("p{}", next % 11), second - 5);
+                }
+                slot.cpu += f64::from(*use_) / 1e5;
+                slot.memory = i64::from(*use_);
+                slot.io += i64::from(*use_) / 3;
+            }
+            scrapes.push(scrape("host", second, &self.processes));
+        }
+        scrapes
+    }
+}
+
+/// Series that hold a value.
+fn series(batch: &Batch) -> impl Iterator<Item = u64> {
+    batch.series().filter(|point| !point.no_recorded_value()).map(|point| point.series())
+}
+
+/// As far as a sketch may be off in some ten thousand looks: four standard errors, and two hashes of few that collide.
+fn near(estimate: f64, truth: f64) -> bool {
+    (estimate - truth).abs() <= 4.0 * 0.0082 * truth + 2.0
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn what_is_foreseen_is_what_leaves(world in worlds()) {
+        let scrapes = world.scrapes();
+        let began = Instant::now();
+        let mut foreseen: Vec<Arc<Thinning>> = Vec::new();
+        let mut truths = Vec::new();
+        for (active, _) in PROFILES {
+            let site = site();
+            let mut stage = adaptive(&site, active, "");
+            let (mut input, mut output, mut batches) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+            for (i, batch) in scrapes.iter().enumerate() {
+                let mut batch = batch.clone();
+                input.extend(series(&batch));
+                run(stage.as_mut(), &mut batch, began + Duration::from_secs(10 * i as u64));
+                output.extend(series(&batch));
+                let told = snapshot(&site);
+                let own = profile(&told, active);
+                batches.push((series(&batch).collect::<BTreeSet<_>>(), own.individual + own.grouped));
+            }
+            // Exact where nobody moves: whoever goes into the fold speaks for itself once more.
+            for (series, told) in batches.iter().filter(|_| ["open", "none"].contains(&active)) {
+                prop_assert_eq!(series.len() as u64, *told, "{}", active);
+            }
+            let snapshot = snapshot(&site);
+            prop_assert!(near(snapshot.input.series, input.len() as f64), "{} for {}", snapshot.input.series, input.len());
+            prop_assert!(near(snapshot.output.series, output.len() as f64));
+            let own = profile(&snapshot, active).output.series;
+            prop_assert!(near(own, output.len() as f64), "{active}: {own} foreseen, {} left", output.len());
+            truths.push(output.len() as f64);
+            foreseen.push(snapshot);
+        }
+        // Whichever is at work, it is said of every profile what leaves while that one is.
+        for snapshot in &foreseen {
+            for ((name, _), truth) in PROFILES.iter().zip(&truths) {
+                let told = profile(snapshot, name).output.series;
+                prop_assert!(near(told, *truth), "{name} under {}: {told} foreseen, {truth} left", snapshot.active);
+            }
+        }
+    }
+}
+
+/// A host on which the busy and the idle are the same for long, and what is needed to run it.
+struct Host {
+    processes: Vec<Process>,
+    second: i64,
+    began: Instant,
+}
+
+impl Host {
+    fn new() -> Self {
+        let process = |pid: i64| Process::new(pid, &format!("p{}", pid % 7), -100_000);
+        Host { processes: (0..60).map(process).collect(), second: 0, began: Instant::now() }
+    }
+
+    /// The next scrape through the stage: which processes left it by themselves.
+    fn scrape(&mut self, stage: &mut dyn Processor, busy: impl Fn(i64) -> f64) -> BTreeSet<i64> {
+        for process in &mut self.processes {
+            process.cpu += busy(process.pid);
+            process.io += busy(process.pid) as i64;
+            process.memory = (busy(process.pid) * 1e6) as i64;
+        }
+        let mut batch = scrape("host", self.second, &self.processes);
+        run(stage, &mut batch, self.began + Duration::from_secs(self.second as u64));
+        self.second += 10;
+        let live = batch.series().filter(|point| !point.no_recorded_value());
+        live.filter_map(|point| match point.metric().resource().attributes().get("process.pid") {
+            Some(phoenix_telemetry::AnyValue::Int(pid)) => Some(pid),
+            _ => None,
+        })
+        .collect()
+    }
+}
+
+/// Puts another profile to work, the way the lane does.
+fn choose(site: &Site, stage: &mut dyn Processor, host: &Host, profile: &'static str) {
+    let profiles = site.profiles.clone();
+    let asks = std::thread::spawn(move || profiles.set(profile, None));
+    let now = host.began + Duration::from_secs(host.second as u64);
+    while site.profiles.list().first().is_none_or(|state| &*state.active != profile) {
+        let (mut marks, mut delivery) = (Marks::default(), Delivery::none());
+        let mut batch = Batch::default();
+        stage.flush(&mut batch, &mut Context { now, delivery: &mut delivery, marks: &mut marks }, false);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    asks.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_switch_starts_with_the_shadows_state_and_leaves_its_own_behind() {
+    let site = site();
+    let mut stage = adaptive(&site, "few", "");
+    let mut host = Host::new();
+    // Old totals mislead whoever begins now: the lifetime's leaders are not today's.
+    host.processes.iter_mut().filter(|process| process.pid >= 50).for_each(|process| process.cpu = 90_000.0);
+    let today = |pid: i64| if pid < 2 { 9.0 } else { 0.001 };
+    let few = (0..5).map(|_| host.scrape(stage.as_mut(), today)).last().unwrap();
+    let foreseen = profile(&snapshot(&site), "crowded").individual;
+    choose(&site, stage.as_mut(), &host, "crowded");
+    // `topk/tight` was never at work, and knows who leads since the last scrape.
+    let individual = host.scrape(stage.as_mut(), today);
+    assert!(individual.contains(&0) && individual.contains(&1), "{individual:?}");
+    assert!(individual.iter().all(|pid| *pid < 50), "{individual:?}");
+    assert_eq!(profile(&snapshot(&site), "crowded").individual, foreseen);
+    assert!(
+        !own_counts(&site, "phoenix_swap_pieces_total", &["topk", "discarded"]),
+        "what the other profile knew lives on"
+    );
+    choose(&site, stage.as_mut(), &host, "few");
+    assert_eq!(host.scrape(stage.as_mut(), today), few);
+    assert!(!own_counts(&site, "phoenix_swap_pieces_total", &["topk/tight", "discarded"]));
+}
+
+/// Whether an own counter with these labels is above zero.
+fn own_counts(site: &Site, name: &str, labels: &[&'static str]) -> bool {
+    let own = site.metrics.gather(1, phoenix_pipeline::Level::Detailed);
+    let mut points = own.series().filter(|point| point.metric().name() == name);
+    points.any(|point| {
+        let has = |label| point.attributes().iter().any(|(_, value)| value == phoenix_telemetry::AnyValue::Str(label));
+        labels.iter().all(|label| has(label)) && point.value().is_some_and(|value| value.as_f64() > 0.0)
+    })
+}
+
+#[test]
+fn pressure_from_outside_reaches_every_profile_and_attribution_is_a_share() {
+    let site = site();
+    let mut stage = adaptive(&site, "few", "");
+    let mut host = Host::new();
+    let tail = |pid: i64| 100.0 / (pid + 1) as f64;
+    let mut told = Vec::new();
+    for pressure in [Some(0.0), Some(1.0), None] {
+        host.scrape(stage.as_mut(), tail);
+        let id = ComponentId::new("adaptive");
+        assert!(site.profiles.press("metrics", &id, pressure));
+        assert!(!site.profiles.press("metrics", &ComponentId::new("other"), pressure));
+        for _ in 0..15 {
+            host.scrape(stage.as_mut(), tail);
+        }
+        told.push(profile(&snapshot(&site), "small").individual);
+    }
+    assert!(told[1] < told[2] && told[2] < told[0], "{told:?}");
+    let snapshot = snapshot(&site);
+    let shares = |name| profile(&snapshot, name).attribution;
+    assert_eq!((shares("open").cpu, shares("open").memory, shares("open").io), (Some(1.0), Some(1.0), Some(1.0)));
+    assert_eq!((shares("none").cpu, shares("none").memory), (Some(0.0), Some(0.0)));
+    let total: f64 = (0..60).map(tail).sum();
+    // Two who lead by CPU, as `topk/tight` says.
+    let two = shares("crowded").cpu.unwrap();
+    assert!((two - (tail(0) + tail(1)) / total).abs() < 1e-9, "{two}");
+}
+
+#[test]
+fn without_shadows_only_the_profile_at_work_is_listed() {
+    let site = site();
+    let mut stage = adaptive(&site, "few", ", estimates: { shadows: false }");
+    Host::new().scrape(stage.as_mut(), |_| 1.0);
+    let snapshot = snapshot(&site);
+    assert_eq!(snapshot.profiles.iter().map(|profile| &*profile.name).collect::<Vec<_>>(), ["few"]);
+    assert_eq!((&*snapshot.active, snapshot.points_in), ("few", 540));
+}
