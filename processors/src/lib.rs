@@ -12,6 +12,7 @@ pub mod adaptive_filter;
 pub mod aggregate;
 pub mod attributes;
 pub mod batch;
+pub mod cardinality;
 mod entity;
 pub mod filter;
 mod flaws;
@@ -40,6 +41,7 @@ pub const PROCESSORS: &[ProcessorFactory] = &[
     resource::FACTORY,
     attributes::FACTORY,
     filter::FACTORY,
+    cardinality::FACTORY,
     priority::FACTORY,
     topk::FACTORY,
     adaptive_filter::FACTORY,

@@ -21,6 +21,9 @@ const RANKS: usize = (64 - PRECISION) as usize + 2;
 /// Relative standard error of [`Distinct::estimate`]: 1.04 / √m for m registers (Flajolet et al., 2007).
 pub const STANDARD_ERROR: f64 = 1.04 / 128.0;
 
+/// The seed for sketches that are to merge with those of other agents: the same everywhere, and so no secret.
+pub const COMMON_SEED: u64 = 0x7068_6F65_6E69_7801;
+
 /// First bytes of a written sketch: name and version of the form.
 const MAGIC: [u8; 4] = *b"PHD\x01";
 const HEADER: usize = MAGIC.len() + size_of::<u64>();

@@ -14,7 +14,7 @@ mod recent;
 mod sample;
 mod window;
 
-pub use distinct::{Distinct, STANDARD_ERROR, SketchError};
+pub use distinct::{COMMON_SEED, Distinct, STANDARD_ERROR, SketchError};
 pub use distribution::Distribution;
 pub use habit::Habit;
 pub use leaders::{Leader, Leaders};

@@ -54,7 +54,7 @@ impl Default for Estimation {
 }
 
 /// Windows outside of this are a typing error: shorter than scrapes are apart, or longer than a day.
-const WINDOWS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+pub(crate) const WINDOWS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 
 /// Limits of the output.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use phoenix_pipeline::estimates::{Count, Publisher, Thinning};
 use phoenix_pipeline::{ComponentId, Handover, Instrument, Level, Marks, Metrics, Site, Stages};
-use phoenix_sketch::{Distinct, STANDARD_ERROR, Window};
+use phoenix_sketch::{COMMON_SEED, Distinct, STANDARD_ERROR, Window};
 use phoenix_telemetry::Batch;
 
 use super::config::Estimation;
@@ -36,8 +36,6 @@ static ATTRIBUTION: Instrument = Instrument {
 
 /// Parts of a window: it is right to within a tenth of its length.
 const EPOCHS: u64 = 10;
-/// The seed of the sketches: the same everywhere, so that those of different agents merge.
-const SEED: u64 = 0x7068_6F65_6E69_7801;
 /// Least time between two snapshots.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -73,7 +71,7 @@ impl Meter {
         site: &Site,
     ) -> Self {
         let length = u64::try_from(settings.window.as_nanos()).unwrap_or(u64::MAX);
-        let window = || Window::new(length, EPOCHS, &Distinct::dense(SEED));
+        let window = || Window::new(length, EPOCHS, &Distinct::dense(COMMON_SEED));
         let labels = |direction| [("pipeline", &**pipeline), ("processor", site.id.as_str()), ("direction", direction)];
         Meter {
             publisher: site.estimates.thinning.publisher(pipeline, &site.id),

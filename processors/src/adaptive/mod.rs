@@ -26,6 +26,7 @@ use phoenix_pipeline::{
 };
 use phoenix_telemetry::Batch;
 
+pub(crate) use config::WINDOWS;
 pub use config::{Budget, Config, Estimation, Profiles};
 use control::{Built, Control};
 use meter::Meter;

@@ -1,0 +1,148 @@
+use std::time::{Duration, Instant};
+
+use phoenix_pipeline::{Delivery, Marks};
+
+use super::*;
+use crate::measure::sample::{Process, scrape};
+use crate::testing::{counted, mistakes, value};
+
+struct Bench {
+    site: Site,
+    stage: Box<dyn Processor>,
+    began: Instant,
+    second: i64,
+    processes: Vec<Process>,
+}
+
+impl Bench {
+    fn new(config: &str) -> Self {
+        let site = Site::for_test("cardinality");
+        let stage = (FACTORY.build)(&value(config), &site).unwrap();
+        Bench { site, stage, began: Instant::now(), second: 0, processes: Vec::new() }
+    }
+
+    fn spawn(&mut self, count: i64, name: &str) {
+        let next = self.processes.iter().map(|process| process.pid).max().unwrap_or(0) + 1;
+        self.processes.extend((next..next + count).map(|pid| Process::new(pid, name, self.second)));
+    }
+
+    /// Scrapes every ten seconds until that second.
+    fn until(&mut self, second: i64) -> Arc<Cardinality> {
+        while self.second < second {
+            self.second += 10;
+            let mut batch = scrape("host", self.second, &self.processes);
+            let points = batch.points();
+            let now = self.began + Duration::from_secs(self.second as u64);
+            let (mut delivery, mut marks) = (Delivery::none(), Marks::default());
+            self.stage.process(&mut batch, &mut Context { now, delivery: &mut delivery, marks: &mut marks });
+            assert_eq!(batch.points(), points, "it changes nothing");
+        }
+        self.newest()
+    }
+
+    fn newest(&self) -> Arc<Cardinality> {
+        Arc::clone(&self.site.estimates.cardinality.list()[0].snapshot)
+    }
+}
+
+fn series_of(shares: &[Share], name: &str) -> f64 {
+    shares.iter().find(|share| *share.name == *name).map_or(0.0, |share| share.series)
+}
+
+#[test]
+fn it_counts_by_metric_and_attribute_exactly_while_there_is_room() {
+    let mut bench = Bench::new("window: 1m");
+    bench.spawn(100, "nginx");
+    let seen = bench.until(60);
+    assert!((seen.series.series / 900.0 - 1.0).abs() < 0.03, "{}", seen.series.series);
+    assert_eq!(
+        (seen.sampled, seen.new_per_minute),
+        (1, 0.0),
+        "the first minute is not over before the first batch's is"
+    );
+    assert_eq!(series_of(&seen.metrics, "process.cpu.time"), 200.0);
+    assert_eq!(series_of(&seen.metrics, "process.threads"), 100.0);
+    assert_eq!(&*seen.attributes[0].key, "process.pid");
+    assert!((seen.attributes[0].values.series - 100.0).abs() < 3.0);
+    let names = seen.attributes.iter().find(|row| &*row.key == "process.executable.name").unwrap();
+    assert_eq!((&*names.leading[0].name, names.leading[0].series), ("nginx", 900.0));
+    assert_eq!(counted(&bench.site, "phoenix_series_sampled"), 1);
+}
+
+#[test]
+fn rates_are_exact_and_the_culprit_has_a_name() {
+    let mut bench = Bench::new("window: 1m");
+    bench.spawn(10, "nginx");
+    bench.until(120);
+    // Two new ids a second for a minute, each of nine series; one of the old ends.
+    for second in (130..=180).step_by(10) {
+        bench.spawn(20, "leaky");
+        bench.until(second);
+    }
+    bench.processes.remove(0);
+    let seen = bench.until(190);
+    assert_eq!(seen.new_per_minute, 120.0 * 9.0);
+    let names = seen.attributes.iter().find(|row| &*row.key == "process.executable.name").unwrap();
+    let leaky = names.leading.iter().find(|share| &*share.name == "leaky").unwrap();
+    assert!(leaky.new_per_minute >= 500.0, "{leaky:?}");
+    assert!(names.leading.iter().all(|share| &*share.name == "leaky" || share.new_per_minute == 0.0), "{names:?}");
+    // It is looked after once a minute, and counts while it is within the window.
+    let seen = bench.until(250);
+    assert_eq!((seen.new_per_minute, seen.gone_per_minute), (0.0, 9.0));
+}
+
+#[test]
+fn of_too_many_series_a_fair_part_is_remembered() {
+    let mut bench = Bench::new("{ window: 1m, max_series: 1000, max_metrics: 3, max_attributes: 2, leading: 2 }");
+    bench.spawn(2_000, "many");
+    let seen = bench.until(20);
+    assert!(seen.sampled >= 16);
+    let total: f64 = seen.metrics.iter().map(|share| share.series).sum();
+    assert!((total / 18_000.0 - 1.0).abs() < 0.2, "{total}");
+    assert!((seen.series.series / 18_000.0 - 1.0).abs() < 0.03);
+    assert_eq!(seen.metrics.len(), 4, "three and the others");
+    assert!((series_of(&seen.metrics, OTHER) / 8_000.0 - 1.0).abs() < 0.3);
+    assert_eq!(seen.attributes.len(), 2);
+    bench.processes.truncate(10);
+    let seen = bench.until(1_200);
+    assert_eq!((seen.sampled, series_of(&seen.metrics, "process.cpu.time")), (1, 20.0), "it becomes exact again");
+}
+
+#[test]
+fn a_metric_that_is_gone_makes_room() {
+    let mut bench = Bench::new("{ window: 30s, max_metrics: 7 }");
+    bench.spawn(1, "nginx");
+    bench.until(20);
+    let now = |second| Instant::now() + Duration::from_secs(second);
+    let mut send = |second| {
+        let mut batch = crate::testing::batch_of(5);
+        let (mut delivery, mut marks) = (Delivery::none(), Marks::default());
+        let mut cx = Context { now: now(second), delivery: &mut delivery, marks: &mut marks };
+        bench.stage.process(&mut batch, &mut cx);
+        Arc::clone(&bench.site.estimates.cardinality.list()[0].snapshot)
+    };
+    assert_eq!(series_of(&send(30).metrics, OTHER), 5.0, "there are seven others");
+    assert_eq!(series_of(&send(200).metrics, "m"), 5.0, "they are silent for longer than the window");
+}
+
+#[test]
+fn a_swap_carries_what_it_knows() {
+    let mut bench = Bench::new("window: 1m");
+    bench.spawn(10, "nginx");
+    bench.until(30);
+    let mut next = (FACTORY.build)(&value("window: 1m"), &bench.site).unwrap();
+    assert_eq!(next.adopt(bench.stage.as_mut()), Handover { carried: 90, ..Handover::default() });
+    bench.stage = next;
+    let seen = bench.until(70);
+    assert_eq!((seen.new_per_minute, series_of(&seen.metrics, "process.threads")), (90.0, 10.0));
+    let mut other = (FACTORY.build)(&value("window: 2m"), &bench.site).unwrap();
+    assert_eq!(other.adopt(bench.stage.as_mut()), Handover { discarded: 90, ..Handover::default() });
+}
+
+#[test]
+fn every_mistake_is_named() {
+    let found = mistakes(&FACTORY, "{ window: 1ms, max_series: 0, max_metrics: 1000000000, leading: 0 }");
+    for key in ["window", "max_series", "max_metrics", "leading"] {
+        assert!(found.contains(&format!("{key}: must be from 1")), "{key} in {found}");
+    }
+}
