@@ -59,6 +59,8 @@ pub struct Thinning {
     pub input: Count,
     /// What went out, by whichever profiles were at work within the window: what a backend counts as active series.
     pub output: Count,
+    /// Points of the newest batch that came in.
+    pub newest_points: u64,
     /// Points and encoded bytes since the stage began: rates are the differences of two snapshots.
     pub points_in: u64,
     /// See `points_in`.

@@ -13,6 +13,7 @@ pub mod aggregate;
 pub mod attributes;
 pub mod batch;
 pub mod cardinality;
+pub mod cost;
 mod entity;
 pub mod filter;
 mod flaws;

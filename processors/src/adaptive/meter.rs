@@ -54,6 +54,8 @@ pub(super) struct Meter {
     facts: Facts,
     input: Window,
     output: Window,
+    /// Of the newest batch that came in.
+    newest: u64,
     points: (u64, u64),
     bytes: (u64, u64),
     /// By profile; none where it cannot be followed.
@@ -80,6 +82,7 @@ impl Meter {
             facts: Facts::default(),
             input: window(),
             output: window(),
+            newest: 0,
             points: (0, 0),
             bytes: (0, 0),
             gauges: followed.iter().map(|(name, _)| gauges(&site.metrics, pipeline, &site.id, name)).collect(),
@@ -101,7 +104,8 @@ impl Meter {
     /// A batch came in, with these marks; every profile but the one at work follows it.
     pub(super) fn came_in(&mut self, batch: &mut Batch, marks: &Marks, active: usize, now: Instant) {
         let at = self.since(now);
-        self.points.0 += batch.points() as u64;
+        self.newest = batch.points() as u64;
+        self.points.0 += self.newest;
         self.bytes.0 += batch.encoded_len() as u64;
         self.input.advance(at);
         let live = batch.series().filter(|point| !point.no_recorded_value());
@@ -170,6 +174,7 @@ impl Meter {
             window: Duration::from_nanos(at).min(self.settings.window).as_secs_f64(),
             input,
             output,
+            newest_points: self.newest,
             points_in: self.points.0,
             bytes_in: self.bytes.0,
             points_out: self.points.1,
