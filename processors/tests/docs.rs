@@ -32,6 +32,28 @@ fn the_documented_defaults_are_those_of_the_code() {
 }
 
 #[test]
+fn the_documented_prices_and_defaults_of_cost_are_those_of_the_code() {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cost.md")).unwrap();
+    let block = text.split("```yaml\n# defaults\n").nth(1).and_then(|rest| rest.split("\n```").next()).unwrap();
+    let block: serde_yaml::Value = serde_yaml::from_str(block).unwrap();
+    assert_eq!(block, serde_yaml::to_value(phoenix_processors::cost::Config::default()).unwrap());
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split('|').map(str::trim).collect()).collect();
+    for model in phoenix_processors::cost::MODELS {
+        let row = rows.iter().find(|row| row.get(1) == Some(&format!("`{}`", model.name).as_str()));
+        let price = row.unwrap_or_else(|| panic!("{} is not documented", model.name))[3];
+        let mut words = price.split(" for ");
+        assert_eq!(words.next().unwrap().parse::<f64>().unwrap(), model.price, "{}", model.name);
+        let per = match words.next() {
+            None => 1.0,
+            Some("a million") => 1e6,
+            Some("10 million") => 10e6,
+            Some(number) => number.replace(',', "").parse().unwrap(),
+        };
+        assert_eq!(per, model.per, "{}", model.name);
+    }
+}
+
+#[test]
 fn names_are_unique() {
     let mut names: Vec<&str> = PROCESSORS
         .iter()
