@@ -97,7 +97,7 @@ pub struct Grpc {
     pub write_buffer_size: Option<u64>,
     /// Accepted; nothing here reads a request's headers later.
     pub include_metadata: bool,
-    /// An authenticator extension.
+    /// An authenticator extension that every request must satisfy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
     /// Middleware extensions. Not served.
@@ -164,7 +164,7 @@ pub struct Http {
     /// Answers to browsers. Not served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
-    /// An authenticator extension.
+    /// An authenticator extension that every request must satisfy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
     /// Middleware extensions. Not served.
@@ -275,7 +275,7 @@ impl Default for EnforcementPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
-    /// The extension's id.
+    /// The extension's id (`basicauth`, `bearertokenauth/senders`).
     pub authenticator: String,
 }
 
@@ -301,7 +301,7 @@ impl Settings for Config {
         if let Some(grpc) = &self.protocols.grpc {
             report.within("protocols::grpc", |report| {
                 check_endpoint(&grpc.endpoint, grpc.transport, report);
-                check_extensions(grpc.auth.as_ref(), &grpc.middlewares, report);
+                check_middlewares(&grpc.middlewares, report);
                 if grpc.max_recv_msg_size_mib > 4095 {
                     report.error("max_recv_msg_size_mib", "must be at most 4095: a message is addressed by 32 bits");
                 }
@@ -320,7 +320,7 @@ impl Settings for Config {
 impl Http {
     fn check(&self, report: &mut Report<'_>) {
         check_endpoint(&self.endpoint, self.transport, report);
-        check_extensions(self.auth.as_ref(), &self.middlewares, report);
+        check_middlewares(&self.middlewares, report);
         if self.max_request_body_size > 4095 * MIB {
             report.error("max_request_body_size", "must be at most 4095 MiB: a request is addressed by 32 bits");
         }
@@ -378,13 +378,7 @@ fn check_endpoint(endpoint: &str, transport: Transport, report: &mut Report<'_>)
     }
 }
 
-fn check_extensions(auth: Option<&Auth>, middlewares: &[String], report: &mut Report<'_>) {
-    if auth.is_some_and(|auth| !auth.authenticator.is_empty()) {
-        report.error(
-            "auth.authenticator",
-            "authenticators are not served by this receiver: take mTLS (tls::client_ca_file)",
-        );
-    }
+fn check_middlewares(middlewares: &[String], report: &mut Report<'_>) {
     if !middlewares.is_empty() {
         report.error("middlewares", "middleware extensions are not served: leave the list empty");
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use metrics::{Counter, Gauge};
 use phoenix_pipeline::admission::Full;
+use phoenix_pipeline::auth::Unauthenticated;
 use phoenix_pipeline::{Instrument, Level, Metrics, Refusal};
 use phoenix_transport::answer::{Rejection, code};
 
@@ -35,6 +36,8 @@ const LATER: Duration = Duration::from_secs(1);
 pub(super) enum Reason {
     /// No such path or method, or another signal.
     NotServed,
+    /// Without the credentials that are asked for.
+    Unauthenticated,
     /// A content type or a coding that is not served.
     Unsupported,
     /// Larger than a message may be.
@@ -53,8 +56,9 @@ pub(super) enum Reason {
     Never,
 }
 
-const REASONS: [(Reason, &str); 9] = [
+const REASONS: [(Reason, &str); 10] = [
     (Reason::NotServed, "not_served"),
+    (Reason::Unauthenticated, "unauthenticated"),
     (Reason::Unsupported, "unsupported"),
     (Reason::TooLarge, "too_large"),
     (Reason::NoRoom, "no_room"),
@@ -84,6 +88,12 @@ impl Refused {
 
     pub(super) fn malformed(why: impl std::fmt::Display) -> Self {
         Refused::new(Reason::Malformed, code::INVALID_ARGUMENT, StatusCode::BAD_REQUEST, why.to_string())
+    }
+}
+
+impl From<Unauthenticated> for Refused {
+    fn from(why: Unauthenticated) -> Self {
+        Refused::new(Reason::Unauthenticated, code::UNAUTHENTICATED, StatusCode::UNAUTHORIZED, why.to_string())
     }
 }
 
@@ -123,7 +133,7 @@ impl From<Refusal> for Refused {
 /// The counters of one transport of one receiver.
 #[derive(Clone)]
 pub(super) struct Counts {
-    refused: [(Reason, Counter); 9],
+    refused: [(Reason, Counter); 10],
     pub(super) connections: Gauge,
     closed: [(&'static str, Counter); 4],
 }

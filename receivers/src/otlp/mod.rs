@@ -14,10 +14,12 @@ mod server;
 mod watch;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue};
 use phoenix_pipeline::admission::Budget;
+use phoenix_pipeline::auth::ServerAuth;
 use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
     Ack, BoxFuture, BuildError, Instrument, Level, Observed, Outlet, Receiver, ReceiverFactory, Site, Stability,
@@ -52,7 +54,7 @@ static ROOM: Instrument = Instrument {
     level: Level::Normal,
 };
 
-/// gRPC's largest ping interval is "never".
+/// A time of zero means "never" in the Collector's settings.
 fn nonzero(duration: Duration) -> Option<Duration> {
     (!duration.is_zero()).then_some(duration)
 }
@@ -67,15 +69,17 @@ fn build(value: &Value, site: &Site) -> Result<Box<dyn Receiver>, BuildError> {
     if let Some(grpc) = &config.protocols.grpc {
         let (endpoint, transport) = (&grpc.endpoint, grpc.transport);
         let tls = acceptor(grpc.tls.as_ref(), Alpn::Http2, "protocols.grpc.tls", &config, site)?;
+        let auth = authenticator(grpc.auth.as_ref(), site)?;
         let socket = listen(endpoint, transport, "grpc", site)?;
         without_effect(site, "grpc", grpc.without_effect(), grpc.tls.as_ref());
-        fronts.push(Prepared { which: Which::Grpc(grpc.clone()), tls, socket });
+        fronts.push(Prepared { which: Which::Grpc(grpc.clone()), tls, auth, socket });
     }
     if let Some(http) = &config.protocols.http {
         let tls = acceptor(http.tls.as_ref(), Alpn::Http2OrHttp1, "protocols.http.tls", &config, site)?;
+        let auth = authenticator(http.auth.as_ref(), site)?;
         let socket = listen(&http.endpoint, http.transport, "http", site)?;
         without_effect(site, "http", http.without_effect(), http.tls.as_ref());
-        fronts.push(Prepared { which: Which::Http(http.clone()), tls, socket });
+        fronts.push(Prepared { which: Which::Http(http.clone()), tls, auth, socket });
     }
     Ok(Box::new(Otlp { fronts, room, ack: config.ack, admission: config.admission, site: site.clone(), server: None }))
 }
@@ -84,6 +88,7 @@ fn build(value: &Value, site: &Site) -> Result<Box<dyn Receiver>, BuildError> {
 struct Prepared {
     which: Which,
     tls: Option<Acceptor>,
+    auth: Option<Arc<dyn ServerAuth>>,
     socket: Socket,
 }
 
@@ -101,6 +106,11 @@ fn acceptor(
 ) -> Result<Option<Acceptor>, BuildError> {
     let Some(tls) = tls else { return Ok(None) };
     Ok(Some(Acceptor::new(tls, alpn, key, site)?.handshake_timeout(config.admission.handshake_timeout)))
+}
+
+fn authenticator(auth: Option<&Auth>, site: &Site) -> Result<Option<Arc<dyn ServerAuth>>, BuildError> {
+    let named = auth.map(|auth| auth.authenticator.as_str()).filter(|id| !id.is_empty());
+    Ok(named.map(|id| site.authenticators.server(id)).transpose()?)
 }
 
 fn listen(endpoint: &str, transport: Transport, protocol: &str, site: &Site) -> Result<Socket, BuildError> {
@@ -133,15 +143,16 @@ struct Otlp {
 }
 
 impl Otlp {
-    fn front(&self, which: &Which, tls: Option<Acceptor>, outlet: &Outlet) -> Result<Front, BuildError> {
+    fn front(&self, prepared: Prepared, outlet: &Outlet) -> Result<(Front, Socket), BuildError> {
+        let Prepared { which, tls, auth, socket } = prepared;
         let (metrics, id) = (&self.site.metrics, self.site.id.as_str());
-        let protocol = match which {
+        let protocol = match &which {
             Which::Grpc(_) => "grpc",
             Which::Http(_) => "http",
         };
         let intake = Intake::new(outlet.for_transport(metrics, id, protocol), self.ack);
         let stall = self.admission.stall_timeout;
-        let (service, idle, http1_keep_alive, http2) = match which {
+        let (service, idle, http1_keep_alive, http2) = match &which {
             Which::Grpc(grpc) => {
                 let parameters = &grpc.keepalive.server_parameters;
                 let service =
@@ -174,9 +185,10 @@ impl Otlp {
             }
         };
         let percentage = self.admission.connection_percentage as usize;
-        Ok(Front {
+        let front = Front {
             service,
             tls,
+            auth,
             room: self.room.clone(),
             share: self.room.limit() / 100 * percentage,
             max_connections: self.admission.max_connections,
@@ -184,15 +196,16 @@ impl Otlp {
             http1_keep_alive,
             http2,
             counts: Counts::new(metrics, id, protocol),
-        })
+        };
+        Ok((front, socket))
     }
 }
 
 impl Receiver for Otlp {
     fn start(&mut self, outlet: Outlet) -> Result<(), BuildError> {
         let server = Server::new();
-        for Prepared { which, tls, socket } in std::mem::take(&mut self.fronts) {
-            let front = self.front(&which, tls, &outlet)?;
+        for prepared in std::mem::take(&mut self.fronts) {
+            let (front, socket) = self.front(prepared, &outlet)?;
             let started = server.listen(&self.site.runtime, front, socket);
             started.map_err(|error| format!("cannot take connections: {error}"))?;
         }

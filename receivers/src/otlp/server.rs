@@ -11,19 +11,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use phoenix_pipeline::admission::Budget;
+use phoenix_pipeline::auth::ServerAuth;
 use phoenix_pipeline::{Listener, UnixSocket};
 use phoenix_transport::tls::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
 
-use super::counts::Counts;
+use super::counts::{Counts, Reason};
 use super::watch::{Activity, Patience, Watched};
 use super::{grpc, http as plain};
 
@@ -47,39 +48,12 @@ pub(super) enum Service {
     Http(plain::Service),
 }
 
-impl Service {
-    async fn answer(&self, request: Request<Incoming>, room: &Budget, counts: &Counts) -> Response<Answer> {
-        let (outcome, response) = match self {
-            Service::Grpc(service) if grpc::is_call(&request) => {
-                let outcome = service.take(request, room).await;
-                let response = grpc::answer(&outcome);
-                (outcome, response)
-            }
-            Service::Grpc(_) => {
-                counts.refused(super::counts::Reason::Unsupported);
-                let mut response = Response::new(Answer::default());
-                *response.status_mut() = http::StatusCode::UNSUPPORTED_MEDIA_TYPE;
-                return response;
-            }
-            Service::Http(service) => {
-                let encoding = plain::encoding(request.headers());
-                let outcome = service.take(request, room).await;
-                let response = service.answer(encoding, &outcome);
-                (outcome, response)
-            }
-        };
-        if let Err(refused) = &outcome {
-            counts.refused(refused.reason);
-            tracing::debug!(status = refused.rejection.code, why = %refused.rejection.message, "a request was refused");
-        }
-        response
-    }
-}
-
 /// A transport that listens.
 pub(super) struct Front {
     pub(super) service: Service,
     pub(super) tls: Option<Acceptor>,
+    /// Whom a request must satisfy before its body is read.
+    pub(super) auth: Option<Arc<dyn ServerAuth>>,
     /// The receiver's room, and how much of it one connection may take.
     pub(super) room: Budget,
     pub(super) share: usize,
@@ -88,6 +62,33 @@ pub(super) struct Front {
     pub(super) http1_keep_alive: bool,
     pub(super) http2: Http2,
     pub(super) counts: Counts,
+}
+
+impl Front {
+    async fn answer(&self, request: Request<Incoming>, room: &Budget) -> Response<Answer> {
+        if matches!(self.service, Service::Grpc(_)) && !grpc::is_call(&request) {
+            self.counts.refused(Reason::Unsupported);
+            let mut response = Response::new(Answer::default());
+            *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return response;
+        }
+        let encoding = plain::encoding(request.headers());
+        let allowed = self.auth.as_ref().map_or(Ok(()), |auth| auth.check(request.headers()));
+        let outcome = match (&self.service, allowed) {
+            (_, Err(why)) => Err(why.into()),
+            (Service::Grpc(service), Ok(())) => service.take(request, room).await,
+            (Service::Http(service), Ok(())) => service.take(request, room).await,
+        };
+        let response = match &self.service {
+            Service::Grpc(_) => grpc::answer(&outcome),
+            Service::Http(service) => service.answer(encoding, &outcome),
+        };
+        if let Err(refused) = &outcome {
+            self.counts.refused(refused.reason);
+            tracing::debug!(status = refused.rejection.code, why = %refused.rejection.message, "a request was refused");
+        }
+        response
+    }
 }
 
 /// What is special about HTTP/2.
@@ -227,7 +228,7 @@ async fn connection(front: &Arc<Front>, stream: Box<dyn Io>, places: &Semaphore,
     let service = hyper::service::service_fn(|request| {
         let (front, room, under_way) = (Arc::clone(front), room.clone(), activity.request());
         async move {
-            let response = front.service.answer(request, &room, &front.counts).await;
+            let response = front.answer(request, &room).await;
             drop(under_way);
             Ok::<_, Infallible>(response)
         }

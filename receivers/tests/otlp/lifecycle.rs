@@ -1,9 +1,11 @@
 //! What an answer waits for, and how it all ends.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
-use phoenix_pipeline::Ack;
+use phoenix_pipeline::auth::{Authenticator, ServerAuth, Unauthenticated};
+use phoenix_pipeline::{Ack, ComponentId, Site};
 use prost::Message;
 
 use super::grpc::client;
@@ -51,7 +53,7 @@ async fn the_end_answers_what_is_under_way_and_takes_nothing_new() {
     let first = tokio::spawn(async move { grpc.export(request(1, 1)).await });
     let over_http = tokio::spawn(export(http, &[], request(1, 1).encode_to_vec()));
     rig.until("both batches arrive", |rig| rig.sink.held.lock().unwrap().len() == 2).await;
-    let (sink, address) = (std::sync::Arc::clone(&rig.sink), rig.grpc);
+    let (sink, address) = (Arc::clone(&rig.sink), rig.grpc);
     let stopping = tokio::spawn(async move {
         rig.receiver.shutdown().await;
         rig
@@ -70,6 +72,33 @@ async fn the_end_answers_what_is_under_way_and_takes_nothing_new() {
     drop(second);
     let rig = tokio::time::timeout(PATIENCE, stopping).await.unwrap().unwrap();
     assert_eq!(rig.counted("phoenix_receiver_connections", "grpc"), 0.0);
+}
+
+/// Lets in who brings the header.
+struct Knock;
+
+impl ServerAuth for Knock {
+    fn check(&self, headers: &http::HeaderMap) -> Result<(), Unauthenticated> {
+        headers.contains_key("x-knock").then_some(()).ok_or(Unauthenticated("knock first"))
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_satisfy_the_authenticator_is_not_let_in() {
+    let site = Site::for_test("otlp");
+    let knock = Authenticator { server: Some(Arc::new(Knock)), ..Authenticator::default() };
+    site.authenticators.publish([(ComponentId::new("knock"), knock)].into());
+    let auth = "auth: {authenticator: knock}";
+    let rig = Rig::on(site, "", auth, auth);
+    let refused = client(&rig).await.export(request(1, 1)).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (tonic::Code::Unauthenticated, "knock first"));
+    let mut knocking = tonic::Request::new(request(1, 1));
+    knocking.metadata_mut().insert("x-knock", "1".parse().unwrap());
+    client(&rig).await.export(knocking).await.unwrap();
+    assert_eq!(export(rig.http, &[], request(1, 1).encode_to_vec()).await.status, 401);
+    assert_eq!(export(rig.http, &[("x-knock", "1")], request(1, 1).encode_to_vec()).await.status, 200);
+    assert_eq!(rig.counted("phoenix_receiver_refused_requests_total", "unauthenticated"), 2.0);
+    assert_eq!(rig.arrived().len(), 2);
 }
 
 #[tokio::test]

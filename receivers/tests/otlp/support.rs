@@ -69,10 +69,14 @@ fn free_port() -> SocketAddr {
 impl Rig {
     /// Both transports in plain text; `more` is put beside `protocols`, `grpc` and `http` into their blocks.
     pub fn new(more: &str, grpc: &str, http: &str) -> Rig {
+        Rig::on(Site::for_test("otlp"), more, grpc, http)
+    }
+
+    /// The same on a site that was prepared.
+    pub fn on(site: Site, more: &str, grpc: &str, http: &str) -> Rig {
         let (grpc_at, http_at) = (free_port(), free_port());
         let at = if http.contains("endpoint") { String::new() } else { format!("endpoint: '{http_at}', ") };
         let text = format!("{{protocols: {{grpc: {{endpoint: '{grpc_at}', {grpc}}}, http: {{{at}{http}}}}}, {more}}}");
-        let site = Site::for_test("otlp");
         let mut receiver = (FACTORY.build)(&config::parse("test", &text).unwrap(), &site).unwrap();
         let sink = Arc::new(Sink::default());
         let chain = Chain::new("metrics", Vec::new(), vec![Arc::clone(&sink) as Arc<dyn Exporter>], &site.metrics);
