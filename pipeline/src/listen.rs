@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -120,7 +121,9 @@ impl Listeners {
             return Err(fail(format!("{} of this agent listens there", shared.key)));
         }
         let socket = UnixListener::bind(path).or_else(|error| {
+            // A file that is no socket refuses connections, too, and is somebody's.
             let left_behind = error.kind() == io::ErrorKind::AddrInUse
+                && std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
                 && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
             if !left_behind {
                 return Err(error);

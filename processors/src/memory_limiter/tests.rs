@@ -81,6 +81,8 @@ fn a_percentage_is_of_what_the_process_may_use() {
     let config = Config { limit_percentage: 80, spike_limit_percentage: 25, ..Config::default() };
     let limits = config.limits(|| Ok(1000)).unwrap();
     assert_eq!((limits.hard(), limits.soft()), (800, 550));
+    let unset = Config::default().limits(|| Ok(1000)).unwrap();
+    assert_eq!((unset.hard(), unset.soft()), (800, 640), "neither limit set: 80 % of it");
 }
 
 #[test]

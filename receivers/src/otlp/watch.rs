@@ -188,8 +188,8 @@ mod tests {
         activity.overdue(PATIENCE, Instant::now() + Duration::from_secs(seconds))
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn each_kind_of_waiting_has_its_limit() {
+    #[test]
+    fn each_kind_of_waiting_has_its_limit() {
         let activity = Activity::new();
         assert_eq!((after(&activity, 9), after(&activity, 10)), (None, Some(Overdue::Silent)));
         activity.heard(b"POST /v1");
@@ -201,8 +201,8 @@ mod tests {
         assert_eq!((after(&activity, 299), after(&activity, 300)), (None, Some(Overdue::Idle)));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_frames_of_http2_are_no_head() {
+    #[test]
+    fn the_frames_of_http2_are_no_head() {
         let activity = Activity::new();
         activity.heard(b"PRI * HTTP/2.0");
         assert_eq!(after(&activity, 299), None);

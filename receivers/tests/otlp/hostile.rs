@@ -15,7 +15,7 @@ const CLOSED: &str = "phoenix_receiver_closed_connections_total";
 const EXPORT: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
 /// 64 MiB of zeros.
-fn bombs() -> [(&'static [(&'static str, &'static str)], Vec<u8>); 4] {
+fn bombs() -> [(Headers, Vec<u8>); 4] {
     let zeros = vec![0u8; 64 << 20];
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&zeros).unwrap();

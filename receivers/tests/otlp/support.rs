@@ -192,8 +192,11 @@ pub fn post(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Headers of a request.
+pub type Headers = &'static [(&'static str, &'static str)];
+
 /// A request in protobuf to the usual path, on a thread.
-pub async fn export(address: SocketAddr, headers: &'static [(&'static str, &'static str)], body: Vec<u8>) -> Heard {
+pub async fn export(address: SocketAddr, headers: Headers, body: Vec<u8>) -> Heard {
     tokio::task::spawn_blocking(move || {
         let mut all = vec![("content-type", "application/x-protobuf")];
         all.extend(headers);
