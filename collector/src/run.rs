@@ -123,6 +123,7 @@ async fn serve(
         runtime: tokio::runtime::Handle::current(),
         listeners: Listeners::default(),
         authenticators: phoenix_pipeline::auth::Authenticators::default(),
+        storages: phoenix_pipeline::storage::Storages::default(),
         board: StatusBoard::default(),
         explain: Explain::default(),
         estimates: Estimates::default(),

@@ -17,6 +17,7 @@ use phoenix_telemetry::Batch;
 use crate::admission::Budget;
 use crate::auth::{Authenticator, Authenticators};
 use crate::config::{Mistake, Settings, Value, read};
+use crate::storage::{Storage, Storages};
 use crate::{
     Ack, Clock, Delivery, Estimates, Explain, LaneHandle, Listeners, Marks, Metrics, Outlet, Profiles, Refusal, Status,
     StatusBoard,
@@ -179,6 +180,8 @@ pub struct Site {
     pub listeners: Listeners,
     /// Where it finds what its `auth.authenticator` names.
     pub authenticators: Authenticators,
+    /// Where it finds what its `sending_queue.storage` names.
+    pub storages: Storages,
     /// A directory of its own for state that survives a restart; none where the agent keeps no state.
     pub state: Option<Arc<Path>>,
     /// Where stages write down why they decided what.
@@ -230,6 +233,7 @@ impl Site {
             status: board.status(id),
             listeners: Listeners::default(),
             authenticators: Authenticators::default(),
+            storages: Storages::default(),
             state: None,
             explain: Explain::default(),
             estimates: Estimates::default(),
@@ -343,6 +347,11 @@ pub trait Extension: Send {
         None
     }
 
+    /// What it offers to those that name it in `sending_queue.storage`.
+    fn storage(&self) -> Option<Storage> {
+        None
+    }
+
     /// Stops.
     fn shutdown(&mut self) -> BoxFuture<'_, ()>;
 }
@@ -355,6 +364,11 @@ impl Shipment {
     /// Seals a batch.
     pub fn new(batch: Batch) -> Self {
         Shipment(Arc::new((batch, OnceLock::new())))
+    }
+
+    /// A batch that was decoded from `bytes`, which are sent on as they are.
+    pub fn decoded(batch: Batch, bytes: Bytes) -> Self {
+        Shipment(Arc::new((batch, OnceLock::from(bytes))))
     }
 
     /// The batch, to be read.

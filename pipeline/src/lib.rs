@@ -29,6 +29,7 @@ mod outlet;
 mod page;
 mod profiles;
 mod status;
+pub mod storage;
 pub mod swap;
 
 pub use chain::{Chain, Stage, Stages};

@@ -198,6 +198,7 @@ impl Checker {
         let started = &model.started_extensions;
         self.authenticators("receivers", &model.receivers, auth::FOR_RECEIVERS, started);
         self.authenticators("exporters", &model.exporters, auth::FOR_EXPORTERS, started);
+        self.storages(&model.exporters, started);
         model
     }
 
@@ -219,6 +220,20 @@ impl Checker {
                 let allowed = started.iter().filter(fits).map(ComponentId::as_str);
                 self.mistakes.push(mistake.allowing("authenticators that are started", &name, allowed));
             }
+        }
+    }
+
+    /// Each `sending_queue.storage` must name a storage extension that is started.
+    fn storages(&mut self, exporters: &Components, started: &[ComponentId]) {
+        let able = || started.iter().filter(|id| id.kind() == "file_storage").map(ComponentId::as_str);
+        for (id, config) in exporters {
+            let Some(value) = config.get("sending_queue").and_then(|queue| queue.get("storage")) else { continue };
+            let named = value.scalar_text().filter(|_| !value.is_null());
+            let Some(name) = named.filter(|name| !able().any(|able| able == name)) else { continue };
+            let path = format!("exporters::{id}::sending_queue::storage");
+            let message = format!("names the storage {name:?}, which is not started by service.extensions");
+            let mistake = Mistake::new(value.mark.clone(), path, message);
+            self.mistakes.push(mistake.allowing("storages that are started", &name, able()));
         }
     }
 

@@ -1,8 +1,9 @@
-//! What stands beside the pipelines. `health_check` and the authenticators are served; the others are accepted with the
+//! What stands beside the pipelines. `health_check`, `file_storage` and the authenticators are served; the others are accepted with the
 //! Collector's keys, so that an existing file starts, and say in one log line that they do nothing yet.
 
 mod accepted;
 pub mod auth;
+mod file_storage;
 mod health_check;
 
 use phoenix_pipeline::ExtensionFactory;
@@ -11,7 +12,7 @@ use phoenix_pipeline::ExtensionFactory;
 pub const EXTENSIONS: &[ExtensionFactory] = &[
     auth::BASIC,
     auth::BEARER,
-    accepted::FILE_STORAGE,
+    file_storage::FACTORY,
     auth::HEADERS,
     health_check::FACTORY,
     accepted::PPROF,

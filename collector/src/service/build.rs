@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use phoenix_pipeline::auth::Authenticator;
 use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
     Ack, BuildError, Chain, ComponentId, Exporter, Extension, Factory, Lane, Outlet, Siblings, Site, Stage, Target,
@@ -36,7 +35,9 @@ impl Plan {
             shared,
         )?;
         // Before anybody is built who asks for them; should the change fail, the caller takes it back.
-        shared.authenticators.publish(authenticators(model, &extensions, &running.extensions));
+        let (new, kept) = (&extensions, &running.extensions);
+        shared.authenticators.publish(offered(model, new, kept, |extension| extension.authenticator()));
+        shared.storages.publish(offered(model, new, kept, |extension| extension.storage()));
         let exporters =
             new_parts(EXPORTERS, "exporters", &model.exporters, &model.exporter_ids(), &running.exporters, shared)?;
         let mut receivers = Parts::new();
@@ -162,14 +163,16 @@ fn new_parts<C>(
 }
 
 /// What the extensions of the model offer, be they new or kept.
-fn authenticators(
+fn offered<T>(
     model: &Model,
     new: &Parts<Box<dyn Extension>>,
     running: &Parts<Box<dyn Extension>>,
-) -> BTreeMap<ComponentId, Authenticator> {
+    what: impl Fn(&dyn Extension) -> Option<T>,
+) -> BTreeMap<ComponentId, T> {
     let offered = |id: ComponentId| {
         let part = new.get(&id).or_else(|| running.get(&id))?;
-        Some((id, part.component.authenticator()?))
+        let offer = what(&*part.component)?;
+        Some((id, offer))
     };
     model.extension_ids().into_iter().filter_map(offered).collect()
 }
@@ -222,6 +225,7 @@ fn build<C>(
         status: shared.board.status(status),
         listeners: shared.listeners.clone(),
         authenticators: shared.authenticators.clone(),
+        storages: shared.storages.clone(),
         state: shared.state.as_ref().map(|state| state.of(singular(kind), id, pipeline)),
         explain: shared.explain.clone(),
         estimates: shared.estimates.clone(),

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use phoenix_pipeline::admission::Budget;
 use phoenix_pipeline::auth::Authenticators;
 use phoenix_pipeline::config::Value;
+use phoenix_pipeline::storage::Storages;
 use phoenix_pipeline::{
     BuildError, Chain, Clock, ComponentId, Estimates, Explain, Exporter, Extension, Health, Lane, Listeners, Metrics,
     Outlet, PageServer, Profiles, Receiver, StatusBoard,
@@ -45,6 +46,8 @@ pub struct Shared {
     pub listeners: Listeners,
     /// Credentials, by the extension that keeps them.
     pub authenticators: Authenticators,
+    /// Where queues on disk lie, by the extension that says so.
+    pub storages: Storages,
     /// What the health page says.
     pub board: StatusBoard,
     /// Why the stages decided what.
@@ -139,11 +142,13 @@ impl Agent {
     pub async fn apply(&mut self, model: &Model) -> Result<(), BuildError> {
         let before = self.shared.board.save();
         let authenticators = self.shared.authenticators.published();
+        let storages = self.shared.storages.published();
         let outcome = self.try_apply(model).await;
         if outcome.is_err() {
             // Components that were never put in place must not keep the health page waiting for them.
             self.shared.board.restore(before);
             self.shared.authenticators.publish(authenticators);
+            self.shared.storages.publish(storages);
         }
         outcome
     }

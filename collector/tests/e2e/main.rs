@@ -8,6 +8,7 @@
 mod admin;
 mod compare;
 mod configs;
+mod disk_queue;
 mod harness;
 mod lifecycle;
 mod otlp;

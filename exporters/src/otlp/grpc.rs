@@ -167,7 +167,7 @@ fn build(value: &Value, site: &Site) -> Result<Arc<dyn Exporter>, BuildError> {
     let config: Config = site.settings(value)?;
     say_without_effect(site, config.without_effect(), &config.sending_queue);
     let grpc = Grpc::new(&config, site)?;
-    let sender = Sender::start(grpc, site, &config.sending_queue, &config.retry_on_failure, config.timeout);
+    let sender = Sender::start(grpc, site, &config.sending_queue, &config.retry_on_failure, config.timeout)?;
     Ok(Arc::new(Otlp(sender)))
 }
 
@@ -252,6 +252,10 @@ impl Destination for Grpc {
         Ok(Payload::whole(packed.into()))
     }
 
+    fn size(&self, request: &Payload) -> usize {
+        request.len()
+    }
+
     async fn attempt(&self, request: Payload) -> Result<Accepted, Failure> {
         judge(&self.peer.post(request).await?)
     }
@@ -271,7 +275,7 @@ fn judge(answer: &Answer) -> Result<Accepted, Failure> {
         });
     };
     if !status.is_ok() {
-        return Err(status.failure());
+        return Err(smaller(status.failure()));
     }
     let odd = |what: String| Accepted {
         rejected: 0,
@@ -281,6 +285,18 @@ fn judge(answer: &Answer) -> Result<Accepted, Failure> {
         return Ok(odd(format!("more than {} bytes", KEPT)));
     }
     Ok(message(answer).and_then(|message| accepted_proto(&message)).unwrap_or_else(odd))
+}
+
+/// A message over a server's limit is RESOURCE_EXHAUSTED (Go, C++) or OUT_OF_RANGE (Rust), as is much else; the words of
+/// those servers tell it apart.
+fn smaller(failure: Failure) -> Failure {
+    const WORDS: [&str; 3] = ["larger than max", "length too large", "too large"];
+    let exhausted = matches!(&*failure.cause, "RESOURCE_EXHAUSTED" | "OUT_OF_RANGE");
+    let hinted = matches!(failure.retry, Retry::After(_));
+    match exhausted && !hinted && WORDS.iter().any(|words| failure.reason.contains(words)) {
+        true => Failure { retry: Retry::Smaller, ..failure },
+        false => failure,
+    }
 }
 
 /// The one message of an answer, without its compression: servers may answer with the compression of the request.

@@ -202,7 +202,7 @@ fn build(value: &Value, site: &Site) -> Result<Arc<dyn Exporter>, BuildError> {
     let config: Config = site.settings(value)?;
     say_without_effect(site, config.without_effect(), &config.sending_queue);
     let http = Http::new(&config, site)?;
-    let sender = Sender::start(http, site, &config.sending_queue, &config.retry_on_failure, config.timeout);
+    let sender = Sender::start(http, site, &config.sending_queue, &config.retry_on_failure, config.timeout)?;
     Ok(Arc::new(Otlp(sender)))
 }
 
@@ -265,6 +265,10 @@ impl Destination for Http {
         Ok(Payload::whole(packed.into()))
     }
 
+    fn size(&self, request: &Payload) -> usize {
+        request.len()
+    }
+
     async fn attempt(&self, request: Payload) -> Result<Accepted, Failure> {
         let answer = self.peer.post(request).await?;
         judge(&answer, self.clock.unix_nanos())
@@ -281,6 +285,7 @@ fn judge(answer: &Answer, now: u64) -> Result<Accepted, Failure> {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             retry_after(&answer.head.headers, now).map_or(Retry::Backoff, Retry::After)
         }
+        StatusCode::PAYLOAD_TOO_LARGE => Retry::Smaller,
         StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Retry::Backoff,
         _ => Retry::Never,
     };
@@ -363,7 +368,11 @@ mod tests {
     fn the_retry_table_of_the_specification() {
         for status in 300..600u16 {
             let retry = judge(&answer(status, &[], b""), NOW).unwrap_err().retry;
-            let expected = if [429, 502, 503, 504].contains(&status) { Retry::Backoff } else { Retry::Never };
+            let expected = match status {
+                429 | 502 | 503 | 504 => Retry::Backoff,
+                413 => Retry::Smaller,
+                _ => Retry::Never,
+            };
             assert_eq!(retry, expected, "{status}");
         }
     }

@@ -34,6 +34,10 @@ impl Exporter for Otlp {
         self.0.export(shipment, delivery);
     }
 
+    fn durable(&self) -> bool {
+        self.0.durable()
+    }
+
     fn shutdown(&self, deadline: Instant) -> BoxFuture<'_, ()> {
         Box::pin(self.0.shutdown(deadline))
     }
@@ -62,16 +66,13 @@ fn configured_headers(headers: &Headers, grpc: bool) -> Result<HeaderMap, String
     client::header_map(headers, grpc).map_err(sentence)
 }
 
-/// One line for all keys that are accepted and do nothing, one for the durable queue.
+/// One line for all keys that are accepted and do nothing.
 fn say_without_effect(site: &Site, mut keys: Vec<&'static str>, queue: &QueueSettings) {
     if queue.enabled && queue.block_on_overflow {
         keys.push("sending_queue.block_on_overflow (what does not fit is refused as retryable)");
     }
     if !keys.is_empty() {
         info!(exporter = %site.id, "accepted, without effect here: {}", keys.join(", "));
-    }
-    if let Some(storage) = queue.storage.as_ref().filter(|_| queue.enabled) {
-        info!(exporter = %site.id, "sending_queue.storage ({storage}): the queue is kept in memory until durable queues arrive");
     }
 }
 

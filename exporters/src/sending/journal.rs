@@ -57,6 +57,31 @@ static RETRIES: Instrument = Instrument {
     level: Level::Normal,
 };
 
+static SPLIT: Instrument = Instrument {
+    name: "phoenix_exporter_split_requests_total",
+    unit: "{request}",
+    description: "Number of requests that were too large for the destination and are sent in halves.",
+    level: Level::Normal,
+};
+static CONCURRENCY: Instrument = Instrument {
+    name: "phoenix_exporter_concurrency_limit",
+    unit: "{request}",
+    description: "Number of requests that may be on their way at a time, as found by the destination's answers.",
+    level: Level::Basic,
+};
+static DAMAGED: Instrument = Instrument {
+    name: "phoenix_exporter_damaged_metric_points_total",
+    unit: "{datapoint}",
+    description: "Number of metric points that a damaged medium took out of the queue on disk, as far as that is known.",
+    level: Level::Basic,
+};
+static DISK_ERRORS: Instrument = Instrument {
+    name: "phoenix_exporter_queue_disk_errors_total",
+    unit: "{error}",
+    description: "Number of failed reads and syncs of the queue on disk.",
+    level: Level::Basic,
+};
+
 /// How it goes with the peer, as far as it has been said.
 #[derive(Default)]
 struct Condition {
@@ -79,6 +104,9 @@ pub(super) struct Journal {
     enqueue_failed: Counter,
     rejected: Counter,
     in_flight: Gauge,
+    damaged: Counter,
+    split: Counter,
+    disk_errors: Counter,
     condition: Mutex<Condition>,
 }
 
@@ -91,6 +119,9 @@ impl Journal {
             enqueue_failed: site.metrics.counter(&ENQUEUE_FAILED, &[("exporter", id)]),
             rejected: site.metrics.counter(&REJECTED, &[("exporter", id)]),
             in_flight: site.metrics.gauge(&IN_FLIGHT, &[("data_type", "metrics"), ("exporter", id)]),
+            split: site.metrics.counter(&SPLIT, &[("exporter", id)]),
+            damaged: site.metrics.counter(&DAMAGED, &[("exporter", id)]),
+            disk_errors: site.metrics.counter(&DISK_ERRORS, &[("exporter", id)]),
             condition: Mutex::default(),
             site: site.clone(),
         }
@@ -100,6 +131,11 @@ impl Journal {
     /// to and taken from.
     pub fn queue_size(site: &Site) -> Gauge {
         site.metrics.gauge(&QUEUE_SIZE, &[("data_type", "metrics"), ("exporter", site.id.as_str())])
+    }
+
+    /// The gauge of the concurrency that was found.
+    pub fn concurrency(site: &Site) -> Gauge {
+        site.metrics.gauge(&CONCURRENCY, &[("exporter", site.id.as_str())])
     }
 
     /// Shows the queue's capacity.
@@ -176,6 +212,33 @@ impl Journal {
             warn!(exporter = %self.site.id, "{what}");
             self.site.status.recoverable(what);
         }
+    }
+
+    /// `points` were evicted by a limit of the queue; how it goes with the peer is told by others.
+    pub fn evicted(&self, points: u64, cause: &str) {
+        self.deliveries.failed(usize::try_from(points).unwrap_or(usize::MAX));
+        let labels = [("cause", cause), ("exporter", self.site.id.as_str())];
+        self.site.metrics.counter(&DROPPED, &labels).increment(points);
+        if !std::mem::replace(&mut self.condition().refusing, true) {
+            warn!(exporter = %self.site.id, "the sending queue is at its limit ({cause}): its oldest data is given up");
+        }
+    }
+
+    /// A request is sent in halves.
+    pub fn split(&self) {
+        self.split.increment(1);
+    }
+
+    /// A damaged medium took at least `points` out of the queue.
+    pub fn damaged(&self, points: u64) {
+        self.damaged.increment(points);
+        warn!(exporter = %self.site.id, points, "a part of the queue on disk is damaged; it is set aside and the rest is sent");
+    }
+
+    /// The queue's disk failed.
+    pub fn disk(&self, reason: &str) {
+        self.disk_errors.increment(1);
+        self.site.status.recoverable(format!("the queue on disk: {reason}"));
     }
 
     /// `points` were refused at the queue.

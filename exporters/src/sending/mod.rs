@@ -1,25 +1,29 @@
-//! What every exporter that talks to a peer over a network shares: a bounded queue in memory, batches, retries, and an
-//! account of what became of every data point.
+//! What every exporter that talks to a peer over a network shares: a bounded queue in memory or on disk, batches, retries,
+//! one pace for all requests to a destination, and an account of what became of every data point.
 //!
 //! An exporter brings a [`Destination`] (how one attempt is made) and gets a [`Sender`] (when attempts are made, how
 //! often, and what is said about it). The lane hands a shipment over and returns at once; everything that waits is a
 //! task on the agent's runtime. The words and defaults of the settings are the Collector's.
 //!
 //! A data point that enters here leaves in exactly one of four ways, each counted: *sent*, *rejected* by the peer in an
-//! answer that otherwise took the data, *dropped* with a cause, or *refused at the queue*.
+//! answer that otherwise took the data, *dropped* with a cause, or *refused at the queue*. What is on disk when the agent
+//! ends has not left. Who waits for data hears as soon as it is as safe as was asked ([`phoenix_pipeline::Ack`]).
 //!
 //! What this never does: it never blocks a lane, never keeps more than the queue's limits allow (what is in flight
 //! counts), and never looks inside a point.
 
 mod backoff;
+mod gate;
 mod journal;
+mod pace;
 mod queue;
 mod sender;
 mod settings;
+mod spool;
 
 pub use backoff::{Backoff, Verdict};
 pub use sender::Sender;
-pub use settings::{BatchSettings, BatchSizer, QueueSettings, RetrySettings, Sizer};
+pub use settings::{BatchSettings, BatchSizer, OnFull, QueueSettings, RetrySettings, Sizer};
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -37,6 +41,9 @@ pub trait Destination: Send + Sync + 'static {
     /// # Errors
     /// A sentence that says why this shipment can never be sent.
     fn prepare(&self, shipment: &Shipment) -> Result<Self::Request, String>;
+
+    /// Bytes of a request as it goes over the wire.
+    fn size(&self, request: &Self::Request) -> usize;
 
     /// One attempt. It is dropped when its time is over.
     fn attempt(&self, request: Self::Request) -> impl Future<Output = Result<Accepted, Failure>> + Send;
@@ -67,6 +74,8 @@ pub struct Failure {
 pub enum Retry {
     /// Never: the same request would fail again.
     Never,
+    /// Not as it is: it is too large, and parts of it may be taken.
+    Smaller,
     /// After the sender's own backoff.
     Backoff,
     /// Not before this time has passed: the peer asked for it.

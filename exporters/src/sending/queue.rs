@@ -14,7 +14,7 @@ use phoenix_telemetry::Batch;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{BatchSizer, QueueSettings, Sizer};
+use super::{BatchSizer, OnFull, QueueSettings, Sizer};
 
 /// One request to be: what is sent together, and whom to tell.
 pub(super) struct Parcel {
@@ -60,6 +60,13 @@ impl Drop for Charge {
         self.load.units.fetch_sub(self.units, Ordering::Relaxed);
         self.load.memory.fetch_sub(self.memory, Ordering::Relaxed);
         self.load.size.decrement(self.units as f64);
+    }
+}
+
+impl Parcel {
+    /// That many of its points have come to their end.
+    pub fn ended(&mut self, points: usize) {
+        drop(self.held.split_off(points as u64));
     }
 }
 
@@ -142,6 +149,7 @@ pub(super) struct Queue {
     sizer: Sizer,
     capacity: u64,
     max_memory: u64,
+    evict: bool,
     batching: Option<Batching>,
 }
 
@@ -149,7 +157,9 @@ impl Queue {
     /// A line as the settings say; `size` shows its load. Without a queue, only what is on its way has room.
     pub fn new(settings: &QueueSettings, size: Gauge) -> Self {
         let (sizer, capacity) = match settings.enabled {
-            true => (settings.sizer, settings.queue_size),
+            // In front of a disk only memory is the limit: what the disk may hold, the disk says.
+            true if settings.on_disk().is_some() => (settings.sizer(), u64::MAX),
+            true => (settings.sizer(), settings.capacity()),
             false => (Sizer::Requests, settings.num_consumers as u64),
         };
         let batching = settings.batching().map(|batch| Batching {
@@ -166,13 +176,9 @@ impl Queue {
             sizer,
             capacity,
             max_memory: settings.max_memory_mib.saturating_mul(1 << 20),
+            evict: settings.on_full == OnFull::EvictOldest,
             batching,
         }
-    }
-
-    /// How many units fit.
-    pub fn capacity(&self) -> u64 {
-        self.capacity
     }
 
     /// What the line holds, what is on its way included.
@@ -184,8 +190,9 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a shipment in, or says why not. `delivery` is what resolves when the shipment ends.
-    pub fn push(&self, shipment: Shipment, delivery: impl FnOnce() -> Delivery) -> Result<(), Refusal> {
+    /// Takes a shipment in, or says why not. `delivery` is what resolves when the shipment ends. With `evict` (or where the
+    /// settings say so) what waits the longest makes room; returns how many data points did.
+    pub fn push(&self, shipment: Shipment, evict: bool, delivery: impl FnOnce() -> Delivery) -> Result<u64, Refusal> {
         let batch = shipment.batch();
         let units = match self.sizer {
             Sizer::Requests => 1,
@@ -198,8 +205,20 @@ impl Queue {
         if state.closed {
             return Err(Refusal::later("the exporter is shutting down"));
         }
-        self.admit(&self.load.units, units, self.capacity, "sending_queue.queue_size")?;
-        self.admit(&self.load.memory, memory, self.max_memory, "sending_queue.max_memory_mib")?;
+        let mut evicted = Vec::new();
+        loop {
+            let admitted = self
+                .admit(&self.load.units, units, self.capacity, "sending_queue.queue_size")
+                .and_then(|()| self.admit(&self.load.memory, memory, self.max_memory, "sending_queue.max_memory_mib"));
+            let Err(refusal) = admitted else { break };
+            let oldest = match &refusal {
+                Refusal::Later { .. } if evict || self.evict => state.ready.pop_front(),
+                _ => None,
+            };
+            // What is on its way cannot be taken back.
+            let Some(mut oldest) = oldest else { return Err(refusal) };
+            evicted.push((oldest.delivery.take(), oldest.shipment.points() as u64));
+        }
         let charge = Arc::new(Charge::new(&self.load, units, memory));
         let held = Held::new(&self.load, shipment.points() as u64);
         match &self.batching {
@@ -232,7 +251,12 @@ impl Queue {
         }
         drop(state);
         self.wake.notify_one();
-        Ok(())
+        let mut points = 0;
+        for (delivery, gone) in evicted {
+            delivery.refused(Refusal::later("younger data took its place in the sending queue"));
+            points += gone;
+        }
+        Ok(points)
     }
 
     fn admit(&self, used: &AtomicU64, more: u64, capacity: u64, key: &str) -> Result<(), Refusal> {
@@ -275,6 +299,12 @@ impl Queue {
                 Some(due) => drop(tokio::time::timeout_at(due, self.wake.notified()).await),
             }
         }
+    }
+
+    /// The next parcel, if there is one now.
+    pub fn pop_now(&self) -> Option<Parcel> {
+        let parcel = self.state().ready.pop_front()?;
+        Some(self.cut(parcel))
     }
 
     /// Cuts a parcel down to the largest allowed size; the rest goes back to the head of the line.

@@ -292,9 +292,9 @@ fn the_defaults_are_the_documented_ones() {
         "compression: gzip",
         "timeout: 5s",
         "num_consumers: 10",
-        "queue_size: 1000",
-        "max_elapsed_time: 5m",
-        "sizer: requests",
+        "queue_size: null",
+        "max_elapsed_time: null",
+        "sizer: null",
     ] {
         assert!(defaults.lines().any(|found| found.trim() == line), "{line}\n{defaults}");
     }

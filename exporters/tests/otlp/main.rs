@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, outside of test functions
 
 mod auth;
+mod disk;
 mod grpc;
 mod http;
 mod logs;
+mod pressure;
 mod queue;
 mod support;
 mod tls;
