@@ -82,11 +82,15 @@ static DISK_ERRORS: Instrument = Instrument {
     level: Level::Basic,
 };
 
+/// Between two log lines about evictions.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// How it goes with the peer, as far as it has been said.
 #[derive(Default)]
 struct Condition {
     failing: Option<Failing>,
     refusing: bool,
+    evicting: Option<Instant>,
     warning: String,
 }
 
@@ -219,7 +223,11 @@ impl Journal {
         self.deliveries.failed(usize::try_from(points).unwrap_or(usize::MAX));
         let labels = [("cause", cause), ("exporter", self.site.id.as_str())];
         self.site.metrics.counter(&DROPPED, &labels).increment(points);
-        if !std::mem::replace(&mut self.condition().refusing, true) {
+        // A queue that is full evicts with every scrape.
+        let now = Instant::now();
+        let mut condition = self.condition();
+        if condition.evicting.is_none_or(|said| now.saturating_duration_since(said) >= SILENCE) {
+            condition.evicting = Some(now);
             warn!(exporter = %self.site.id, "the sending queue is at its limit ({cause}): its oldest data is given up");
         }
     }

@@ -21,6 +21,9 @@ use super::{Accepted, Backoff, Destination, Failure, QueueSettings, Retry, Retry
 /// tasks for more than some ten milliseconds.
 const LARGE_SHIPMENT: usize = 1 << 20;
 
+/// The longest rest a peer is given that asks for one: a wrong date in a header must not silence an agent for a year.
+const LONGEST_REST: Duration = Duration::from_secs(3600);
+
 /// Of the time to end, what is kept for writing to the disk what is not there yet.
 const TO_WRITE: Duration = Duration::from_secs(1);
 
@@ -293,6 +296,9 @@ impl<D: Destination> Worker<D> {
                 }
                 Err(failure) => failure,
             };
+            if let Retry::After(rest) = &mut failure.retry {
+                *rest = LONGEST_REST.min(*rest);
+            }
             let verdict = backoff.after(failure.retry, started.elapsed(), random());
             pass.end(match (failure.retry, verdict) {
                 (Retry::Never | Retry::Smaller, _) => Outcome::Answered,
