@@ -1,7 +1,7 @@
 //! What `aggregate` would fold and write, foreseen from marks: the series of its groups, without values.
 //!
 //! It follows the stage's rules of what can be folded and how long a group speaks. It leaves out what only values tell:
-//! histograms whose bounds do not fit, bad points, and the last interval of members that end without a word.
+//! histograms whose bounds do not fit, utilizations without a CPU time, bad points, and the last interval of members that end without a word.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use phoenix_pipeline::Class;
 use phoenix_telemetry::{AnyValue, Metric, MetricKind, Resource, Temporality};
 
 use super::facts::{attribute, mix};
-use crate::aggregate::{CLASS, Config, Fold, class_name, is_group};
+use crate::aggregate::{CLASS, Config, Fold, class_name, is_cpu_share, is_group};
 use crate::measure::ByKey;
 
 /// Series of groups that are remembered; further ones count only while somebody feeds them. At 40 bytes 4 MB.
@@ -61,7 +61,8 @@ impl Folding {
             MetricKind::Sum | MetricKind::Histogram | MetricKind::ExponentialHistogram => {
                 metric.temporality() != Temporality::Unspecified
             }
-            MetricKind::Gauge => self.config.gauges.contains_key(metric.name()),
+            // A utilization is computed anew from the group's CPU time.
+            MetricKind::Gauge => self.config.gauges.contains_key(metric.name()) || is_cpu_share(metric),
             MetricKind::Summary | MetricKind::None => false,
         }
     }

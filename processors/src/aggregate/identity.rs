@@ -37,6 +37,11 @@ impl Role {
     }
 }
 
+/// Whether a metric is a share of CPU time.
+pub(crate) fn is_cpu_share(metric: Metric<'_>) -> bool {
+    Role::of(metric.name(), metric.kind(), metric.is_monotonic()) == Role::CpuShare
+}
+
 /// A metric without its resource: all that is written of it but the points.
 #[derive(Debug)]
 pub(crate) struct Desc {

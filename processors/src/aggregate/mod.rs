@@ -35,7 +35,7 @@ use crate::entity::{host_of, is_process};
 use emit::Pieces;
 pub(crate) use groups::class_name;
 use host::{Ends, Host, Tools, Verdict};
-pub(crate) use identity::{CLASS, is_group};
+pub(crate) use identity::{CLASS, is_cpu_share, is_group};
 use identity::{Desc, Interner, entities_desc};
 use number::Sum;
 use own::Counts;
