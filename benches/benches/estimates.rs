@@ -90,7 +90,11 @@ fn stage(kind: &str, text: &str) -> Box<dyn Processor> {
     let mut site = Site::for_test(kind);
     site.siblings = Some(Arc::new(|id, site| {
         let factory = PROCESSORS.iter().find(|factory| factory.answers_to(id.kind())).unwrap();
-        let text = if id.as_str() == "topk/tight" { "k: 10" } else { "{}" };
+        let text = match id.as_str() {
+            "priority" => "rules: [{ class: critical, match: { process.executable.name: [p7] } }]",
+            "topk/tight" => "k: 10",
+            _ => "{}",
+        };
         (factory.build)(&parse("member.yaml", text).unwrap(), &Site { id: id.clone(), siblings: None, ..site.clone() })
     }));
     let factory = PROCESSORS.iter().find(|factory| factory.answers_to(kind)).unwrap();
