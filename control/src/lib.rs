@@ -6,9 +6,11 @@
 
 mod controller;
 mod decision;
+pub mod detect;
 mod observation;
 mod pid;
 mod settings;
+pub mod simulate;
 
 pub use controller::{Controller, State};
 pub use decision::{Conflict, Decision, Emergency, Guard, Move};

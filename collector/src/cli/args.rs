@@ -2,6 +2,7 @@
 
 use super::admin::Question;
 use super::gates;
+use super::simulate::SimulateArgs;
 use crate::config::Request;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -24,6 +25,8 @@ pub(super) enum Command {
     Components,
     /// A completion script.
     Completion(Shell),
+    /// Run the controller against a model.
+    Simulate(SimulateArgs),
     /// List the feature gates, or one.
     FeatureGate(Option<String>),
 }
@@ -131,6 +134,8 @@ enum Sub {
         #[command(flatten)]
         entity: EntityArgs,
     },
+    /// Runs the controller against a modelled host for hours in seconds, and says how well it held the budget
+    Simulate(#[command(flatten)] SimulateArgs),
     /// Lists the feature gates, or shows one
     Featuregate {
         /// The gate
@@ -205,6 +210,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
         Some(Sub::PrintConfig { options, config }) => Command::PrintConfig(before.and(config).request()?, options),
         Some(Sub::Components) => Command::Components,
         Some(Sub::Completion { shell }) => Command::Completion(shell),
+        Some(Sub::Simulate(args)) => Command::Simulate(args),
         Some(Sub::Featuregate { id }) => Command::FeatureGate(id),
     }))
 }

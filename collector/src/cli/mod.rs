@@ -7,6 +7,7 @@ mod args;
 mod components;
 mod gates;
 mod print_config;
+mod simulate;
 
 use crate::components::{EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS};
 use crate::config::{Request, report};
@@ -54,6 +55,7 @@ fn answer(arguments: impl IntoIterator<Item = OsString>) -> Result<String, Strin
             components::text(VERSION, receivers, processors, exporters, extensions)
         }
         Parsed::Command(Command::Completion(shell)) => Ok(args::completion(shell)),
+        Parsed::Command(Command::Simulate(args)) => simulate::text(&args),
         Parsed::Command(Command::FeatureGate(id)) => gates::text(id.as_deref()),
     }
 }
