@@ -168,7 +168,7 @@ fn a_wrong_config_names_all_mistakes_at_once() {
     colection_interval: 10s
     scrapers: {cpu: {}, memry: {}}
 processors:
-  memory_limiter: {check_interval: 1s}
+  memory_limiter: {limit_mib: 64}
   no_such_stage: {}
 exporters:
   otlp_http: {endpoint: nowhere, timeout: soon}
@@ -180,7 +180,7 @@ service:
     let expected = [
         ("wrong.yaml:3:5: ", "receivers::hostmetrics::colection_interval", "did you mean \"collection_interval\"?"),
         ("wrong.yaml:4:", "memry", "did you mean \"memory\"?"),
-        ("wrong.yaml:6:", "processors::memory_limiter", "limit_mib"),
+        ("wrong.yaml:6:", "processors::memory_limiter", "check_interval"),
         ("wrong.yaml:7:3: ", "processors::no_such_stage", "no_such_stage"),
         ("wrong.yaml:9:", "exporters::otlp_http::timeout", "soon"),
         ("wrong.yaml:9:", "exporters::otlp_http::endpoint", "nowhere"),
