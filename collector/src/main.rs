@@ -6,6 +6,7 @@ mod admin;
 mod cli;
 mod components;
 mod config;
+mod control;
 mod extensions;
 mod identity;
 mod logs;

@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::{Model, Request};
+use crate::control::{Control, World};
 use crate::logs::{self, Valve};
 use crate::own::{self, SUMMARY_EVERY, Summary};
 use crate::service::{Agent, GRACE, Shared};
@@ -117,6 +118,15 @@ async fn serve(
     let clock = Clock::system();
     let metrics = Metrics::new(&clock, crate::identity::resource(&model, VERSION));
     own::register(&metrics, &clock, valve, VERSION);
+    let (estimates, profiles) = (Estimates::default(), Profiles::new(clock.clone()));
+    let world = World {
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        estimates: estimates.clone(),
+        profiles: profiles.clone(),
+    };
+    let control =
+        Control::start(world).map_err(|error| Failure::Host(format!("cannot start the control thread: {error}")))?;
     let shared = Shared {
         metrics: metrics.clone(),
         clock: clock.clone(),
@@ -126,8 +136,9 @@ async fn serve(
         storages: phoenix_pipeline::storage::Storages::default(),
         board: StatusBoard::default(),
         explain: Explain::default(),
-        estimates: Estimates::default(),
-        profiles: Profiles::new(clock.clone()),
+        estimates,
+        profiles,
+        control,
         state,
         admission: admission(),
         version: VERSION,

@@ -11,7 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("phoenix-storage", &[]),
     ("phoenix-pipeline", &["phoenix-telemetry"]),
     ("phoenix-transport", &["phoenix-pipeline"]),
-    ("phoenix-processors", &["phoenix-pipeline", "phoenix-sketch", "phoenix-telemetry"]),
+    ("phoenix-processors", &["phoenix-control", "phoenix-pipeline", "phoenix-sketch", "phoenix-telemetry"]),
     ("phoenix-receivers", &["phoenix-pipeline", "phoenix-telemetry", "phoenix-transport"]),
     ("phoenix-exporters", &["phoenix-pipeline", "phoenix-storage", "phoenix-telemetry", "phoenix-transport"]),
     ("phoenix", EVERY_ROOM),

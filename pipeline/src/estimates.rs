@@ -119,6 +119,15 @@ pub struct Cardinality {
     pub attributes: Vec<AttributeEstimate>,
 }
 
+/// What a memory limiter read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MemoryUse {
+    /// When, on the agent's clock.
+    pub at: Instant,
+    /// Resident bytes in parts of the limit from which data is refused; 1 = it is.
+    pub used: f64,
+}
+
 struct Entry<T> {
     pipeline: Arc<str>,
     processor: ComponentId,
@@ -202,14 +211,17 @@ pub struct Estimates {
     pub thinning: Board<Thinning>,
     /// Of stages that measure at their place.
     pub cardinality: Board<Cardinality>,
+    /// Of stages that limit memory.
+    pub memory: Board<MemoryUse>,
 }
 
 impl std::fmt::Debug for Estimates {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Estimates { thinning, cardinality } = self;
+        let Estimates { thinning, cardinality, memory } = self;
         f.debug_struct("Estimates")
             .field("thinning", &thinning.list())
             .field("cardinality", &cardinality.list())
+            .field("memory", &memory.list())
             .finish()
     }
 }

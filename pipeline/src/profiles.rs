@@ -1,9 +1,10 @@
 //! Which profile is at work, and how another one is chosen while the agent runs.
 //!
-//! A stage that holds profiles registers its [`Switch`] here; whoever wants another profile (a person, a controller) asks
-//! [`Profiles::set`]. What is chosen is either the base, which stays, or temporary, and then the base comes back by the
-//! clock. Choices outlive a reload as long as the profile of that name does. Everything new is built before anything
-//! changes: if one stage cannot build its profile, no stage changes.
+//! A stage that holds profiles registers its [`Switch`] here. A person chooses with [`Profiles::set`], for a time or to
+//! stay, and gives the choice back with [`Profiles::release`]; a controller chooses for one stage with
+//! [`Profiles::steer`], and what it chose is at work while no person's choice is. Choices outlive a reload as long as the
+//! profile of that name does. Everything new is built before anything changes: if one stage cannot build its profile, no
+//! stage changes.
 
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -43,6 +44,12 @@ pub trait Switch: Send + Sync {
     fn press(&self, pressure: Option<f64>) {
         let _ = pressure;
     }
+
+    /// Marks the processes of these executables to be folded, in whichever profile, from the next batch on, and those of
+    /// no others. What a rule keeps stays individual. A stage that folds nothing does nothing.
+    fn fold(&self, executables: &[Arc<str>]) {
+        let _ = executables;
+    }
 }
 
 /// Why the profile was not changed.
@@ -72,6 +79,8 @@ pub struct ProfileState {
     pub active: Arc<str>,
     /// The one that is at work when nothing temporary is.
     pub base: Arc<str>,
+    /// Whether a person chose the one that is wanted now.
+    pub by_hand: bool,
     /// How long the temporary one still has.
     pub expires_in: Option<Duration>,
 }
@@ -82,22 +91,52 @@ struct Entry {
     switch: Weak<dyn Switch>,
     /// What the configuration starts with.
     configured: Arc<str>,
-    base: Arc<str>,
+    /// A person's choice that stays.
+    chosen: Option<Arc<str>>,
+    /// A person's choice for a time.
     temporary: Option<(Arc<str>, Instant)>,
 }
 
 impl Entry {
-    fn wanted(&self, now: Instant) -> &Arc<str> {
-        match &self.temporary {
-            Some((name, until)) if *until > now => name,
-            _ => &self.base,
-        }
+    fn is(&self, pipeline: &str, processor: &ComponentId) -> bool {
+        *self.pipeline == *pipeline && self.processor == *processor
+    }
+
+    /// The temporary choice, while it is in force.
+    fn for_now(&self, now: Instant) -> Option<&Arc<str>> {
+        self.temporary.as_ref().filter(|(_, until)| *until > now).map(|(name, _)| name)
+    }
+}
+
+/// What a controller chose for a stage. It is known before the stage is, so that the stage starts with it.
+struct Steered {
+    pipeline: Arc<str>,
+    processor: ComponentId,
+    profile: Arc<str>,
+}
+
+#[derive(Default)]
+struct Register {
+    entries: Vec<Entry>,
+    steered: Vec<Steered>,
+}
+
+impl Register {
+    fn steered(&self, pipeline: &str, processor: &ComponentId) -> Option<&Arc<str>> {
+        let found = self.steered.iter().find(|row| *row.pipeline == *pipeline && row.processor == *processor);
+        found.map(|row| &row.profile)
+    }
+
+    /// What is at work on a stage when nothing temporary is.
+    fn base<'r>(&'r self, entry: &'r Entry) -> &'r Arc<str> {
+        let steered = || self.steered(&entry.pipeline, &entry.processor);
+        entry.chosen.as_ref().or_else(steered).unwrap_or(&entry.configured)
     }
 }
 
 #[derive(Default)]
 struct Shared {
-    entries: Mutex<Vec<Entry>>,
+    register: Mutex<Register>,
     /// One change at a time, builds included.
     changing: Mutex<()>,
     changed: Notify,
@@ -120,24 +159,18 @@ impl Profiles {
         Profiles(Arc::new(Shared { clock, ..Shared::default() }))
     }
 
-    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn book(&self) -> MutexGuard<'_, Register> {
+        self.0.register.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// With which profile a stage that is about to be built should start: the one chosen by hand, if it still has it.
-    pub fn start(
-        &self,
-        pipeline: &str,
-        processor: &ComponentId,
-        names: &[Arc<str>],
-        configured: &str,
-    ) -> Option<Arc<str>> {
+    /// With which profile a stage that is about to be built should start: the one that was chosen, if it still has it.
+    pub fn start(&self, pipeline: &str, processor: &ComponentId, names: &[Arc<str>]) -> Option<Arc<str>> {
         let now = self.0.clock.now();
-        let entries = self.entries();
-        let known = entries.iter().find(|entry| *entry.pipeline == *pipeline && entry.processor == *processor)?;
-        let chosen = known.wanted(now);
-        let by_hand = known.temporary.is_some() || *known.base != *known.configured || *known.configured == *configured;
-        (by_hand && names.contains(chosen)).then(|| Arc::clone(chosen))
+        let register = self.book();
+        let known = register.entries.iter().find(|entry| entry.is(pipeline, processor));
+        let by_hand = known.and_then(|known| known.for_now(now).or(known.chosen.as_ref()));
+        let mut chosen = [by_hand, register.steered(pipeline, processor)].into_iter().flatten();
+        chosen.find(|name| names.contains(name)).cloned()
     }
 
     /// Enters a stage that is at work, in the place of an older one of the same id and pipeline.
@@ -149,33 +182,32 @@ impl Profiles {
         switch: &Arc<dyn Switch>,
     ) {
         let names = switch.names();
-        let mut entries = self.entries();
-        let before = entries.iter().position(|entry| entry.pipeline == *pipeline && entry.processor == *processor);
+        let mut register = self.book();
+        let entries = &mut register.entries;
+        let before = entries.iter().position(|entry| entry.is(pipeline, processor));
         let before = before.map(|at| entries.swap_remove(at));
-        let (base, temporary) = match before {
-            Some(before) => {
-                let by_hand = before.base != before.configured && names.contains(&before.base);
-                let base = if by_hand { before.base } else { Arc::clone(configured) };
-                (base, before.temporary.filter(|(name, _)| names.contains(name)))
-            }
-            None => (Arc::clone(configured), None),
-        };
+        let (chosen, temporary) = before.map_or((None, None), |before| (before.chosen, before.temporary));
         entries.retain(|entry| entry.switch.strong_count() > 0);
         entries.push(Entry {
             pipeline: Arc::clone(pipeline),
             processor: processor.clone(),
             switch: Arc::downgrade(switch),
             configured: Arc::clone(configured),
-            base,
-            temporary,
+            chosen: chosen.filter(|name| names.contains(name)),
+            temporary: temporary.filter(|(name, _)| names.contains(name)),
         });
+        // What a controller chose among other profiles says nothing of these.
+        register
+            .steered
+            .retain(|row| *row.pipeline != **pipeline || row.processor != *processor || names.contains(&row.profile));
     }
 
     /// Every stage that holds profiles, by pipeline and id.
     pub fn list(&self) -> Vec<ProfileState> {
         let now = self.0.clock.now();
-        let entries = self.entries();
-        let mut states: Vec<ProfileState> = entries
+        let register = self.book();
+        let mut states: Vec<ProfileState> = register
+            .entries
             .iter()
             .filter_map(|entry| {
                 let switch = entry.switch.upgrade()?;
@@ -185,7 +217,8 @@ impl Profiles {
                     processor: entry.processor.clone(),
                     profiles: switch.names(),
                     active: switch.active(),
-                    base: Arc::clone(&entry.base),
+                    base: Arc::clone(register.base(entry)),
+                    by_hand: entry.chosen.is_some() || entry.for_now(now).is_some(),
                     expires_in: until.filter(|left| !left.is_zero()),
                 })
             })
@@ -201,7 +234,8 @@ impl Profiles {
     /// Nobody has such a profile, or one stage cannot build it; then nothing has changed.
     pub fn set(&self, profile: &str, expires_in: Option<Duration>) -> Result<(), ProfileError> {
         let _one_at_a_time = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let switches: Vec<Arc<dyn Switch>> = self.entries().iter().filter_map(|entry| entry.switch.upgrade()).collect();
+        let switches: Vec<Arc<dyn Switch>> =
+            self.book().entries.iter().filter_map(|entry| entry.switch.upgrade()).collect();
         let all: Vec<Arc<str>> = switches.iter().flat_map(|switch| switch.names()).collect();
         if all.is_empty() {
             return Err(ProfileError::None);
@@ -219,11 +253,11 @@ impl Profiles {
         let prepared = having.map(|switch| switch.prepare(&name)).collect::<Result<Vec<_>, _>>();
         let prepared = prepared.map_err(|why| ProfileError::Build(name.to_string(), why))?;
         let until = expires_in.map(|time| self.0.clock.now() + time.min(MAX_EXPIRY));
-        for entry in self.entries().iter_mut() {
+        for entry in self.book().entries.iter_mut() {
             if entry.switch.upgrade().is_some_and(|switch| switch.names().contains(&name)) {
                 match until {
                     Some(until) => entry.temporary = Some((Arc::clone(&name), until)),
-                    None => (entry.base, entry.temporary) = (Arc::clone(&name), None),
+                    None => (entry.chosen, entry.temporary) = (Some(Arc::clone(&name)), None),
                 }
             }
         }
@@ -232,13 +266,84 @@ impl Profiles {
         Ok(())
     }
 
+    /// Gives every choice a person made back to the controller, or to the configuration where there is none. Builds on
+    /// the caller's thread, as [`Profiles::set`].
+    ///
+    /// # Errors
+    /// Nobody has profiles, or one stage cannot build what comes back; then nothing has changed.
+    pub fn release(&self) -> Result<(), ProfileError> {
+        let _one_at_a_time = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let back = |register: &Register, entry: &Entry| {
+            let steered = register.steered(&entry.pipeline, &entry.processor);
+            Some((entry.switch.upgrade()?, Arc::clone(steered.unwrap_or(&entry.configured))))
+        };
+        let due: Vec<_> = {
+            let register = self.book();
+            register.entries.iter().filter_map(|entry| back(&register, entry)).collect()
+        };
+        if due.is_empty() {
+            return Err(ProfileError::None);
+        }
+        let prepare = |(switch, name): &(Arc<dyn Switch>, Arc<str>)| {
+            switch.prepare(name).map_err(|why| ProfileError::Build(name.to_string(), why))
+        };
+        let prepared = due.iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
+        for entry in self.book().entries.iter_mut() {
+            (entry.chosen, entry.temporary) = (None, None);
+        }
+        publish(prepared);
+        self.0.changed.notify_one();
+        Ok(())
+    }
+
+    /// Puts a profile to work on the stage of this id in a pipeline, for a controller: at once if no person has chosen,
+    /// else when that choice ends. A stage that is not there yet starts with it. Builds on the caller's thread, as
+    /// [`Profiles::set`].
+    ///
+    /// # Errors
+    /// There is no such profile, or it cannot be built; then nothing has changed.
+    pub fn steer(&self, pipeline: &Arc<str>, processor: &ComponentId, profile: &Arc<str>) -> Result<(), ProfileError> {
+        let _one_at_a_time = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.0.clock.now();
+        let switch = {
+            let register = self.book();
+            let entry = register.entries.iter().find(|entry| entry.is(pipeline, processor));
+            let free = entry.filter(|entry| entry.chosen.is_none() && entry.for_now(now).is_none());
+            free.and_then(|entry| entry.switch.upgrade())
+        };
+        let prepared = switch.map(|switch| switch.prepare(profile)).transpose();
+        let prepared = prepared.map_err(|why| ProfileError::Build(profile.to_string(), why))?;
+        let (pipeline, processor, profile) = (Arc::clone(pipeline), processor.clone(), Arc::clone(profile));
+        let mut register = self.book();
+        register.steered.retain(|row| row.pipeline != pipeline || row.processor != processor);
+        register.steered.push(Steered { pipeline, processor, profile });
+        drop(register);
+        publish(prepared.into_iter().collect());
+        Ok(())
+    }
+
+    /// Forgets what a controller chose for a stage; what is at work stays until something else is chosen.
+    pub fn unsteer(&self, pipeline: &str, processor: &ComponentId) {
+        let mut register = self.book();
+        register.steered.retain(|row| *row.pipeline != *pipeline || row.processor != *processor);
+    }
+
     /// Turns the pressure of the stage of this id in a pipeline, see [`Switch::press`]; says whether there is one. Waits
     /// for nobody.
     pub fn press(&self, pipeline: &str, processor: &ComponentId, pressure: Option<f64>) -> bool {
-        let entries = self.entries();
-        let found = entries.iter().find(|entry| *entry.pipeline == *pipeline && entry.processor == *processor);
-        let switch = found.and_then(|entry| entry.switch.upgrade());
-        switch.map(|switch| switch.press(pressure)).is_some()
+        self.switch(pipeline, processor).map(|switch| switch.press(pressure)).is_some()
+    }
+
+    /// Names the executables that the stage of this id in a pipeline is to fold, see [`Switch::fold`]; says whether there
+    /// is one. Waits for nobody.
+    pub fn fold(&self, pipeline: &str, processor: &ComponentId, executables: &[Arc<str>]) -> bool {
+        self.switch(pipeline, processor).map(|switch| switch.fold(executables)).is_some()
+    }
+
+    fn switch(&self, pipeline: &str, processor: &ComponentId) -> Option<Arc<dyn Switch>> {
+        let register = self.book();
+        let found = register.entries.iter().find(|entry| entry.is(pipeline, processor));
+        found.and_then(|entry| entry.switch.upgrade())
     }
 
     /// Brings the base back where a temporary choice has run out. Builds on the caller's thread, as [`Profiles::set`].
@@ -246,12 +351,11 @@ impl Profiles {
         let _one_at_a_time = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.0.clock.now();
         let over = |entry: &Entry| entry.temporary.as_ref().is_some_and(|(_, until)| *until <= now);
-        let due: Vec<_> = self
-            .entries()
-            .iter()
-            .filter(|entry| over(entry))
-            .filter_map(|entry| Some((entry.switch.upgrade()?, Arc::clone(&entry.base))))
-            .collect();
+        let due: Vec<_> = {
+            let register = self.book();
+            let over = register.entries.iter().filter(|entry| over(entry));
+            over.filter_map(|entry| Some((entry.switch.upgrade()?, Arc::clone(register.base(entry))))).collect()
+        };
         let mut prepared = Vec::new();
         for (switch, base) in due {
             let outcome = switch.prepare(&base);
@@ -262,7 +366,7 @@ impl Profiles {
                     tracing::error!(profile = &*base, "cannot return to the profile: {why}; trying again later")
                 }
             }
-            for entry in self.entries().iter_mut().filter(|entry| over(entry)) {
+            for entry in self.book().entries.iter_mut().filter(|entry| over(entry)) {
                 if entry.switch.upgrade().is_some_and(|of| Arc::ptr_eq(&of, &switch)) {
                     entry.temporary = entry.temporary.take().filter(|_| failed).map(|(name, _)| (name, now + RETRY));
                 }
@@ -274,8 +378,10 @@ impl Profiles {
     /// Calls [`Profiles::expire`] whenever a temporary choice runs out. Runs until it is dropped; one is enough.
     pub async fn watch(self) {
         loop {
-            let soonest =
-                self.entries().iter().filter_map(|entry| entry.temporary.as_ref().map(|(_, until)| *until)).min();
+            let soonest = {
+                let register = self.book();
+                register.entries.iter().filter_map(|entry| entry.temporary.as_ref().map(|(_, until)| *until)).min()
+            };
             match soonest {
                 None => self.0.changed.notified().await,
                 Some(until) => {
@@ -393,12 +499,44 @@ mod tests {
         register(&profiles, "metrics", &fake);
         profiles.set("b", None).unwrap();
         let names = fake.names();
-        assert_eq!(profiles.start("metrics", &id, &names, "a").as_deref(), Some("b"));
-        assert_eq!(profiles.start("metrics", &id, &names[..1], "a"), None);
+        assert_eq!(profiles.start("metrics", &id, &names).as_deref(), Some("b"));
+        assert_eq!(profiles.start("metrics", &id, &names[..1]), None);
         let next = Fake::new(&["a", "c"], None);
         register(&profiles, "metrics", &next);
         drop(fake);
         assert_eq!(&*profiles.list()[0].base, "a");
+    }
+
+    #[test]
+    fn a_controller_steers_one_stage_and_gives_way_to_a_person() {
+        let clock = Clock::manual(0);
+        let profiles = Profiles::new(clock.clone());
+        let (id, metrics): (_, Arc<str>) = (ComponentId::new("adaptive"), "metrics".into());
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        profiles.steer(&metrics, &id, &b).unwrap();
+        let (one, two) = (Fake::new(&["a", "b"], None), Fake::new(&["a", "b"], None));
+        assert_eq!(profiles.start("metrics", &id, &one.names()).as_deref(), Some("b"), "known before the stage is");
+        register(&profiles, "metrics", &one);
+        register(&profiles, "metrics/2", &two);
+        profiles.steer(&metrics, &id, &a).unwrap();
+        profiles.steer(&metrics, &id, &b).unwrap();
+        assert_eq!((&*one.active(), &*two.active()), ("b", "a"), "no other stage is touched");
+        profiles.set("a", Some(Duration::from_secs(60))).unwrap();
+        let state = profiles.list().remove(0);
+        assert_eq!((&*state.active, &*state.base, state.by_hand), ("a", "b", true));
+        profiles.steer(&metrics, &id, &b).unwrap();
+        assert_eq!(&*one.active(), "a", "a person's choice stands");
+        clock.advance(Duration::from_secs(60));
+        profiles.expire();
+        assert_eq!((&*one.active(), &*two.active()), ("b", "a"));
+        profiles.set("a", None).unwrap();
+        assert!(profiles.list()[0].by_hand);
+        profiles.release().unwrap();
+        let state = profiles.list().remove(0);
+        assert_eq!((&*state.active, state.by_hand), ("b", false));
+        assert!(profiles.steer(&metrics, &id, &"c".into()).is_ok(), "the fake builds anything");
+        profiles.unsteer("metrics", &id);
+        assert_eq!(&*profiles.list()[0].base, "a", "the configuration's");
     }
 
     #[tokio::test]

@@ -77,7 +77,14 @@ pub fn serve(config: &Config, shared: &Shared) -> Result<Option<PageServer>, Bui
     let host = config.endpoint.rsplit_once(':').map_or("", |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let guard = Guard { address: listener.address(), host, token: config.token.clone() };
-    let routes = Arc::new(routes::Routes { guard, profiles: shared.profiles.clone(), explain: shared.explain.clone() });
+    let routes = Arc::new(routes::Routes {
+        guard,
+        profiles: shared.profiles.clone(),
+        explain: shared.explain.clone(),
+        control: shared.control.clone(),
+        clock: shared.clock.clone(),
+        version: shared.version,
+    });
     let handler = Arc::new(move |request| routes::answer(Arc::clone(&routes), request));
     let server = serve_requests(&shared.runtime, &listener, handler);
     server.map(Some).map_err(|error| BuildError::Failed(format!("the admin endpoint: {error}")))

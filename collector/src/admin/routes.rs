@@ -7,23 +7,34 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use phoenix_pipeline::config::duration;
 use phoenix_pipeline::explain::Question;
-use phoenix_pipeline::{BoxFuture, Explain, ProfileError, Profiles};
+use phoenix_pipeline::{BoxFuture, Clock, Explain, ProfileError, Profiles};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::guard::Guard;
+use crate::control::{Control, KEPT};
 
 const INDEX: &str = "Phoenix, admin endpoint\n\n\
     GET  /debug/explain?pid=4711            why a process is or is not there\n\
     GET  /debug/explain?resource=key=value  the same by an attribute; * stands for any text\n\
     GET  /control/profile                   the profiles, and which is at work\n\
-    POST /control/profile                   {\"profile\": \"NAME\", \"expires_in\": \"10m\"}; without expires_in it stays\n";
+    POST /control/profile                   {\"profile\": \"NAME\", \"expires_in\": \"10m\"}; without expires_in it stays\n\
+    DELETE /control/profile                 gives the choice back to the controller, or to the configuration\n\
+    GET  /control/state                     what is measured and decided, stage by stage\n\
+    GET  /control/decisions?limit=100       the decisions, newest first\n\
+    GET  /control/history                   the last steps, for plots\n\
+    GET  /control/cost                      what a month costs\n";
+/// Decisions that are listed without being asked how many.
+const DECISIONS: usize = 100;
 
 /// What the endpoint needs to answer.
 pub(super) struct Routes {
     pub guard: Guard,
     pub profiles: Profiles,
     pub explain: Explain,
+    pub control: Control,
+    pub clock: Clock,
+    pub version: &'static str,
 }
 
 /// The body of `POST /control/profile`.
@@ -36,6 +47,17 @@ struct Order {
 }
 
 type Failed = (StatusCode, String);
+
+/// Where there is something to be asked.
+const PATHS: [&str; 7] = [
+    "/",
+    "/debug/explain",
+    "/control/profile",
+    "/control/state",
+    "/control/decisions",
+    "/control/history",
+    "/control/cost",
+];
 
 /// Answers one request.
 pub(super) fn answer(routes: Arc<Routes>, request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> {
@@ -52,11 +74,30 @@ pub(super) fn answer(routes: Arc<Routes>, request: Request<Bytes>) -> BoxFuture<
             },
             (&Method::GET, "/control/profile") => shown(&routes.profiles),
             (&Method::POST, "/control/profile") => match choose(&routes.profiles, &body).await {
-                Ok(()) => shown(&routes.profiles),
+                Ok(()) => {
+                    routes.control.look();
+                    shown(&routes.profiles)
+                }
                 Err((status, why)) => failed(status, &why),
             },
-            (_, path @ ("/" | "/debug/explain" | "/control/profile")) => {
-                let allowed = if path == "/control/profile" { "GET, HEAD, POST" } else { "GET, HEAD" };
+            (&Method::DELETE, "/control/profile") => match give_back(&routes.profiles).await {
+                Ok(()) => {
+                    routes.control.look();
+                    shown(&routes.profiles)
+                }
+                Err((status, why)) => failed(status, &why),
+            },
+            (&Method::GET, "/control/state") => {
+                found(&routes.control.desk().state(&routes.clock, &routes.profiles, routes.version))
+            }
+            (&Method::GET, "/control/decisions") => match limit(head.uri.query().unwrap_or_default()) {
+                Ok(limit) => found(&routes.control.desk().decisions(limit)),
+                Err((status, why)) => failed(status, &why),
+            },
+            (&Method::GET, "/control/history") => found(&routes.control.desk().history()),
+            (&Method::GET, "/control/cost") => found(&routes.control.desk().cost()),
+            (_, path) if PATHS.contains(&path) => {
+                let allowed = if path == "/control/profile" { "GET, HEAD, POST, DELETE" } else { "GET, HEAD" };
                 let mut response = failed(StatusCode::METHOD_NOT_ALLOWED, &format!("{path} is there for {allowed}"));
                 response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
                 response
@@ -73,23 +114,48 @@ async fn choose(profiles: &Profiles, body: &[u8]) -> Result<(), Failed> {
         .map_err(|error| bad(format!("expected {{\"profile\": \"NAME\", \"expires_in\": \"10m\"}}: {error}")))?;
     let expires_in = order.expires_in.as_deref().map(time).transpose().map_err(bad)?;
     let (register, name) = (profiles.clone(), order.profile.clone());
-    let outcome = tokio::task::spawn_blocking(move || register.set(&name, expires_in)).await;
-    match outcome {
-        Ok(Ok(())) => {
-            let expires_in = expires_in.map_or_else(|| "never".to_owned(), duration::format);
-            tracing::info!(profile = order.profile, expires_in, "a profile was chosen through the admin endpoint");
-            Ok(())
-        }
+    changed(move || register.set(&name, expires_in)).await?;
+    let expires_in = expires_in.map_or_else(|| "never".to_owned(), duration::format);
+    tracing::info!(profile = order.profile, expires_in, "a profile was chosen through the admin endpoint");
+    Ok(())
+}
+
+/// Takes back what a person chose.
+async fn give_back(profiles: &Profiles) -> Result<(), Failed> {
+    let register = profiles.clone();
+    changed(move || register.release()).await?;
+    tracing::info!("the choice of a profile was given back through the admin endpoint");
+    Ok(())
+}
+
+/// Changes profiles away from the asynchronous runtime.
+async fn changed(change: impl FnOnce() -> Result<(), ProfileError> + Send + 'static) -> Result<(), Failed> {
+    match tokio::task::spawn_blocking(change).await {
+        Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
             let status = match &error {
                 ProfileError::None | ProfileError::Unknown(..) => StatusCode::NOT_FOUND,
                 ProfileError::Build(..) => StatusCode::CONFLICT,
             };
-            tracing::warn!(profile = order.profile, "the profile was not changed: {error}");
+            tracing::warn!("the profile was not changed: {error}");
             Err((status, error.to_string()))
         }
         Err(_) => Err((StatusCode::INTERNAL_SERVER_ERROR, "a processor broke while it was built; see the log".into())),
     }
+}
+
+/// What `?limit=` asks for.
+fn limit(query: &str) -> Result<usize, Failed> {
+    let bad = || (StatusCode::BAD_REQUEST, format!("ask with ?limit=NUMBER, from 1 to {KEPT}"));
+    match query.split_once('=') {
+        None if query.is_empty() => Ok(DECISIONS),
+        Some(("limit", number)) => number.parse().ok().filter(|number| (1..=KEPT).contains(number)).ok_or_else(bad),
+        _ => Err(bad()),
+    }
+}
+
+fn found(answer: &Value) -> Response<Bytes> {
+    response(StatusCode::OK, JSON, answer.to_string())
 }
 
 /// A time for which a profile is chosen.
@@ -182,10 +248,20 @@ fn response(status: StatusCode, kind: &'static str, mut body: String) -> Respons
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::World;
+    use phoenix_pipeline::{Estimates, Metrics};
 
     fn routes() -> Arc<Routes> {
         let guard = Guard { address: "127.0.0.1:1".parse().unwrap(), host: "localhost".into(), token: None };
-        Arc::new(Routes { guard, profiles: Profiles::default(), explain: Explain::default() })
+        let (clock, profiles) = (Clock::system(), Profiles::default());
+        let world = World {
+            clock: clock.clone(),
+            metrics: Metrics::new(&clock, Vec::new()),
+            estimates: Estimates::default(),
+            profiles: profiles.clone(),
+        };
+        let control = Control::start(world).unwrap();
+        Arc::new(Routes { guard, profiles, explain: Explain::default(), control, clock, version: "0" })
     }
 
     async fn ask(method: &str, target: &str, body: &str) -> (u16, String) {
@@ -207,7 +283,17 @@ mod tests {
             ("GET", "/debug/explain?pid=1&resource=x", "", 400, "?pid=NUMBER"),
             ("GET", "/debug/explain?resource=%zz", "", 400, "percent-encoded"),
             ("GET", "/control/profile", "", 200, "{\"profile\":null,\"processors\":[]}"),
-            ("DELETE", "/control/profile", "", 405, "POST"),
+            ("PUT", "/control/profile", "", 405, "POST, DELETE"),
+            ("DELETE", "/control/profile", "", 404, "adaptive"),
+            ("GET", "/control/state", "", 200, "\"stages\":[]"),
+            ("GET", "/control/decisions", "", 200, "{\"total\":0,\"kept\":0,\"decisions\":[]}"),
+            ("GET", "/control/decisions?limit=1", "", 200, "decisions"),
+            ("GET", "/control/decisions?limit=0", "", 400, "from 1 to 1000"),
+            ("GET", "/control/decisions?limit=1001", "", 400, "from 1 to 1000"),
+            ("GET", "/control/decisions?last=5", "", 400, "?limit=NUMBER"),
+            ("GET", "/control/history", "", 200, "{\"stages\":[]}"),
+            ("GET", "/control/cost", "", 200, "{\"stages\":[]}"),
+            ("POST", "/control/cost", "", 405, "GET, HEAD"),
             ("POST", "/control/profile", "", 400, "expected {"),
             ("POST", "/control/profile", r#"{"profile":"a","expire":"1m"}"#, 400, "unknown field"),
             ("POST", "/control/profile", r#"{"profile":"a","expires_in":"soon"}"#, 400, "expires_in"),

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::admin;
 use crate::config::Model;
+use crate::control::Control;
 use crate::own::{self, PageSettings};
 use crate::state::StateDir;
 use build::Plan;
@@ -56,6 +57,8 @@ pub struct Shared {
     pub estimates: Estimates,
     /// Which profiles are at work.
     pub profiles: Profiles,
+    /// Who holds the budgets.
+    pub control: Control,
     /// What survives a restart; none if nothing does.
     pub state: Option<StateDir>,
     /// Room in memory for data that comes in.
@@ -154,6 +157,8 @@ impl Agent {
     }
 
     async fn try_apply(&mut self, model: &Model) -> Result<(), BuildError> {
+        // Before the stages are built: they start with the profile of the last run.
+        let places = self.shared.control.prepare(model, self.shared.state.as_ref());
         let mut plan = Plan::build(model, self)?;
         let pages = Pages { own: self.new_page(model)?, admin: self.new_admin(model)? };
         let chains = std::mem::take(&mut plan.chains);
@@ -168,6 +173,7 @@ impl Agent {
         }
         self.shared.metrics.set_resource(crate::identity::resource(model, self.shared.version));
         self.adopt(model, plan, pages).await;
+        self.shared.control.steer(places);
         Ok(())
     }
 
@@ -249,6 +255,9 @@ impl Agent {
         let deadline = Instant::now() + grace.mul_f64(0.96);
         // Nobody changes anything from here on.
         self.expiry.abort();
+        let control = self.shared.control.clone();
+        // A panic in it has been logged where it was.
+        let _ = tokio::task::spawn_blocking(move || control.stop()).await;
         self.admin = None;
         for component in self.shared.board.snapshot().into_keys() {
             self.shared.board.status(component).stopping();

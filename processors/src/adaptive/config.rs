@@ -4,9 +4,12 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use phoenix_pipeline::config::{Report, Settings};
+use phoenix_pipeline::config::{Report, Settings, duration};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::steering::{Law, Remediation};
+use crate::cost;
 
 /// Processors that cannot stand in a profile, and why not.
 const NOT_IN_A_PROFILE: [(&str, &str); 5] = [
@@ -30,6 +33,13 @@ pub struct Config {
     pub profiles: Profiles,
     /// What the output may grow to. Without limits by default.
     pub budget: Budget,
+    /// How the budget is held, where there is one.
+    #[serde(with = "Law")]
+    pub control: phoenix_control::Settings,
+    /// What may be done by itself against an explosion of series. Nothing by default.
+    pub remediation: Remediation,
+    /// How what the output costs is reckoned.
+    pub cost: cost::Config,
     /// How the series in and out, and those of the profiles that are not at work, are counted.
     pub estimates: Estimation,
 }
@@ -57,11 +67,36 @@ impl Default for Estimation {
 pub(crate) const WINDOWS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 
 /// Limits of the output.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Budget {
-    /// Series that may leave the processor; 0 = no limit. Checked and not acted on yet: the profile is chosen by hand.
+    /// Series that may leave the processor within the window of the estimates; 0 = no limit, and the profile is chosen by
+    /// hand.
     pub series: u64,
+    /// Time between two decisions. 10s: a scrape's usual interval; more often there is nothing new to decide on.
+    #[serde(with = "duration")]
+    pub interval: Duration,
+    /// Decide and say so, and change nothing. False: a budget is there to be held.
+    pub observe_only: bool,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget { series: 0, interval: Duration::from_secs(10), observe_only: false }
+    }
+}
+
+/// Decisions are not made more often than this: each reads all estimates.
+const LEAST_INTERVAL: Duration = Duration::from_millis(100);
+/// Nor are they further apart.
+const MOST_INTERVAL: Duration = Duration::from_secs(3600);
+
+impl Config {
+    /// The settings of the control law; `None` where there is no budget to hold.
+    pub fn law(&self) -> Option<phoenix_control::Settings> {
+        let budget = Some(self.budget.series as f64).filter(|series| *series > 0.0)?;
+        Some(phoenix_control::Settings { budget, ..self.control.clone() })
+    }
 }
 
 /// Profiles in the order of the configuration.
@@ -107,6 +142,19 @@ impl Settings for Config {
         if !WINDOWS.contains(&self.estimates.window) {
             report.error("estimates.window", "must be from 1s to 24h");
         }
+        if !(LEAST_INTERVAL..=MOST_INTERVAL).contains(&self.budget.interval) {
+            report.error("budget.interval", "must be from 100ms to 1h");
+        }
+        report.within("control", |report| {
+            for (path, why) in self.control.check() {
+                report.error(path, why);
+            }
+            if self.control.stale_after < self.budget.interval {
+                report.error("stale_after", "must not be shorter than budget.interval");
+            }
+        });
+        report.within("remediation", |report| self.remediation.check(report));
+        report.within("cost", |report| self.cost.check(report));
         for (name, members) in profiles {
             if name.is_empty() {
                 report.error("profiles", "a profile needs a name");

@@ -7,11 +7,12 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use phoenix_pipeline::{
-    BuildError, ComponentId, Estimates, Explain, Instrument, Level, Metrics, Publish, Siblings, Site, Stage, Stages,
-    Switch, swap,
+    BuildError, ComponentId, Decision, Entity, Estimates, Explain, Instrument, Level, Marks, Metrics, Publish,
+    Siblings, Site, Stage, Stages, Switch, swap,
 };
+use phoenix_telemetry::Batch;
 
 use super::folding::Folding;
 use super::shadow::Followed;
@@ -61,7 +62,14 @@ pub(super) struct Control {
     active: AtomicUsize,
     /// Asked for from outside, as bits; no number = nothing.
     pressure: AtomicU64,
+    /// Executables that are to be folded, as somebody outside asked.
+    folded: ArcSwap<Vec<Arc<str>>>,
 }
+
+/// What names a process's executable.
+const EXECUTABLE: &str = "process.executable.name";
+/// Why a process was marked here.
+const REMEDY: &str = "remediation";
 
 impl Control {
     pub(super) fn new(
@@ -84,7 +92,27 @@ impl Control {
             newest: Arc::new(AtomicUsize::new(start)),
             active: AtomicUsize::new(start),
             pressure: AtomicU64::new(f64::NAN.to_bits()),
+            folded: ArcSwap::default(),
         }
+    }
+
+    /// Marks the processes of executables that are to be folded. What a rule keeps stays.
+    pub(super) fn mark_folded(&self, batch: &Batch, marks: &mut Marks) {
+        let folded = self.folded.load();
+        if folded.is_empty() {
+            return;
+        }
+        for resource in batch.resources() {
+            let name = resource.attributes().get_str(EXECUTABLE);
+            if name.is_some_and(|name| folded.iter().any(|folded| **folded == *name)) {
+                marks.mark(Entity::Resource(resource.id()), Decision::Fold, REMEDY);
+            }
+        }
+    }
+
+    /// Takes over what the stage this one replaces was asked to fold.
+    pub(super) fn take_folded(&self, previous: &Control) {
+        self.folded.store(previous.folded.load_full());
     }
 
     /// The stages of a profile, with no state.
@@ -171,6 +199,12 @@ impl Switch for Control {
 
     fn press(&self, pressure: Option<f64>) {
         self.pressure.store(pressure.unwrap_or(f64::NAN).to_bits(), Ordering::Relaxed);
+    }
+
+    fn fold(&self, executables: &[Arc<str>]) {
+        if self.folded.load().as_slice() != executables {
+            self.folded.store(Arc::new(executables.to_vec()));
+        }
     }
 
     fn prepare(&self, profile: &str) -> Result<Option<Publish>, String> {

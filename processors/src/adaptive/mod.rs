@@ -15,6 +15,7 @@ mod facts;
 mod folding;
 mod meter;
 mod shadow;
+mod steering;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub(crate) use config::WINDOWS;
 pub use config::{Budget, Config, Estimation, Profiles};
 use control::{Built, Control};
 use meter::Meter;
+pub use steering::Remediation;
 
 use crate::adaptive_filter::AdaptiveFilter;
 
@@ -49,7 +51,7 @@ fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
     let place = |wanted: &str| names.iter().position(|name| **name == *wanted);
     let configured = place(&config.profile).unwrap_or_default();
     let configured_name = names.get(configured).cloned().unwrap_or_default();
-    let chosen = site.profiles.start(&pipeline, &site.id, &names, &configured_name);
+    let chosen = site.profiles.start(&pipeline, &site.id, &names);
     let start = chosen.and_then(|name| place(&name)).unwrap_or(configured);
     let members = config.profiles.0.iter().map(|(_, members)| members.iter().map(|id| ComponentId::new(id)).collect());
     let control = Control::new(names.iter().cloned().zip(members).collect(), start, site, siblings);
@@ -168,6 +170,7 @@ impl Processor for Adaptive {
     fn process(&mut self, batch: &mut Batch, cx: &mut Context<'_>) {
         self.register();
         self.press();
+        self.control.mark_folded(batch, cx.marks);
         self.meter.came_in(batch, cx.marks, self.profile, cx.now);
         self.stages.process_some(0..self.folds_at, batch, cx);
         if !batch.is_empty() {
@@ -207,6 +210,7 @@ impl Processor for Adaptive {
         let report = self.stages.adopt(&mut previous.stages);
         self.meter.adopt(&mut previous.meter);
         self.control.press(previous.control.pressure());
+        self.control.take_folded(&previous.control);
         self.register();
         report.into_iter().fold(Handover::default(), |total, (_, handover)| joined(total, handover))
     }

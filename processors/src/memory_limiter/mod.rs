@@ -15,6 +15,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use phoenix_pipeline::config::{Report, Settings, Value};
+use phoenix_pipeline::estimates::{MemoryUse, Publisher};
 use phoenix_pipeline::memory::{MemoryError, available};
 use phoenix_pipeline::{BuildError, Context, Instrument, Level, Processor, ProcessorFactory, Refusal, Site, Stability};
 use phoenix_telemetry::Batch;
@@ -167,6 +168,7 @@ struct MemoryLimiter {
     check_interval: Duration,
     next_check: Option<Instant>,
     id: String,
+    publisher: Publisher<MemoryUse>,
     accepted: metrics::Counter,
     refused: metrics::Counter,
 }
@@ -174,6 +176,7 @@ struct MemoryLimiter {
 impl MemoryLimiter {
     fn new(config: &Config, limits: Limits, memory: Box<dyn Memory>, site: &Site) -> Self {
         let labels = [("processor", site.id.as_str())];
+        let pipeline = site.pipeline.clone().unwrap_or_default();
         let (soft, hard) = (config.min_gc_interval_when_soft_limited, config.min_gc_interval_when_hard_limited);
         MemoryLimiter {
             gate: Gate::new(limits, soft, hard),
@@ -181,6 +184,7 @@ impl MemoryLimiter {
             check_interval: config.check_interval,
             next_check: None,
             id: site.id.to_string(),
+            publisher: site.estimates.memory.publisher(&pipeline, &site.id),
             accepted: site.metrics.counter(&ACCEPTED, &labels),
             refused: site.metrics.counter(&REFUSED, &labels),
         }
@@ -204,6 +208,8 @@ impl MemoryLimiter {
                 self.gate.decide(resident);
             }
         }
+        let used = self.gate.usage() as f64 / self.gate.limits().soft().max(1) as f64;
+        self.publisher.publish(MemoryUse { at: now, used });
         let (resident_mib, soft_mib) = (self.gate.usage() / MIB, self.gate.limits().soft() / MIB);
         match (was_refusing, self.gate.refuses()) {
             (false, true) => {

@@ -1,0 +1,352 @@
+//! One stage with profiles and its controller: a step from what was measured to what is done.
+//!
+//! A step decides only when there is something to decide on: a newer estimate, one that has become stale, a person's
+//! choice, memory that runs short. So one scrape is never counted as two observations.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use phoenix_control::{Conflict, Controller, Decision, Emergency, Guard, Manual, Move, Observation, Shadow};
+use phoenix_pipeline::ProfileState;
+use phoenix_pipeline::estimates::{Cardinality, Thinning};
+use phoenix_processors::cost::{Bill, bill};
+
+use super::gauges::Gauges;
+use super::journal::{Entry, Kind};
+use super::memory::Memory;
+use super::saved::{self, Saved};
+use super::view::Sight;
+use super::{Desk, Place, World};
+
+/// How often the state is written while nothing is switched.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// The bill is reckoned over at least so long: a batch more or less must not show.
+const BILL_OVER: Duration = Duration::from_secs(60);
+
+/// What was said last: an entry is written when this changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Said {
+    wanted: usize,
+    guards: Vec<Guard>,
+    emergency: Option<Emergency>,
+    conflict: Option<Conflict>,
+}
+
+/// A stage that is watched, and steered where it has a budget.
+pub(super) struct Steered {
+    place: Place,
+    controller: Option<Controller>,
+    gauges: Gauges,
+    /// The origin of the controller's time.
+    began: Instant,
+    due: Instant,
+    /// What the last decision was made on.
+    seen: Option<Instant>,
+    by_hand: bool,
+    said: Option<Said>,
+    decision: Option<Decision>,
+    switches: (u64, u64),
+    /// What the bill is reckoned from, and the bill.
+    earlier: Option<Arc<Thinning>>,
+    bill: Option<(Bill, f64)>,
+    written: Instant,
+}
+
+/// A word for settings: the state made under others is not gone on with.
+fn checksum(place: &Place) -> u32 {
+    crc32fast::hash(format!("{:?}", place.config.law()).as_bytes())
+}
+
+fn controller(place: &Place) -> Option<Controller> {
+    let law = place.config.law()?;
+    let settings = checksum(place);
+    let saved = place.saved.as_ref().filter(|saved| saved.settings == settings);
+    Some(match saved {
+        Some(saved) => Controller::resume(law, saved.state.clone()),
+        None => Controller::new(law),
+    })
+}
+
+impl Steered {
+    pub(super) fn new(place: Place, world: &World, desk: &Desk) -> Self {
+        let now = world.clock.now();
+        let stage = Steered {
+            controller: controller(&place),
+            gauges: Gauges::new(&world.metrics, &place.pipeline, &place.processor),
+            began: now,
+            due: now + place.config.budget.interval,
+            seen: None,
+            by_hand: false,
+            said: None,
+            decision: None,
+            switches: (0, 0),
+            earlier: None,
+            bill: None,
+            written: now,
+            place,
+        };
+        stage.show(world, desk, None, None, None, false);
+        stage
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(super) fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Goes on under other settings; the controller does so only if those it was told are the same.
+    pub(super) fn reconfigured(mut self, place: Place, world: &World, desk: &Desk) -> Self {
+        let same = place.names == self.place.names && place.config.law() == self.place.config.law();
+        let acted = self.place.acts();
+        if !same {
+            let mut next = Steered::new(place, world, desk);
+            next.switches = self.switches;
+            self = next;
+        } else {
+            self.due = self.due.min(world.clock.now() + place.config.budget.interval);
+            self.place = place;
+        }
+        if acted && !self.place.acts() {
+            self.release(world);
+        }
+        self
+    }
+
+    /// Takes its hands off: the profile at work stays, the pressure is the configured one again.
+    fn release(&self, world: &World) {
+        world.profiles.unsteer(&self.place.pipeline, &self.place.processor);
+        world.profiles.press(&self.place.pipeline, &self.place.processor, None);
+    }
+
+    /// The stage is configured no more.
+    pub(super) fn let_go(&mut self, world: &World, desk: &Desk) {
+        self.release(world);
+        desk.clear(&self.place.pipeline, &self.place.processor);
+    }
+
+    /// Looks, decides and acts.
+    pub(super) fn step(&mut self, world: &World, memory: &Memory, desk: &Desk) {
+        let now = world.clock.now();
+        self.due = now + self.place.config.budget.interval;
+        let Place { pipeline, processor, .. } = &self.place;
+        let thinning = world.estimates.thinning.list().into_iter();
+        let mut thinning = thinning.filter(|row| row.pipeline == *pipeline && row.processor == *processor);
+        let thinning = thinning.next().map(|row| row.snapshot);
+        let mut cardinality = world.estimates.cardinality.list().into_iter();
+        let cardinality = cardinality.find(|row| row.pipeline == *pipeline).map(|row| row.snapshot);
+        let used = memory.used(now);
+        let fresh = thinning.as_ref().map(|seen| seen.at) != self.seen && thinning.is_some();
+        self.reckon(thinning.as_ref());
+        if let Some(stage) = self.stage(world) {
+            self.decide(world, desk, &stage, (thinning.as_deref(), fresh), used);
+            if now.saturating_duration_since(self.written) >= SAVE_EVERY {
+                self.save();
+                self.written = now;
+            }
+        }
+        self.seen = thinning.as_ref().map(|seen| seen.at);
+        let active = self.stage(world).map(|stage| stage.active);
+        self.show(world, desk, active, thinning.as_deref().zip(Some(cardinality.as_deref())), used, fresh);
+    }
+
+    /// The stage's profiles as they stand.
+    fn stage(&self, world: &World) -> Option<ProfileState> {
+        let Place { pipeline, processor, .. } = &self.place;
+        world.profiles.list().into_iter().find(|row| row.pipeline == *pipeline && row.processor == *processor)
+    }
+
+    /// Reckons what a month costs, between two snapshots that lie far enough apart.
+    fn reckon(&mut self, thinning: Option<&Arc<Thinning>>) {
+        let Some(later) = thinning else { return };
+        let Some(earlier) = &self.earlier else {
+            self.earlier = Some(Arc::clone(later));
+            return;
+        };
+        let apart = later.at.saturating_duration_since(earlier.at);
+        if later.points_in < earlier.points_in {
+            // The stage is a new one: its counts began anew.
+            self.earlier = Some(Arc::clone(later));
+        } else if apart >= BILL_OVER {
+            if let Some(bill) = bill(&self.place.config.cost, earlier, later) {
+                self.gauges.cost(&bill);
+                self.bill = Some((bill, apart.as_secs_f64()));
+            }
+            self.earlier = Some(Arc::clone(later));
+        }
+    }
+
+    /// One decision, if there is something to decide on.
+    fn decide(
+        &mut self,
+        world: &World,
+        desk: &Desk,
+        stage: &ProfileState,
+        (thinning, fresh): (Option<&Thinning>, bool),
+        memory: Option<f64>,
+    ) {
+        let now = world.clock.now();
+        let Some(controller) = &mut self.controller else { return };
+        let settings = controller.settings();
+        let age = thinning.map_or(Duration::MAX, |seen| now.saturating_duration_since(seen.at));
+        let chosen = stage.by_hand != self.by_hand;
+        let short = memory.is_some_and(|used| used >= settings.memory_ceiling);
+        if !(fresh || chosen || short || age > settings.stale_after) {
+            return;
+        }
+        self.by_hand = stage.by_hand;
+        let Some(active) = self.place.names.iter().position(|name| *name == stage.active) else { return };
+        let seen = observation(&self.place, thinning, age, active, memory, stage.by_hand);
+        let decision = controller.step(now.saturating_duration_since(self.began), &seen);
+        let error = self.act(world, &decision, stage.by_hand);
+        let kind = match (&error, chosen) {
+            (Some(_), _) => Kind::Failed,
+            (None, true) => Kind::Manual,
+            (None, false) => Kind::of(&decision),
+        };
+        let said = self.words(&decision, kind);
+        self.gauges.decided(&decision, said.wanted);
+        if kind == Kind::Manual || kind == Kind::Failed || self.said.as_ref() != Some(&said) {
+            let entry = Entry {
+                place: &self.place,
+                unix_nanos: world.clock.unix_nanos(),
+                kind,
+                decision: &decision,
+                output: thinning.map(|seen| seen.output.series),
+                by_hand: stage.by_hand,
+                error,
+            };
+            entry.log();
+            desk.write(entry.json());
+        }
+        self.said = Some(said);
+        self.decision = Some(decision);
+        if matches!(kind, Kind::Tighten | Kind::Relax) {
+            self.save();
+        }
+    }
+
+    /// Does what was decided; says why it could not.
+    fn act(&mut self, world: &World, decision: &Decision, by_hand: bool) -> Option<String> {
+        if !self.place.acts() {
+            return None;
+        }
+        let Place { pipeline, processor, names, .. } = &self.place;
+        world.profiles.press(pipeline, processor, Some(decision.pressure));
+        let after = names.get(decision.after).filter(|_| decision.r#move != Move::Hold && !by_hand)?;
+        match world.profiles.steer(pipeline, processor, after) {
+            Ok(()) => {
+                let tighter = decision.r#move == Move::Tighten;
+                self.gauges.switched(tighter);
+                *(if tighter { &mut self.switches.0 } else { &mut self.switches.1 }) += 1;
+                None
+            }
+            Err(error) => {
+                self.gauges.failed();
+                Some(error.to_string())
+            }
+        }
+    }
+
+    /// What this decision says. A profile that is only proposed stays so until another is, or nothing holds this one.
+    fn words(&self, decision: &Decision, kind: Kind) -> Said {
+        let proposed = self.said.as_ref().map(|said| said.wanted).filter(|_| self.place.config.budget.observe_only);
+        let waits = decision.guards.iter().any(|guard| matches!(guard, Guard::Dwell | Guard::Confirmation));
+        let wanted = match decision.r#move {
+            Move::Hold if waits => proposed.unwrap_or(decision.after),
+            _ => decision.after,
+        };
+        let standing = proposed == Some(wanted) && kind != Kind::Manual && wanted != decision.before;
+        match (standing, &self.said) {
+            // The same proposal again: that it was made a moment ago is no news.
+            (true, Some(said)) => Said { emergency: decision.emergency, conflict: decision.conflict, ..said.clone() },
+            _ => Said {
+                wanted,
+                guards: decision.guards.clone(),
+                emergency: decision.emergency,
+                conflict: decision.conflict,
+            },
+        }
+    }
+
+    /// Writes down what must survive a restart.
+    pub(super) fn save(&mut self) {
+        let (Some(directory), Some(controller), Some(said)) = (&self.place.directory, &self.controller, &self.said)
+        else {
+            return;
+        };
+        // A person's choice ends with the process.
+        let own = self.place.acts() && !self.by_hand;
+        let Some(profile) = self.place.names.get(said.wanted).filter(|_| own) else { return };
+        let saved = Saved {
+            profile: profile.to_string(),
+            profiles: self.place.names.iter().map(|name| name.to_string()).collect(),
+            settings: checksum(&self.place),
+            state: controller.state().clone(),
+        };
+        if let Err(error) = saved::write(directory, &saved) {
+            tracing::warn!(directory = %directory.display(), %error, "the state of the control loop cannot be written");
+        }
+    }
+
+    fn show(
+        &self,
+        world: &World,
+        desk: &Desk,
+        active: Option<Arc<str>>,
+        seen: Option<(&Thinning, Option<&Cardinality>)>,
+        memory: Option<f64>,
+        fresh: bool,
+    ) {
+        let (thinning, cardinality) =
+            seen.map_or((None, None), |(thinning, cardinality)| (Some(thinning), cardinality));
+        let sight = Sight {
+            place: &self.place,
+            active,
+            wanted: self.said.as_ref().map(|said| said.wanted),
+            thinning,
+            cardinality,
+            decision: self.decision.as_ref(),
+            memory,
+            switches: self.switches,
+            bill: self.bill.as_ref().map(|(bill, _)| bill),
+            billed: self.bill.as_ref().map_or(0.0, |(_, seconds)| *seconds),
+        };
+        let row = fresh.then(|| sight.row(world.clock.unix_nanos()));
+        let place = (&self.place.pipeline, &self.place.processor);
+        desk.show(place, (sight.state(), thinning.map(|seen| seen.at)), sight.cost(), row);
+    }
+}
+
+/// What the controller is told.
+fn observation(
+    place: &Place,
+    thinning: Option<&Thinning>,
+    age: Duration,
+    active: usize,
+    memory: Option<f64>,
+    by_hand: bool,
+) -> Observation {
+    let shadow = |name: &Arc<str>| {
+        let known = thinning.and_then(|seen| seen.profiles.iter().find(|profile| profile.name == *name));
+        known.map_or_else(Shadow::default, |profile| Shadow {
+            series: Some(profile.output.series),
+            attribution: profile.attribution.cpu,
+        })
+    };
+    Observation {
+        // Nothing measured yet is missing, not stale.
+        age: if thinning.is_some() { age } else { Duration::ZERO },
+        output: thinning.map(|seen| seen.output.series),
+        error: thinning.map_or(0.0, |seen| seen.output.error),
+        input: thinning.map(|seen| seen.input.series),
+        active,
+        profiles: place.names.iter().map(shadow).collect(),
+        memory,
+        explosion: false,
+        // When it ends is the register's to say.
+        manual: by_hand.then_some(Manual { profile: active, until: None }),
+    }
+}
