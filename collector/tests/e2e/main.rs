@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod admin;
+mod budget;
 mod compare;
 mod configs;
 mod disk_queue;

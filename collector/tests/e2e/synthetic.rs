@@ -112,8 +112,8 @@ impl Host {
         self.next_pid
     }
 
-    /// Lets some time pass: half of all work, a few end, and as many are born, some under the pid that has just become free.
-    pub fn step(&mut self) {
+    /// Half of all processes work; says which there are.
+    pub fn work(&mut self) -> Vec<u32> {
         let pids: Vec<u32> = self.processes.keys().copied().collect();
         for pid in &pids {
             if self.chance(2) == 0 {
@@ -129,6 +129,12 @@ impl Host {
             used.resident = 100 + (used.resident + draws[4]) % 10_000;
             self.write_numbers(*pid);
         }
+        pids
+    }
+
+    /// Lets some time pass: half of all work, a few end, and as many are born, some under the pid that has just become free.
+    pub fn step(&mut self) {
+        let pids = self.work();
         for _ in 0..self.chance(4) {
             let fleeting = pids.iter().filter(|pid| !self.first.contains_key(pid) && self.processes.contains_key(pid));
             let fleeting: Vec<u32> = fleeting.copied().collect();
@@ -144,6 +150,22 @@ impl Host {
             self.born += 1;
             self.place(pid, Process { name, start, used: Used::default(), vigour });
         }
+    }
+
+    /// A crowd comes, all at once, each with nothing used yet.
+    pub fn crowd(&mut self, count: u32) {
+        for i in 0..count {
+            let start = ((seconds() - self.boot as f64) * TICKS as f64) as u64 + 3;
+            let (pid, used) = (self.fresh_pid(), Used { resident: 100, ..Used::default() });
+            self.place(pid, Process { name: format!("crowd-{}", i % PROGRAMS), start, used, vigour: 1 });
+        }
+    }
+
+    /// The crowd is gone.
+    pub fn disperse(&mut self) {
+        let crowd = self.processes.iter().filter(|(_, process)| process.name.starts_with("crowd"));
+        let crowd: Vec<u32> = crowd.map(|(pid, _)| *pid).collect();
+        crowd.into_iter().for_each(|pid| self.remove(pid));
     }
 
     /// What all steady processes of each program have added since the beginning, by metric, in the metric's unit.
