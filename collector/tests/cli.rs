@@ -37,6 +37,7 @@ fn mistakes_go_to_the_standard_error_with_status_1() {
         (&["--feature-gates", "no.such.gate"], "no such feature gate"),
         (&["featuregate", "no.such.gate"], "no such feature gate"),
         (&["--set", "x"], "write --set path.to.key=value"),
+        (&["top"], "draws on a terminal"),
     ] {
         let (status, out, err) = phoenix(arguments);
         assert_eq!((status, out.as_str()), (Some(1), ""), "{arguments:?}: {err}");

@@ -3,6 +3,7 @@
 //! It is there without being asked for, on loopback. What it may do for whom is decided in [`guard`]; what it does is
 //! done elsewhere: here are only the questions and the answers, which are JSON.
 
+mod entities;
 mod guard;
 mod routes;
 
@@ -83,6 +84,7 @@ pub fn serve(config: &Config, shared: &Shared) -> Result<Option<PageServer>, Bui
         explain: shared.explain.clone(),
         control: shared.control.clone(),
         clock: shared.clock.clone(),
+        metrics: shared.metrics.clone(),
         version: shared.version,
     });
     let handler = Arc::new(move |request| routes::answer(Arc::clone(&routes), request));

@@ -7,16 +7,18 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use phoenix_pipeline::config::duration;
 use phoenix_pipeline::explain::Question;
-use phoenix_pipeline::{BoxFuture, Clock, Explain, ProfileError, Profiles};
+use phoenix_pipeline::{BoxFuture, Clock, Explain, Metrics, ProfileError, Profiles};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::entities;
 use super::guard::Guard;
 use crate::control::{Control, KEPT};
 
 const INDEX: &str = "Phoenix, admin endpoint\n\n\
     GET  /debug/explain?pid=4711            why a process is or is not there\n\
     GET  /debug/explain?resource=key=value  the same by an attribute; * stands for any text\n\
+    GET  /debug/entities                    how many are individual, how many are folded, and why\n\
     GET  /control/profile                   the profiles, and which is at work\n\
     POST /control/profile                   {\"profile\": \"NAME\", \"expires_in\": \"10m\"}; without expires_in it stays\n\
     DELETE /control/profile                 gives the choice back to the controller, or to the configuration\n\
@@ -34,6 +36,7 @@ pub(super) struct Routes {
     pub explain: Explain,
     pub control: Control,
     pub clock: Clock,
+    pub metrics: Metrics,
     pub version: &'static str,
 }
 
@@ -49,9 +52,10 @@ struct Order {
 type Failed = (StatusCode, String);
 
 /// Where there is something to be asked.
-const PATHS: [&str; 7] = [
+const PATHS: [&str; 8] = [
     "/",
     "/debug/explain",
+    "/debug/entities",
     "/control/profile",
     "/control/state",
     "/control/decisions",
@@ -72,6 +76,9 @@ pub(super) fn answer(routes: Arc<Routes>, request: Request<Bytes>) -> BoxFuture<
                 Ok(question) => response(StatusCode::OK, JSON, routes.explain.answer(&question)),
                 Err((status, why)) => failed(status, &why),
             },
+            (&Method::GET, "/debug/entities") => {
+                response(StatusCode::OK, JSON, entities::answer(&routes.metrics).to_string())
+            }
             (&Method::GET, "/control/profile") => shown(&routes.profiles),
             (&Method::POST, "/control/profile") => match choose(&routes.profiles, &body).await {
                 Ok(()) => {
@@ -249,19 +256,20 @@ fn response(status: StatusCode, kind: &'static str, mut body: String) -> Respons
 mod tests {
     use super::*;
     use crate::control::World;
-    use phoenix_pipeline::{Estimates, Metrics};
+    use phoenix_pipeline::Estimates;
 
     fn routes() -> Arc<Routes> {
         let guard = Guard { address: "127.0.0.1:1".parse().unwrap(), host: "localhost".into(), token: None };
         let (clock, profiles) = (Clock::system(), Profiles::default());
+        let metrics = Metrics::new(&clock, Vec::new());
         let world = World {
             clock: clock.clone(),
-            metrics: Metrics::new(&clock, Vec::new()),
+            metrics: metrics.clone(),
             estimates: Estimates::default(),
             profiles: profiles.clone(),
         };
         let control = Control::start(world).unwrap();
-        Arc::new(Routes { guard, profiles, explain: Explain::default(), control, clock, version: "0" })
+        Arc::new(Routes { guard, profiles, explain: Explain::default(), control, clock, metrics, version: "0" })
     }
 
     async fn ask(method: &str, target: &str, body: &str) -> (u16, String) {
@@ -278,6 +286,7 @@ mod tests {
             ("GET", "/x", "", 404, "GET / says what there is"),
             ("GET", "/debug/explain?pid=7", "", 200, "\"entities\":[]"),
             ("GET", "/debug/explain?resource=a%3Db*", "", 200, "\"entities\":[]"),
+            ("GET", "/debug/entities", "", 200, "{\"processors\":[]}"),
             ("GET", "/debug/explain", "", 400, "?pid=NUMBER"),
             ("GET", "/debug/explain?pid=x", "", 400, "must be a number"),
             ("GET", "/debug/explain?pid=1&resource=x", "", 400, "?pid=NUMBER"),

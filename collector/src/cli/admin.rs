@@ -44,8 +44,7 @@ pub(super) enum Question {
 /// # Errors
 /// Nobody answers, or what the agent answered that it will not do.
 pub(super) fn ask(admin: Option<&str>, question: &Question) -> Result<String, String> {
-    let address = admin.unwrap_or(DEFAULT_ENDPOINT);
-    let address = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
+    let address = address(admin);
     let (method, target, body) = match question {
         Question::Profiles => ("GET", "/control/profile".to_owned(), String::new()),
         Question::Choose { profile, expires_in } => {
@@ -65,7 +64,17 @@ pub(super) fn ask(admin: Option<&str>, question: &Question) -> Result<String, St
     }
 }
 
-fn exchange(address: &str, method: &str, target: &str, body: &str) -> Result<Value, String> {
+/// The `host:port` that is asked: the one that was named, with or without `http://`, else the usual one.
+pub(super) fn address(named: Option<&str>) -> &str {
+    let address = named.unwrap_or(DEFAULT_ENDPOINT);
+    address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/')
+}
+
+/// Asks once.
+///
+/// # Errors
+/// Nobody answers, or what the agent answered that it will not do.
+pub(super) fn exchange(address: &str, method: &str, target: &str, body: &str) -> Result<Value, String> {
     let nobody = |error: std::io::Error| {
         format!(
             "nobody answers: {error}; is the agent running, and is its service::admin::endpoint another? --admin names it"

@@ -17,6 +17,8 @@ pub(super) enum Command {
     Run(Request, Option<PathBuf>),
     /// Ask a running agent at this address, or at the usual one.
     Admin(Option<String>, Question),
+    /// Watch a running agent at this address, or at the usual one.
+    Top(Option<String>),
     /// Check the config.
     Validate(Request),
     /// Show the resolved config.
@@ -136,6 +138,8 @@ enum Sub {
     },
     /// Runs the controller against a modelled host for hours in seconds, and says how well it held the budget
     Simulate(#[command(flatten)] SimulateArgs),
+    /// Watches the control loop of a running agent on this terminal; q quits
+    Top(#[command(flatten)] AdminArgs),
     /// Lists the feature gates, or shows one
     Featuregate {
         /// The gate
@@ -147,7 +151,7 @@ enum Sub {
 #[derive(Args)]
 struct AdminArgs {
     /// The agent's admin endpoint, service::admin::endpoint; the token is taken from PHOENIX_ADMIN_TOKEN
-    #[arg(long, value_name = "URL", global = true)]
+    #[arg(long, visible_alias = "endpoint", value_name = "URL", global = true)]
     admin: Option<String>,
 }
 
@@ -206,6 +210,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
             };
             Command::Admin(admin.admin, question)
         }
+        Some(Sub::Top(admin)) => Command::Top(admin.admin),
         Some(Sub::Validate(config)) => Command::Validate(before.and(config).request()?),
         Some(Sub::PrintConfig { options, config }) => Command::PrintConfig(before.and(config).request()?, options),
         Some(Sub::Components) => Command::Components,
@@ -321,6 +326,8 @@ mod tests {
         assert_eq!(admin("phoenix profile --admin a:1 set x --for 10m"), (Some("a:1".into()), set));
         assert_eq!(admin("phoenix explain --pid 7"), (None, Question::Pid(7)));
         assert_eq!(admin("phoenix explain --resource k=v").1, Question::Resource("k=v".into()));
+        assert_eq!(command("phoenix top --endpoint http://a:1"), Command::Top(Some("http://a:1".into())));
+        assert_eq!(command("phoenix top"), Command::Top(None));
         assert!(parsed("phoenix explain").is_err() && parsed("phoenix explain --pid 1 --resource a").is_err());
         let state = Command::Run(request(&[], &[]), Some("/s".into()));
         assert_eq!(command("phoenix --state-dir /s"), state);

@@ -8,6 +8,7 @@ mod components;
 mod gates;
 mod print_config;
 mod simulate;
+mod top;
 
 use crate::components::{EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS};
 use crate::config::{Request, report};
@@ -43,6 +44,7 @@ fn answer(arguments: impl IntoIterator<Item = OsString>) -> Result<String, Strin
             run::run(&request, state_dir.as_deref()).map(|()| String::new()).map_err(|failure| failure.to_string())
         }
         Parsed::Command(Command::Admin(address, question)) => admin::ask(address.as_deref(), &question),
+        Parsed::Command(Command::Top(address)) => top::run(address.as_deref()),
         Parsed::Command(Command::Validate(request)) => validate(&request),
         Parsed::Command(Command::PrintConfig(request, options)) => print_config::text(&request, &options),
         Parsed::Command(Command::Components) => {
