@@ -58,6 +58,15 @@ impl Guard {
         }
     }
 
+    /// Whether a request may have what is the same for all agents, such as the page's files. A browser cannot carry a
+    /// token when it opens a page, which then asks for it and carries it with its own requests.
+    ///
+    /// # Errors
+    /// The status and the reason.
+    pub fn check_public(&self, head: &Parts) -> Result<(), Turned> {
+        if self.token.is_some() { Ok(()) } else { self.check(head) }
+    }
+
     /// Whether the host a request names is this one.
     fn meant(&self, host: Option<&str>, head: &Parts) -> Result<(), Turned> {
         let Some(host) = host else { return Err(forbidden("the header Host is missing".into())) };
@@ -160,6 +169,14 @@ mod tests {
         assert_eq!(ask(&open, "GET", &[("host", "evil.example")]), 403);
         let named = guard("192.0.2.1:55679", "node.example", None);
         assert_eq!(ask(&named, "GET", &[("host", "Node.example:55679")]), 200);
+    }
+
+    #[test]
+    fn what_is_public_needs_no_token_but_the_right_host() {
+        let head = |host: &str| Request::builder().uri("/ui").header("host", host).body(()).unwrap().into_parts().0;
+        let (local, closed) = (guard("127.0.0.1:1", "localhost", None), guard("0.0.0.0:1", "0.0.0.0", Some("abc")));
+        assert!(local.check_public(&head("localhost")).is_ok() && local.check_public(&head("evil.example")).is_err());
+        assert!(closed.check_public(&head("node.example")).is_ok() && closed.check(&head("node.example")).is_err());
     }
 
     #[test]

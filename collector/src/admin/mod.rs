@@ -1,10 +1,12 @@
-//! The admin endpoint: shows why an entity is or is not there, shows the profile at work, and changes it.
+//! The admin endpoint: shows why an entity is or is not there, shows the profile at work, and changes it; for browsers
+//! there is a page.
 //!
 //! It is there without being asked for, on loopback. What it may do for whom is decided in [`guard`]; what it does is
 //! done elsewhere: here are only the questions and the answers, which are JSON.
 
 mod entities;
 mod guard;
+mod page;
 mod routes;
 
 use std::sync::Arc;

@@ -13,9 +13,11 @@ use serde_json::{Value, json};
 
 use super::entities;
 use super::guard::Guard;
+use super::page;
 use crate::control::{Control, KEPT};
 
 const INDEX: &str = "Phoenix, admin endpoint\n\n\
+    GET  /ui                                what follows, as a page that updates itself; / is that page for a browser\n\
     GET  /debug/explain?pid=4711            why a process is or is not there\n\
     GET  /debug/explain?resource=key=value  the same by an attribute; * stands for any text\n\
     GET  /debug/entities                    how many are individual, how many are folded, and why\n\
@@ -52,8 +54,9 @@ struct Order {
 type Failed = (StatusCode, String);
 
 /// Where there is something to be asked.
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 9] = [
     "/",
+    "/ui",
     "/debug/explain",
     "/debug/entities",
     "/control/profile",
@@ -67,6 +70,12 @@ const PATHS: [&str; 8] = [
 pub(super) fn answer(routes: Arc<Routes>, request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> {
     Box::pin(async move {
         let (head, body) = request.into_parts();
+        if let Some(file) = page::wanted(&head) {
+            return match routes.guard.check_public(&head) {
+                Ok(()) => with_headers(response(StatusCode::OK, file.kind, file.text.to_owned()), page::HEADERS),
+                Err((status, why)) => failed(status, &why),
+            };
+        }
         if let Err((status, why)) = routes.guard.check(&head) {
             return failed(status, &why);
         }
@@ -239,6 +248,13 @@ fn failed(status: StatusCode, why: &str) -> Response<Bytes> {
     response
 }
 
+fn with_headers(mut response: Response<Bytes>, more: &[(&'static str, &'static str)]) -> Response<Bytes> {
+    for (name, value) in more {
+        response.headers_mut().insert(*name, HeaderValue::from_static(value));
+    }
+    response
+}
+
 fn response(status: StatusCode, kind: &'static str, mut body: String) -> Response<Bytes> {
     if !body.ends_with('\n') {
         body.push('\n');
@@ -286,6 +302,8 @@ mod tests {
             ("GET", "/x", "", 404, "GET / says what there is"),
             ("GET", "/debug/explain?pid=7", "", 200, "\"entities\":[]"),
             ("GET", "/debug/explain?resource=a%3Db*", "", 200, "\"entities\":[]"),
+            ("POST", "/ui", "", 405, "GET, HEAD"),
+            ("GET", "/ui/other.js", "", 404, "GET / says"),
             ("GET", "/debug/entities", "", 200, "{\"processors\":[]}"),
             ("GET", "/debug/explain", "", 400, "?pid=NUMBER"),
             ("GET", "/debug/explain?pid=x", "", 400, "must be a number"),
@@ -313,6 +331,27 @@ mod tests {
             let (found, said) = ask(method, target, body).await;
             assert_eq!(found, status, "{method} {target} {body}: {said}");
             assert!(said.contains(text), "{method} {target} {body}: {said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_browser_gets_the_page_and_nothing_of_another_host() {
+        for (target, accept, kind) in [
+            ("/", "text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8"),
+            ("/", "*/*", "text/plain; charset=utf-8"),
+            ("/", "", "text/plain; charset=utf-8"),
+            ("/ui", "*/*", "text/html; charset=utf-8"),
+            ("/ui/script.js", "*/*", "text/javascript; charset=utf-8"),
+            ("/ui/style.css", "text/css,*/*;q=0.1", "text/css; charset=utf-8"),
+        ] {
+            let request = Request::builder().uri(target).header("host", "localhost").header("accept", accept);
+            let response = answer(routes(), request.body(Bytes::new()).unwrap()).await;
+            assert_eq!(response.status(), 200, "{target} {accept}");
+            assert_eq!(response.headers()["content-type"], kind, "{target} {accept}");
+            let policy = response.headers().get("content-security-policy");
+            assert_eq!(policy.is_some(), !kind.starts_with("text/plain"), "{target} {accept}");
+            let policy = policy.map_or("", |policy| policy.to_str().unwrap());
+            assert!(policy.is_empty() || policy.starts_with("default-src 'none'") && !policy.contains("unsafe"));
         }
     }
 
