@@ -131,6 +131,15 @@ impl Handle for File {
 
 impl Lock for File {}
 
+/// Whether an error of a read says that the medium has lost what stands there. Every other error (no descriptors, no memory, a
+/// network file system that is away) passes, and says nothing about the data.
+pub(crate) fn is_damage(error: &Error) -> bool {
+    // As Linux numbers them: EIO, ENODATA (a bad sector), EBADMSG and EUCLEAN (a file system's own checksums), EILSEQ (a
+    // block's protection), EREMOTEIO (a device that gives up).
+    const DAMAGE: [i32; 6] = [5, 61, 74, 117, 84, 121];
+    error.raw_os_error().is_some_and(|code| DAMAGE.contains(&code))
+}
+
 /// Reads until the buffer is full or the file ends; bytes read.
 pub(crate) fn read(handle: &dyn Handle, mut buffer: &mut [u8], mut offset: u64) -> Result<usize> {
     let whole = buffer.len();

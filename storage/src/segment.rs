@@ -3,7 +3,7 @@
 //! The walk reads headers only; a payload's checksum is tested when the record is handed out. It keeps no list of records.
 
 use crate::Loss;
-use crate::files::{Handle, read};
+use crate::files::{Handle, is_damage, read};
 use crate::ranges::Ranges;
 use crate::record::{HEADER, Header, NOTE, Name, read_note};
 
@@ -12,7 +12,7 @@ const STEP: usize = 4 << 10;
 const SCAN: usize = 64 << 10;
 
 /// A segment as the queue remembers it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Segment {
     pub name: Name,
     /// Bytes of records, finished ones too.
@@ -107,17 +107,30 @@ impl Segment {
     /// known. `next` is what stood in the queue before the segment that follows at once: records and points.
     ///
     /// # Errors
-    /// The file's length cannot be found. What cannot be read is damage.
+    /// The file cannot be read now, which says nothing about what is in it; nothing has changed then. What the medium cannot
+    /// give is damage.
     pub fn examine(
         &mut self,
         handle: &dyn Handle,
         next: Option<(u64, u64)>,
-        mut tell: impl FnMut(Damaged),
+        tell: impl FnMut(Damaged),
     ) -> std::io::Result<()> {
-        let mark = self.name.mark;
-        let end = handle.size()?.min(self.len);
-        self.len = end;
-        let mut window = Window { handle, end, bytes: Vec::new(), start: 0, unreadable: false };
+        let mut examined = self.clone();
+        examined.len = handle.size()?.min(self.len);
+        let mut window =
+            Window { handle, end: examined.len, bytes: Vec::new(), start: 0, unreadable: false, failure: None };
+        examined.walk(&mut window, next, tell);
+        match window.failure {
+            Some(failure) => Err(failure),
+            None => {
+                *self = examined;
+                Ok(())
+            }
+        }
+    }
+
+    fn walk(&mut self, window: &mut Window<'_>, next: Option<(u64, u64)>, mut tell: impl FnMut(Damaged)) {
+        let (mark, end) = (self.name.mark, self.len);
         (self.live, self.oldest, self.newest) = (Loss::default(), None, 0);
         // What the next whole record should say was before it; none behind damage that is known already.
         let mut expected = Some((self.name.first, self.name.points));
@@ -160,7 +173,6 @@ impl Segment {
             tell(Damaged { wrong: Wrong::Cut, from: end, to: u64::MAX, loss: Loss { records, points, bytes: 0 } });
             self.done.insert(end, u64::MAX);
         }
-        Ok(())
     }
 }
 
@@ -178,6 +190,8 @@ struct Window<'a> {
     start: u64,
     /// Some of it could not be read, and is zeros.
     unreadable: bool,
+    /// What failed without saying anything about the medium: the walk is worth nothing.
+    failure: Option<std::io::Error>,
 }
 
 impl Window<'_> {
@@ -201,9 +215,12 @@ impl Window<'_> {
             // The medium fails somewhere in it: block by block, what can be read.
             Err(_) => {
                 for (place, block) in self.bytes.chunks_mut(STEP).enumerate() {
-                    if read(self.handle, block, at + (place * STEP) as u64).is_err() {
+                    if let Err(error) = read(self.handle, block, at + (place * STEP) as u64) {
                         block.fill(0);
                         self.unreadable = true;
+                        if !is_damage(&error) {
+                            self.failure = Some(error);
+                        }
                     }
                 }
             }

@@ -3,11 +3,11 @@
 use std::io::{self, ErrorKind};
 
 use super::{Gone, Queue, UnderWay, failed};
-use crate::files::read;
+use crate::files::{is_damage, read};
 use crate::record::{HEADER, Header};
 use crate::{Error, Id, Loss, Record};
 
-/// How often a record is tried to be read where the medium fails, before it is passed over.
+/// How often a record is tried to be read where the medium is damaged, before it is passed over: some media recover.
 const READS: u32 = 3;
 
 impl Queue {
@@ -16,17 +16,27 @@ impl Queue {
     ///
     /// # Errors
     /// The file cannot be read now; the next call tries the same record again, and passes it over as damaged when the medium
-    /// has failed three times in a row.
+    /// has said three times in a row that it is. Whoever calls should let a second pass before the next call. Errors that say
+    /// nothing about the medium (no descriptors, no memory) never cost a record.
     pub fn next(&mut self, now: u64) -> Result<Option<Record>, Error> {
         loop {
             let Some(id) = self.given_back.first().copied().or_else(|| self.find()) else {
                 return Ok(None);
             };
-            let read = self.read(id);
-            if read.is_ok() {
-                self.failures = 0;
-            }
-            match read? {
+            let read = match self.read(id) {
+                Ok(read) => read,
+                Err((error, instead)) => {
+                    // A file of a network's may be a stale one.
+                    self.reader = None;
+                    self.failures += u32::from(is_damage(&error.source));
+                    if self.failures < READS {
+                        return Err(error);
+                    }
+                    instead
+                }
+            };
+            self.failures = 0;
+            match read {
                 Read::Record(header, payload) => {
                     let end = id.offset + header.size();
                     let loss = Loss { records: 1, points: header.points, bytes: header.size() };
@@ -96,14 +106,15 @@ impl Queue {
         }
     }
 
-    fn read(&mut self, id: Id) -> Result<Read, Error> {
+    /// Reads what stands at a place; where that fails, with what to make of it when it fails for good.
+    fn read(&mut self, id: Id) -> Result<Read, (Error, Read)> {
         let Some(segment) = self.segments.get(&id.segment) else { return Ok(Read::Missing) };
         let path = || self.dir.join(segment.name.segment());
         if self.reader.as_ref().is_none_or(|(number, _)| *number != id.segment) {
             match self.files.open(&path()) {
                 Ok(handle) => self.reader = Some((id.segment, handle)),
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Read::Missing),
-                Err(error) => return Err(failed("open", &path())(error)),
+                Err(error) => return Err((failed("open", &path())(error), Read::BadHeader)),
             }
         }
         let Some((_, handle)) = &self.reader else { return Ok(Read::Missing) };
@@ -111,11 +122,8 @@ impl Queue {
         let failure = |error| failed("read", &path())(error);
         let len = match read(&**handle, &mut bytes, id.offset) {
             Ok(len) => len,
-            Err(error) => {
-                self.failures += 1;
-                // The walk finds what is behind it.
-                return if self.failures < READS { Err(failure(error)) } else { Ok(Read::BadHeader) };
-            }
+            // The walk finds what is behind it.
+            Err(error) => return Err((failure(error), Read::BadHeader)),
         };
         let fits = |header: &Header| header.size() <= segment.len - id.offset;
         let Some(header) = Header::read(&bytes[..len], segment.name.mark).filter(fits) else {
@@ -126,10 +134,7 @@ impl Queue {
             Ok(len) if len < payload.len() => Ok(Read::BadHeader),
             Ok(_) if crc32fast::hash(&payload) != header.checksum => Ok(Read::Record(header, Payload::Bad)),
             Ok(_) => Ok(Read::Record(header, Payload::Whole(payload))),
-            Err(error) => {
-                self.failures += 1;
-                if self.failures < READS { Err(failure(error)) } else { Ok(Read::Record(header, Payload::Unreadable)) }
-            }
+            Err(error) => Err((failure(error), Read::Record(header, Payload::Unreadable))),
         }
     }
 }

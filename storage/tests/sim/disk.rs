@@ -31,9 +31,15 @@ struct State {
     stop_at: Option<usize>,
     /// Free bytes; none: no limit.
     space: Option<usize>,
-    /// Fails every operation with this name.
-    failing: Option<(&'static str, ErrorKind)>,
+    /// Fails every operation with this name with this error of the system's.
+    failing: Option<(&'static str, i32)>,
 }
+
+/// Errors of the system.
+pub const EIO: i32 = 5;
+pub const ENOMEM: i32 = 12;
+pub const ENOSPC: i32 = 28;
+pub const EROFS: i32 = 30;
 
 #[derive(Clone, Debug, Default)]
 pub struct SimDisk(Arc<Mutex<State>>);
@@ -59,7 +65,7 @@ impl SimDisk {
         self.state().space = bytes;
     }
 
-    pub fn fail(&self, failing: Option<(&'static str, ErrorKind)>) {
+    pub fn fail(&self, failing: Option<(&'static str, i32)>) {
         self.state().failing = failing;
     }
 
@@ -115,8 +121,8 @@ impl State {
         if self.stop_at.is_some_and(|stop| self.operations >= stop) {
             return Err(Error::other("stopped"));
         }
-        if let Some((_, kind)) = self.failing.filter(|(failing, _)| *failing == operation) {
-            return Err(Error::from(kind));
+        if let Some((_, code)) = self.failing.filter(|(failing, _)| *failing == operation) {
+            return Err(Error::from_raw_os_error(code));
         }
         if !matches!(operation, "open" | "read" | "list") {
             self.operations += 1;

@@ -2,14 +2,13 @@
 //! every record: each is delivered unaltered and in order, finished, or counted as evicted.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
 use phoenix_storage::{AppendError, Damage, Fsync, Id, Loss, OnFull, Queue, Settings, Stats};
 use proptest::prelude::*;
 
-use crate::disk::{Crash, SimDisk};
+use crate::disk::{Crash, EIO, ENOMEM, ENOSPC, EROFS, SimDisk};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -26,7 +25,7 @@ enum Step {
     /// Seconds, forward or back.
     Clock(i64),
     Expire,
-    Fail(&'static str, ErrorKind),
+    Fail(&'static str, i32),
     Space(usize),
     Heal,
     Kill,
@@ -35,7 +34,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let operations =
         prop::sample::select(vec!["write", "create", "open", "open_to_write", "sync", "sync_dir", "remove", "set_len"]);
-    let kinds = prop::sample::select(vec![ErrorKind::ReadOnlyFilesystem, ErrorKind::StorageFull, ErrorKind::Other]);
+    let kinds = prop::sample::select(vec![EROFS, ENOSPC, EIO, ENOMEM]);
     prop_oneof![
         12 => (0usize..400, any::<bool>()).prop_map(|(bytes, evict)| Step::Append { bytes, evict }),
         2 => Just(Step::Sync),

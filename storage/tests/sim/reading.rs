@@ -1,11 +1,10 @@
 //! A medium that fails to be read: for a while, and for good.
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use phoenix_storage::{Fsync, OnFull, Queue, Settings};
 
-use crate::disk::SimDisk;
+use crate::disk::{EIO, ENOMEM, SimDisk};
 
 const SETTINGS: Settings = Settings { max_bytes: 1 << 20, max_age: None, segment_bytes: 200, fsync: Fsync::Never };
 
@@ -21,7 +20,7 @@ fn filled(disk: &SimDisk) -> Queue {
 fn a_failure_that_passes_costs_nothing() {
     let disk = SimDisk::default();
     let mut queue = filled(&disk);
-    disk.fail(Some(("read", ErrorKind::Other)));
+    disk.fail(Some(("read", EIO)));
     for _ in 0..2 {
         let error = queue.next(0).unwrap_err();
         assert_eq!(error.operation, "read");
@@ -37,7 +36,7 @@ fn a_failure_that_passes_costs_nothing() {
 fn a_medium_that_fails_for_good_holds_nobody_up_and_is_tried_again_after_a_restart() {
     let disk = SimDisk::default();
     let mut queue = filled(&disk);
-    disk.fail(Some(("read", ErrorKind::Other)));
+    disk.fail(Some(("read", EIO)));
     let mut errors = 0;
     while !matches!(queue.next(0), Ok(None)) {
         errors += 1;
@@ -56,10 +55,30 @@ fn a_medium_that_fails_for_good_holds_nobody_up_and_is_tried_again_after_a_resta
 }
 
 #[test]
+fn a_failure_that_says_nothing_about_the_medium_never_costs_a_record() {
+    let disk = SimDisk::default();
+    let mut queue = filled(&disk);
+    disk.fail(Some(("read", ENOMEM)));
+    for _ in 0..100 {
+        queue.next(0).unwrap_err();
+    }
+    drop(queue);
+    // Nor does a walk at the start take it for damage; the queue is opened when it has passed.
+    let error = Queue::open_on(disk.files(), Path::new("/queue"), SETTINGS).unwrap_err();
+    assert!(error.to_string().contains("read"), "{error}");
+    disk.fail(None);
+    let mut queue = Queue::open_on(disk.files(), Path::new("/queue"), SETTINGS).unwrap();
+    for number in 0..6 {
+        assert_eq!(queue.next(0).unwrap().unwrap().points, number);
+    }
+    assert_eq!(queue.stats().damaged, Default::default());
+}
+
+#[test]
 fn it_opens_on_a_medium_that_cannot_be_read() {
     let disk = SimDisk::default();
     drop(filled(&disk));
-    disk.fail(Some(("read", ErrorKind::Other)));
+    disk.fail(Some(("read", EIO)));
     let queue = Queue::open_on(disk.files(), Path::new("/queue"), SETTINGS).unwrap();
     let stats = queue.stats();
     assert_eq!((stats.records, stats.damaged.unreadable.records > 0), (0, true));
