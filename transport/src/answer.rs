@@ -29,6 +29,8 @@ pub mod code {
     pub const PERMISSION_DENIED: i32 = 7;
     /// Too large for good, or, with a retry hint, too much for now.
     pub const RESOURCE_EXHAUSTED: i32 = 8;
+    /// Over a limit, in Rust's gRPC servers.
+    pub const OUT_OF_RANGE: i32 = 11;
     /// No such method, or no such coding.
     pub const UNIMPLEMENTED: i32 = 12;
     /// A fault on this side, or of the framing.

@@ -275,7 +275,7 @@ fn judge(answer: &Answer) -> Result<Accepted, Failure> {
         });
     };
     if !status.is_ok() {
-        return Err(smaller(status.failure()));
+        return Err(status.failure());
     }
     let odd = |what: String| Accepted {
         rejected: 0,
@@ -285,18 +285,6 @@ fn judge(answer: &Answer) -> Result<Accepted, Failure> {
         return Ok(odd(format!("more than {} bytes", KEPT)));
     }
     Ok(message(answer).and_then(|message| accepted_proto(&message)).unwrap_or_else(odd))
-}
-
-/// A message over a server's limit is RESOURCE_EXHAUSTED (Go, C++) or OUT_OF_RANGE (Rust), as is much else; the words of
-/// those servers tell it apart.
-fn smaller(failure: Failure) -> Failure {
-    const WORDS: [&str; 3] = ["larger than max", "length too large", "too large"];
-    let exhausted = matches!(&*failure.cause, "RESOURCE_EXHAUSTED" | "OUT_OF_RANGE");
-    let hinted = matches!(failure.retry, Retry::After(_));
-    match exhausted && !hinted && WORDS.iter().any(|words| failure.reason.contains(words)) {
-        true => Failure { retry: Retry::Smaller, ..failure },
-        false => failure,
-    }
 }
 
 /// The one message of an answer, without its compression: servers may answer with the compression of the request.

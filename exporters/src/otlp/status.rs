@@ -10,7 +10,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::{HeaderMap, StatusCode};
 use phoenix_transport::answer::code::{
-    INTERNAL, OK, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED, UNKNOWN,
+    INTERNAL, OK, OUT_OF_RANGE, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED, UNKNOWN,
 };
 use prost::Message;
 
@@ -39,13 +39,18 @@ const CODES: [(&str, bool); 17] = [
     ("UNAUTHENTICATED", false),
 ];
 
-/// gRPC's own table of what an HTTP status stands for.
+/// How servers word that a message is over their limit, in lower case: C++ and Go, Rust and ours, Java, .NET. The codes they
+/// take for it (`RESOURCE_EXHAUSTED`, `OUT_OF_RANGE`) stand for much else too.
+const TOO_LARGE: [&str; 4] = ["larger than", "too large", "exceeds maximum size", "exceeds the maximum"];
+
+/// gRPC's own table of what an HTTP status stands for, and 413, which is said by what stands in front of a server.
 fn code_of(http: StatusCode) -> i32 {
     match http.as_u16() {
         400 => INTERNAL,
         401 => UNAUTHENTICATED,
         403 => PERMISSION_DENIED,
         404 => UNIMPLEMENTED,
+        413 => RESOURCE_EXHAUSTED,
         429 | 502 | 503 | 504 => UNAVAILABLE,
         _ => UNKNOWN,
     }
@@ -85,11 +90,18 @@ impl Status {
         self.code == OK
     }
 
+    /// Whether the request was over a limit of the server's: parts of it may be taken.
+    fn is_too_large(&self) -> bool {
+        let said = || self.message.to_ascii_lowercase();
+        matches!(self.code, RESOURCE_EXHAUSTED | OUT_OF_RANGE) && TOO_LARGE.iter().any(|words| said().contains(words))
+    }
+
     /// The status as a failed attempt.
     pub fn failure(self) -> Failure {
         let place = usize::try_from(self.code).ok();
         let (name, retryable) = place.and_then(|place| CODES.get(place)).copied().unwrap_or(("UNKNOWN", false));
         let retry = match (retryable, self.delay) {
+            (_, None) if self.is_too_large() => Retry::Smaller,
             (true, None) => Retry::Backoff,
             (true, Some(delay)) => Retry::After(delay),
             (false, Some(delay)) if self.code == RESOURCE_EXHAUSTED => Retry::After(delay),
@@ -144,6 +156,26 @@ mod tests {
         assert_eq!(failure("14", "", Some(hint.trim_end_matches('='))).retry, Retry::After(Duration::from_secs(7)));
         assert_eq!(failure("3", "", Some(&hint)).retry, Retry::Never);
         assert_eq!(failure("14", "", Some("!!!")).retry, Retry::Backoff, "details that cannot be read are no hint");
+        assert_eq!(failure("8", "", None).retry, Retry::Never);
         assert_eq!(failure("8", "too%20much%", None).reason, "the peer answered RESOURCE_EXHAUSTED: too much%");
+    }
+
+    #[test]
+    fn a_limit_on_messages_is_told_by_the_words_of_the_servers() {
+        for (code, words) in [
+            ("8", "grpc: received message larger than max (5000012 vs. 4194304)"),
+            ("8", "CLIENT: Received message larger than max (5000012 vs. 4194304)"),
+            ("8", "gRPC message exceeds maximum size 4194304: 5000012"),
+            ("8", "Received message exceeds the maximum configured message size."),
+            ("11", "Error, decoded message length too large: found 5000012 bytes, the limit is: 4194304 bytes"),
+        ] {
+            assert_eq!(failure(code, words, None).retry, Retry::Smaller, "{words}");
+        }
+        let hint = details(7);
+        assert_eq!(failure("8", "the queue is too large", Some(&hint)).retry, Retry::After(Duration::from_secs(7)));
+        assert_eq!(failure("3", "too large", None).retry, Retry::Never);
+        assert_eq!(failure("14", "too large", None).retry, Retry::Backoff);
+        let proxy = Status::of_http(StatusCode::PAYLOAD_TOO_LARGE).failure();
+        assert_eq!((&*proxy.cause, proxy.retry), ("RESOURCE_EXHAUSTED", Retry::Smaller));
     }
 }

@@ -66,15 +66,19 @@ impl Metrics {
         let server = MetricsServiceServer::new(self.clone())
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd);
-        Arc::new(move |request| {
-            let mut server = server.clone();
-            Box::pin(async move {
-                // Infallible: the service answers with a status.
-                let response = server.call(request).await.unwrap();
-                response.map(|body| body.map_err(std::io::Error::other).boxed_unsync())
-            })
-        })
+        handler_of(server)
     }
+}
+
+fn handler_of(server: MetricsServiceServer<Metrics>) -> Handler {
+    Arc::new(move |request| {
+        let mut server = server.clone();
+        Box::pin(async move {
+            // Infallible: the service answers with a status.
+            let response = server.call(request).await.unwrap();
+            response.map(|body| body.map_err(std::io::Error::other).boxed_unsync())
+        })
+    })
 }
 
 async fn start(metrics: &Metrics, more: &str) -> Subject {
@@ -151,6 +155,29 @@ async fn resource_exhausted_is_repeated_only_when_told_when() {
     assert_eq!(refusal, Refusal::last("the peer answered RESOURCE_EXHAUSTED: too large"));
     assert_eq!(metrics.calls.lock().unwrap().len(), 1);
     assert_eq!(subject.counted("phoenix_exporter_dropped_metric_points_total", "RESOURCE_EXHAUSTED"), 1.0);
+}
+
+#[tokio::test]
+async fn a_message_over_a_servers_limit_is_sent_in_halves() {
+    // tonic's own limit and words.
+    let metrics = Metrics::default();
+    let server = MetricsServiceServer::new(metrics.clone()).max_decoding_message_size(2000);
+    let address = serve(None, true, handler_of(server)).await;
+    let yaml = format!("endpoint: http://{address}\ncompression: none\n{EAGER}");
+    let subject = Subject::new(&otlp::grpc::FACTORY, &yaml);
+    subject.send(batch(400)).await.unwrap();
+    let sent: Vec<i64> = metrics.calls.lock().unwrap().iter().flat_map(|call| values(&call.message)).collect();
+    assert_eq!(sent, (0..400).collect::<Vec<_>>());
+    assert!(subject.counted("phoenix_exporter_split_requests_total", "") >= 7.0);
+    assert_eq!(subject.counted("phoenix_exporter_retries_total", ""), 0.0);
+    assert_eq!(subject.counted("phoenix_exporter_dropped_metric_points_total", ""), 0.0);
+    // Go's code and words.
+    let larger = Status::resource_exhausted("grpc: received message larger than max (5000 vs. 4000)");
+    let metrics = Metrics::answering([Err(larger.clone()), Ok(ExportMetricsServiceResponse::default()), Err(larger)]);
+    let subject = start(&metrics, "").await;
+    subject.send(batch(40)).await.unwrap();
+    let sizes: Vec<usize> = metrics.calls.lock().unwrap().iter().map(|call| values(&call.message).len()).collect();
+    assert_eq!(sizes, [40, 20, 20, 10, 10]);
 }
 
 #[tokio::test]
