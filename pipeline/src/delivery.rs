@@ -143,16 +143,16 @@ impl Delivery {
         self.0.iter().filter_map(|leg| leg.0.as_ref()).map(|token| token.ack).max()
     }
 
+    /// Takes out the promises to those who ask for no more than `level`, to be resolved apart from the others.
+    pub fn up_to(&mut self, level: Ack) -> Delivery {
+        let asks = |leg: &mut Leg| leg.0.as_ref().is_none_or(|token| token.ack <= level);
+        Delivery(self.0.extract_if(.., asks).collect())
+    }
+
     /// This party has made the data as safe as `level`: whoever asked for no more hears of it now, the others go on
     /// waiting.
     pub fn reached(&mut self, level: Ack) {
-        self.0.retain_mut(|leg| {
-            let waits = leg.0.as_ref().is_some_and(|token| token.ack > level);
-            if !waits {
-                leg.resolve(Ok(()));
-            }
-            waits
-        });
+        self.up_to(level).delivered();
     }
 
     /// This party has taken the data.

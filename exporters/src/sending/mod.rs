@@ -15,11 +15,15 @@
 mod backoff;
 mod gate;
 mod journal;
+mod keeper;
+mod load;
+mod merge;
 mod pace;
 mod queue;
 mod sender;
 mod settings;
 mod spool;
+mod worker;
 
 pub use backoff::{Backoff, Verdict};
 pub use sender::Sender;

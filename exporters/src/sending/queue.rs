@@ -4,63 +4,23 @@
 //! everything the exporter holds. It never waits for room: what does not fit is refused at once, with a reason.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use metrics::Gauge;
 use phoenix_pipeline::{Delivery, Refusal, Shipment};
-use phoenix_telemetry::Batch;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{BatchSizer, OnFull, QueueSettings, Sizer};
+use super::load::{Charge, Held, Load};
+use super::merge::{Batching, Pending};
+use super::{OnFull, QueueSettings, Sizer};
 
 /// One request to be: what is sent together, and whom to tell.
 pub(super) struct Parcel {
     pub shipment: Shipment,
     pub delivery: Delivery,
-    held: Held,
-    charges: Vec<Arc<Charge>>,
-}
-
-/// What all parcels of a line hold together.
-pub(super) struct Load {
-    units: AtomicU64,
-    points: AtomicU64,
-    memory: AtomicU64,
-    size: Gauge,
-}
-
-impl Load {
-    /// Data points that have entered and not yet ended.
-    pub fn points(&self) -> u64 {
-        self.points.load(Ordering::Relaxed)
-    }
-}
-
-/// One shipment's part of the line's limits, until the last parcel that carries some of it ends.
-struct Charge {
-    load: Arc<Load>,
-    units: u64,
-    memory: u64,
-}
-
-impl Charge {
-    fn new(load: &Arc<Load>, units: u64, memory: u64) -> Self {
-        load.units.fetch_add(units, Ordering::Relaxed);
-        load.memory.fetch_add(memory, Ordering::Relaxed);
-        load.size.increment(units as f64);
-        Charge { load: Arc::clone(load), units, memory }
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.load.units.fetch_sub(self.units, Ordering::Relaxed);
-        self.load.memory.fetch_sub(self.memory, Ordering::Relaxed);
-        self.load.size.decrement(self.units as f64);
-    }
+    pub held: Held,
+    pub charges: Vec<Arc<Charge>>,
 }
 
 impl Parcel {
@@ -70,75 +30,11 @@ impl Parcel {
     }
 }
 
-/// The data points of one parcel, until it ends.
-struct Held {
-    load: Arc<Load>,
-    points: u64,
-}
-
-impl Held {
-    fn new(load: &Arc<Load>, points: u64) -> Self {
-        load.points.fetch_add(points, Ordering::Relaxed);
-        Held { load: Arc::clone(load), points }
-    }
-
-    fn join(&mut self, mut other: Held) {
-        self.points += std::mem::take(&mut other.points);
-    }
-
-    fn split_off(&mut self, points: u64) -> Held {
-        let points = points.min(self.points);
-        self.points -= points;
-        Held { load: Arc::clone(&self.load), points }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.load.points.fetch_sub(self.points, Ordering::Relaxed);
-    }
-}
-
-/// What is being merged.
-struct Pending {
-    batch: Batch,
-    delivery: Delivery,
-    held: Held,
-    charges: Vec<Arc<Charge>>,
-    due: Instant,
-}
-
-impl Pending {
-    fn seal(self) -> Parcel {
-        Parcel { shipment: Shipment::new(self.batch), delivery: self.delivery, held: self.held, charges: self.charges }
-    }
-}
-
 #[derive(Default)]
 struct State {
     ready: VecDeque<Parcel>,
     pending: Option<Pending>,
     closed: bool,
-}
-
-struct Batching {
-    flush_timeout: Duration,
-    min_size: u64,
-    max_size: u64,
-    sizer: BatchSizer,
-}
-
-impl Batching {
-    fn size(&self, batch: &Batch) -> u64 {
-        match self.sizer {
-            BatchSizer::Items => batch.points() as u64,
-            BatchSizer::Bytes => batch.encoded_len() as u64,
-        }
-    }
-
-    fn too_large(&self, batch: &Batch) -> bool {
-        self.max_size > 0 && batch.points() > 1 && self.size(batch) > self.max_size
-    }
 }
 
 /// The waiting line.
@@ -162,17 +58,11 @@ impl Queue {
             true => (settings.sizer(), settings.capacity()),
             false => (Sizer::Requests, settings.num_consumers as u64),
         };
-        let batching = settings.batching().map(|batch| Batching {
-            flush_timeout: batch.flush_timeout,
-            min_size: batch.min_size,
-            max_size: batch.max_size,
-            sizer: settings.batch_sizer(batch),
-        });
-        let load = Load { units: AtomicU64::new(0), points: AtomicU64::new(0), memory: AtomicU64::new(0), size };
+        let batching = settings.batching().map(|batch| Batching::new(batch, settings.batch_sizer(batch)));
         Queue {
             state: Mutex::default(),
             wake: Notify::new(),
-            load: Arc::new(load),
+            load: Load::new(size),
             sizer,
             capacity,
             max_memory: settings.max_memory_mib.saturating_mul(1 << 20),
@@ -190,9 +80,27 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a shipment in, or says why not. `delivery` is what resolves when the shipment ends. With `evict` (or where the
-    /// settings say so) what waits the longest makes room; returns how many data points did.
-    pub fn push(&self, shipment: Shipment, evict: bool, delivery: impl FnOnce() -> Delivery) -> Result<u64, Refusal> {
+    /// Takes a shipment in with its delivery, or says why not and leaves the delivery. With `evict` (or where the settings say
+    /// so) what waits the longest makes room; also returns how many data points did. No delivery resolves under the line's
+    /// lock: who waits for one may call back here.
+    pub fn push(&self, shipment: Shipment, evict: bool, delivery: &mut Delivery) -> (u64, Result<(), Refusal>) {
+        let mut evicted = Vec::new();
+        let outcome = self.admit(shipment, evict || self.evict, delivery, &mut evicted);
+        let mut points = 0;
+        for parcel in evicted {
+            points += parcel.shipment.points() as u64;
+            parcel.delivery.refused(Refusal::later("younger data took its place in the sending queue"));
+        }
+        (points, outcome)
+    }
+
+    fn admit(
+        &self,
+        shipment: Shipment,
+        evict: bool,
+        delivery: &mut Delivery,
+        evicted: &mut Vec<Parcel>,
+    ) -> Result<(), Refusal> {
         let batch = shipment.batch();
         let units = match self.sizer {
             Sizer::Requests => 1,
@@ -205,44 +113,27 @@ impl Queue {
         if state.closed {
             return Err(Refusal::later("the exporter is shutting down"));
         }
-        let mut evicted = Vec::new();
         loop {
-            let admitted = self
-                .admit(&self.load.units, units, self.capacity, "sending_queue.queue_size")
-                .and_then(|()| self.admit(&self.load.memory, memory, self.max_memory, "sending_queue.max_memory_mib"));
+            let admitted = fits(self.load.units(), units, self.capacity, "sending_queue.queue_size")
+                .and_then(|()| fits(self.load.memory(), memory, self.max_memory, "sending_queue.max_memory_mib"));
             let Err(refusal) = admitted else { break };
             let oldest = match &refusal {
-                Refusal::Later { .. } if evict || self.evict => state.ready.pop_front(),
+                Refusal::Later { .. } if evict => state.ready.pop_front(),
                 _ => None,
             };
             // What is on its way cannot be taken back.
             let Some(mut oldest) = oldest else { return Err(refusal) };
-            evicted.push((oldest.delivery.take(), oldest.shipment.points() as u64));
+            oldest.charges.clear();
+            evicted.push(oldest);
         }
         let charge = Arc::new(Charge::new(&self.load, units, memory));
         let held = Held::new(&self.load, shipment.points() as u64);
+        let parcel = Parcel { shipment, delivery: delivery.take(), held, charges: vec![charge] };
         match &self.batching {
-            None => state.ready.push_back(Parcel { shipment, delivery: delivery(), held, charges: vec![charge] }),
+            None => state.ready.push_back(parcel),
             Some(batching) => {
-                let batch = shipment.batch().clone();
-                let pending = match state.pending.take() {
-                    None => {
-                        let due = Instant::now() + batching.flush_timeout;
-                        Pending { batch, delivery: delivery(), held, charges: vec![charge], due }
-                    }
-                    Some(mut pending) => {
-                        let left = pending.batch.append(batch);
-                        debug_assert!(
-                            left.is_none(),
-                            "a queue holds at most MAX_MEMORY_MIB, which one batch can address"
-                        );
-                        pending.delivery.join(delivery());
-                        pending.held.join(held);
-                        pending.charges.push(charge);
-                        pending
-                    }
-                };
-                if batching.size(&pending.batch) >= batching.min_size {
+                let pending = batching.merge(state.pending.take(), parcel);
+                if batching.is_full(&pending) {
                     state.ready.push_back(pending.seal());
                 } else {
                     state.pending = Some(pending);
@@ -251,23 +142,6 @@ impl Queue {
         }
         drop(state);
         self.wake.notify_one();
-        let mut points = 0;
-        for (delivery, gone) in evicted {
-            delivery.refused(Refusal::later("younger data took its place in the sending queue"));
-            points += gone;
-        }
-        Ok(points)
-    }
-
-    fn admit(&self, used: &AtomicU64, more: u64, capacity: u64, key: &str) -> Result<(), Refusal> {
-        if more > capacity {
-            return Err(Refusal::last(format!(
-                "one request of {more} is larger than the whole queue ({key}, {capacity})"
-            )));
-        }
-        if used.load(Ordering::Relaxed).saturating_add(more) > capacity {
-            return Err(Refusal::later(format!("sending queue is full ({key}, {capacity})")));
-        }
         Ok(())
     }
 
@@ -309,31 +183,10 @@ impl Queue {
 
     /// Cuts a parcel down to the largest allowed size; the rest goes back to the head of the line.
     fn cut(&self, mut parcel: Parcel) -> Parcel {
-        let Some(batching) = self.batching.as_ref().filter(|batching| batching.too_large(parcel.shipment.batch()))
-        else {
-            return parcel;
-        };
-        let mut head = parcel.shipment.batch().clone();
-        let mut tail = Batch::default();
-        while batching.too_large(&head) {
-            let points = head.points() as u64;
-            // Resources are repeated in both parts, so bytes do not fall in proportion: at least one point goes.
-            let keep = points.saturating_mul(batching.max_size) / batching.size(&head);
-            let keep = usize::try_from(keep.clamp(1, points - 1)).unwrap_or(usize::MAX);
-            let mut cut = head.split_off(keep);
-            let left = cut.append(tail);
-            debug_assert!(left.is_none(), "both are parts of one batch");
-            tail = cut;
+        if let Some(rest) = self.batching.as_ref().and_then(|batching| batching.cut(&mut parcel)) {
+            self.state().ready.push_front(rest);
+            self.wake.notify_one();
         }
-        let rest = Parcel {
-            held: parcel.held.split_off(tail.points() as u64),
-            shipment: Shipment::new(tail),
-            delivery: parcel.delivery.fork(),
-            charges: parcel.charges.clone(),
-        };
-        self.state().ready.push_front(rest);
-        self.wake.notify_one();
-        parcel.shipment = Shipment::new(head);
         parcel
     }
 
@@ -355,4 +208,15 @@ impl Queue {
             parcel.delivery.refused(Refusal::later("the exporter was shut down before this data could be sent"));
         }
     }
+}
+
+/// Whether so much more fits, and whether it ever can.
+fn fits(used: u64, more: u64, capacity: u64, key: &str) -> Result<(), Refusal> {
+    if more > capacity {
+        return Err(Refusal::last(format!("one request of {more} is larger than the whole queue ({key}, {capacity})")));
+    }
+    if used.saturating_add(more) > capacity {
+        return Err(Refusal::later(format!("sending queue is full ({key}, {capacity})")));
+    }
+    Ok(())
 }

@@ -1,28 +1,19 @@
-//! The tasks that carry parcels to a destination, again and again if need be, until they are sent or given up.
+//! An exporter's queue with the workers that empty it: how data enters, and how it all ends.
 
-use std::borrow::Cow;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use phoenix_pipeline::{Ack, BuildError, Delivery, Refusal, Shipment, Site};
+use phoenix_pipeline::{Ack, BuildError, Delivery, Shipment, Site};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::gate::Gate;
 use super::journal::Journal;
-use super::pace::Outcome;
-use super::queue::{Parcel, Queue};
-use super::spool::{Spool, Stored};
-use super::{Accepted, Backoff, Destination, Failure, QueueSettings, Retry, RetrySettings, Verdict};
-
-/// Shipments above this are made ready on a thread of their own: compressing them would hold up the agent's other
-/// tasks for more than some ten milliseconds.
-const LARGE_SHIPMENT: usize = 1 << 20;
-
-/// The longest rest a peer is given that asks for one: a wrong date in a header must not silence an agent for a year.
-const LONGEST_REST: Duration = Duration::from_secs(3600);
+use super::queue::Queue;
+use super::spool::Spool;
+use super::worker::{Source, Worker};
+use super::{Destination, QueueSettings, RetrySettings};
 
 /// Of the time to end, what is kept for writing to the disk what is not there yet.
 const TO_WRITE: Duration = Duration::from_secs(1);
@@ -103,24 +94,23 @@ impl Sender {
         }
         // In front of a disk nothing is evicted, and nothing is safe yet.
         let evict = !self.durable && !delivery.is_awaited();
-        let promise = || {
-            let mut promise = delivery.take();
-            if !self.durable && !self.wait_for_result {
-                // There is no disk: who asked for one is safe when the destination has the data.
-                promise.reached(Ack::OnQueue);
-            }
-            promise
-        };
-        match self.queue.push(shipment, evict, promise) {
-            Ok(evicted) => {
-                if evicted > 0 {
-                    self.journal.evicted(evicted, "evicted_size");
-                } else if !self.durable {
+        // Where there is no disk, who asked for one is safe when the destination has the data.
+        let queued = !self.durable && !self.wait_for_result;
+        let early = if queued { delivery.up_to(Ack::OnQueue) } else { Delivery::none() };
+        let (evicted, outcome) = self.queue.push(shipment, evict, &mut delivery);
+        if evicted > 0 {
+            self.journal.evicted(evicted, "evicted_size");
+        }
+        match outcome {
+            Ok(()) => {
+                if evicted == 0 && !self.durable {
                     self.journal.enqueued();
                 }
+                early.delivered();
             }
             Err(refusal) => {
                 self.journal.refused(points, &refusal.to_string());
+                early.refused(refusal.clone());
                 delivery.refused(refusal);
             }
         }
@@ -171,199 +161,4 @@ impl Drop for Sender {
             worker.abort();
         }
     }
-}
-
-/// Where work comes from.
-enum Source {
-    Memory(Arc<Queue>),
-    Disk(Spool),
-}
-
-/// One request to be, and where it came from.
-enum Job {
-    Memory(Parcel),
-    Disk(Stored),
-}
-
-impl Job {
-    fn shipment(&self) -> &Shipment {
-        match self {
-            Job::Memory(parcel) => &parcel.shipment,
-            Job::Disk(stored) => &stored.shipment,
-        }
-    }
-}
-
-/// Why a shipment was not delivered.
-enum Undelivered {
-    /// It never will be, or was tried for long enough.
-    Failed(Failure),
-    /// The agent ends, and the data is on disk.
-    Left,
-}
-
-struct Worker<D: Destination> {
-    destination: Arc<D>,
-    source: Source,
-    journal: Arc<Journal>,
-    gate: Arc<Gate>,
-    retry: RetrySettings,
-    budget: Duration,
-    max_size: u64,
-    timeout: Duration,
-    stopping: watch::Receiver<bool>,
-}
-
-impl<D: Destination> Worker<D> {
-    async fn run(self) {
-        while let Some(job) = self.next().await {
-            self.carry(job).await;
-        }
-    }
-
-    async fn next(&self) -> Option<Job> {
-        match &self.source {
-            Source::Memory(queue) => queue.pop().await.map(Job::Memory),
-            Source::Disk(spool) => tokio::select! {
-                biased;
-                () = self.stopped() => None,
-                stored = spool.next() => stored.map(Job::Disk),
-            },
-        }
-    }
-
-    /// Resolves when the agent ends.
-    async fn stopped(&self) {
-        // An error says that the sender is gone, which ends the agent's interest as well.
-        let _ = self.stopping.clone().wait_for(|stop| *stop).await;
-    }
-
-    /// Carries one piece of work to its end, in as many requests as it takes.
-    async fn carry(&self, mut job: Job) {
-        let mut pieces = vec![job.shipment().clone()];
-        let mut outcome = Ok(());
-        while let Some(piece) = pieces.pop() {
-            let points = piece.points();
-            match self.deliver(&piece).await {
-                Ok(accepted) => self.journal.sent(points, accepted),
-                Err(Undelivered::Failed(failure)) if failure.retry == Retry::Smaller && points > 1 => {
-                    self.journal.split();
-                    let mut head = piece.batch().clone();
-                    let tail = head.split_off(points / 2);
-                    pieces.extend([Shipment::new(tail), Shipment::new(head)]);
-                    continue;
-                }
-                Err(Undelivered::Failed(failure)) => {
-                    self.journal.dropped(points as u64, &failure.cause, &failure.reason);
-                    outcome = Err(match failure.retry {
-                        Retry::Never | Retry::Smaller => Refusal::last(failure.reason),
-                        Retry::Backoff => Refusal::later(failure.reason),
-                        Retry::After(wait) => Refusal::Later { reason: failure.reason, after: Some(wait) },
-                    });
-                }
-                // Pieces that were sent are sent again with the rest: at least once.
-                Err(Undelivered::Left) => return,
-            }
-            if let Job::Memory(parcel) = &mut job {
-                parcel.ended(points);
-            }
-        }
-        match (job, &self.source) {
-            (Job::Disk(stored), Source::Disk(spool)) => spool.end(&stored, outcome),
-            (Job::Memory(Parcel { delivery, .. }), _) => match outcome {
-                Ok(()) => delivery.delivered(),
-                Err(refusal) => delivery.refused(refusal),
-            },
-            (Job::Disk(_), Source::Memory(_)) => {}
-        }
-    }
-
-    async fn deliver(&self, shipment: &Shipment) -> Result<Accepted, Undelivered> {
-        let request = self.prepare(shipment).await.map_err(Undelivered::Failed)?;
-        let started = Instant::now();
-        let mut backoff = Backoff::new(&self.retry, self.budget);
-        let on_disk = matches!(self.source, Source::Disk(_));
-        loop {
-            let pass = tokio::select! {
-                biased;
-                () = self.stopped(), if on_disk => return Err(Undelivered::Left),
-                pass = self.gate.enter() => pass,
-            };
-            let mut failure = match self.attempt(request.clone()).await {
-                Ok(accepted) => {
-                    pass.end(Outcome::Answered);
-                    return Ok(accepted);
-                }
-                Err(failure) => failure,
-            };
-            if let Retry::After(rest) = &mut failure.retry {
-                *rest = LONGEST_REST.min(*rest);
-            }
-            let verdict = backoff.after(failure.retry, started.elapsed(), random());
-            pass.end(match (failure.retry, verdict) {
-                (Retry::Never | Retry::Smaller, _) => Outcome::Answered,
-                (Retry::After(rest), _) => Outcome::Throttled(rest),
-                (Retry::Backoff, Verdict::Wait(wait)) => Outcome::Failed(wait),
-                (Retry::Backoff, Verdict::GiveUp) => Outcome::Failed(self.retry.max_interval),
-            });
-            match verdict {
-                Verdict::Wait(wait) => {
-                    self.journal.retried(&failure, wait);
-                    // A shutdown ends a wait of our own choice once; one the peer asked for is kept.
-                    let hurry = failure.retry == Retry::Backoff && !*self.stopping.borrow();
-                    tokio::select! {
-                        () = tokio::time::sleep(wait) => {}
-                        () = self.stopped(), if hurry || on_disk => {}
-                    }
-                }
-                Verdict::GiveUp => {
-                    if self.retry.enabled && !matches!(failure.retry, Retry::Never | Retry::Smaller) {
-                        let budget = self.budget;
-                        failure.reason = format!(
-                            "{}; given up: the next attempt would come after max_elapsed_time ({budget:?})",
-                            failure.reason
-                        );
-                    }
-                    return Err(Undelivered::Failed(failure));
-                }
-            }
-        }
-    }
-
-    async fn prepare(&self, shipment: &Shipment) -> Result<D::Request, Failure> {
-        let prepared = if shipment.batch().encoded_len() > LARGE_SHIPMENT {
-            let (destination, shipment) = (Arc::clone(&self.destination), shipment.clone());
-            let task = tokio::task::spawn_blocking(move || destination.prepare(&shipment));
-            task.await.unwrap_or_else(|error| Err(format!("preparing the request failed: {error}")))
-        } else {
-            self.destination.prepare(shipment)
-        };
-        let request =
-            prepared.map_err(|reason| Failure { cause: Cow::Borrowed("encoding"), reason, retry: Retry::Never })?;
-        let size = self.destination.size(&request) as u64;
-        // A single point goes as it is: the peer may still take it.
-        if self.max_size > 0 && size > self.max_size && shipment.points() > 1 {
-            let reason = format!("a request of {size} bytes is over max_request_size ({})", self.max_size);
-            return Err(Failure { cause: Cow::Borrowed("too large"), reason, retry: Retry::Smaller });
-        }
-        Ok(request)
-    }
-
-    async fn attempt(&self, request: D::Request) -> Result<Accepted, Failure> {
-        let _in_flight = self.journal.in_flight();
-        let attempt = self.destination.attempt(request);
-        if self.timeout.is_zero() {
-            return attempt.await;
-        }
-        tokio::time::timeout(self.timeout, attempt).await.unwrap_or_else(|_| {
-            let reason = format!("no answer within the timeout of {:?}", self.timeout);
-            Err(Failure { cause: Cow::Borrowed("timeout"), reason, retry: Retry::Backoff })
-        })
-    }
-}
-
-/// A number in 0..1 to spread waits with; nothing secret hangs on it.
-fn random() -> f64 {
-    // The standard library seeds every state anew, from the system's randomness.
-    (RandomState::new().hash_one(()) >> 11) as f64 / (1u64 << 53) as f64
 }
