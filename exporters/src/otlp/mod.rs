@@ -77,7 +77,7 @@ fn say_without_effect(site: &Site, mut keys: Vec<&'static str>, queue: &QueueSet
 }
 
 /// Undoes percent-encoding; a `%` that begins no code stays as it is.
-fn percent_decode(text: &[u8]) -> Vec<u8> {
+pub(crate) fn percent_decode(text: &[u8]) -> Vec<u8> {
     let digit = |at: usize| text.get(at).and_then(|byte| char::from(*byte).to_digit(16));
     let mut out = Vec::with_capacity(text.len());
     let mut at = 0;

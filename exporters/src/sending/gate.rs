@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use metrics::Gauge;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex as Turnstile, Notify};
 use tokio::time::{Instant, timeout_at};
 
 use super::pace::{Answer, Outcome, Pace};
@@ -11,7 +11,11 @@ use super::pace::{Answer, Outcome, Pace};
 /// All requests of one exporter pass here.
 pub(super) struct Gate {
     pace: Mutex<Pace>,
+    /// First come, first served: without it a worker that has just sent one would take its own place again, ahead of all that
+    /// wait.
+    first: Turnstile<()>,
     changed: Notify,
+    back: Notify,
     limit: Gauge,
 }
 
@@ -20,15 +24,16 @@ impl Gate {
     pub fn new(max: usize, limit: Gauge) -> Self {
         let pace = Pace::new(max);
         limit.set(pace.limit() as f64);
-        Gate { pace: Mutex::new(pace), changed: Notify::new(), limit }
+        Gate { pace: Mutex::new(pace), first: Turnstile::default(), changed: Notify::new(), back: Notify::new(), limit }
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a place.
+    /// Waits for a place, in the order of asking.
     pub async fn enter(&self) -> Pass<'_> {
+        let _first = self.first.lock().await;
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             // From here on no change is missed.
@@ -42,6 +47,11 @@ impl Gate {
         }
     }
 
+    /// Resolves when a destination that was given up on for a while answers again: waits for the sake of its rest are over.
+    pub async fn back(&self) {
+        self.back.notified().await;
+    }
+
     /// The agent ends.
     pub fn hurry(&self) {
         self.pace().hurry();
@@ -50,10 +60,15 @@ impl Gate {
 
     fn end(&self, turn: u64, outcome: Outcome) {
         let mut pace = self.pace();
+        let was_open = pace.is_open();
         pace.end(turn, outcome, Instant::now());
+        let is_back = was_open && !pace.is_open();
         self.limit.set(pace.limit() as f64);
         drop(pace);
         self.changed.notify_waiters();
+        if is_back {
+            self.back.notify_waiters();
+        }
     }
 }
 

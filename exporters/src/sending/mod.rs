@@ -16,6 +16,7 @@ mod backoff;
 mod gate;
 mod journal;
 mod keeper;
+mod leftover;
 mod load;
 mod merge;
 mod pace;
@@ -23,9 +24,12 @@ mod queue;
 mod sender;
 mod settings;
 mod spool;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use backoff::{Backoff, Verdict};
+pub use leftover::{Leftover, leftovers};
 pub use sender::Sender;
 pub use settings::{BatchSettings, BatchSizer, OnFull, QueueSettings, RetrySettings, Sizer};
 

@@ -175,6 +175,7 @@ impl<D: Destination> Worker<D> {
             let hurry = failure.retry == Retry::Backoff && !*self.stopping.borrow();
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
+                () = self.gate.back(), if failure.retry == Retry::Backoff => {}
                 () = self.stopped(), if hurry || on_disk => {}
             }
             tried = Some((started, failure));

@@ -12,3 +12,4 @@ mod pressure;
 mod queue;
 mod support;
 mod tls;
+mod trouble;
