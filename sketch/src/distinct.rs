@@ -99,15 +99,28 @@ impl Distinct {
     /// Takes in a hash. Any 64 bits will do as long as different things have different ones.
     #[inline]
     pub fn insert(&mut self, hash: u64) {
+        self.raise(hash);
+    }
+
+    /// Takes in a hash; `false` if the estimate is the same as before.
+    #[inline]
+    pub(crate) fn raise(&mut self, hash: u64) -> bool {
         let hash = mixed(hash, self.seed);
         match &mut self.form {
             Form::Dense(registers) => {
                 let rank = ((hash << PRECISION) | (1 << (PRECISION - 1))).leading_zeros() as u8 + 1;
-                if let Some(register) = registers.get_mut((hash >> (64 - PRECISION)) as usize) {
-                    *register = rank.max(*register);
+                match registers.get_mut((hash >> (64 - PRECISION)) as usize) {
+                    Some(register) if *register < rank => {
+                        *register = rank;
+                        true
+                    }
+                    _ => false,
                 }
             }
-            Form::Sparse(library) => library.insert(&hash),
+            Form::Sparse(library) => {
+                library.insert(&hash);
+                true
+            }
         }
     }
 

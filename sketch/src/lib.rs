@@ -1,7 +1,7 @@
 //! Estimates that are bounded in memory, need no clock and no chance, and can be merged.
 //!
 //! [`Distinct`] says how many different hashes were seen, and [`Window`] how many lately; [`Sample`] remembers a fair part
-//! of them one by one, and [`Leaders`] who comes most often. [`Distribution`] answers quantiles of positive numbers within
+//! of them one by one, [`Ordered`] finds what it knows of a hash that comes as expected, and [`Leaders`] who comes most often. [`Distribution`] answers quantiles of positive numbers within
 //! a known relative error, [`Recent`] keeps one over a moving window, and [`Habit`] knows what is usual for a single
 //! value. Nothing here knows telemetry.
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@ mod distinct;
 mod distribution;
 mod habit;
 mod leaders;
+mod ordered;
 mod recent;
 mod sample;
 mod window;
@@ -18,6 +19,7 @@ pub use distinct::{COMMON_SEED, Distinct, STANDARD_ERROR, SketchError};
 pub use distribution::Distribution;
 pub use habit::Habit;
 pub use leaders::{Leader, Leaders};
+pub use ordered::Ordered;
 pub use recent::Recent;
 pub use sample::{Met, Sample};
 pub use window::Window;

@@ -4,10 +4,8 @@
 //! the hashes, chosen by their own bits, are given up, and one that is admitted stands for two, four, eight. Which ones
 //! does not depend on order or on how often they come, so every sum over the sample is fair for every part of the whole.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
-use crate::distinct::{AsIs, mixed};
+use crate::Ordered;
+use crate::distinct::mixed;
 
 /// Above this nothing is halved any more: no set of 64-bit hashes comes near.
 const MOST_LEVELS: u32 = 32;
@@ -36,13 +34,13 @@ pub struct Sample<T> {
     level: u32,
     /// Until when those whom the last lowering of the level let in again may be old acquaintances.
     relearns_until: u64,
-    all: HashMap<u64, Seen<T>, AsIs>,
+    all: Ordered<Seen<T>>,
 }
 
 impl<T> Sample<T> {
     /// An empty sample; `window` is in the unit of the times.
     pub fn new(room: usize, window: u64, seed: u64) -> Self {
-        Sample { room: room.max(1), window, seed, level: 0, relearns_until: 0, all: HashMap::default() }
+        Sample { room: room.max(1), window, seed, level: 0, relearns_until: 0, all: Ordered::new(seed) }
     }
 
     /// One of so many hashes is in the sample: 1 = all of them, and what is counted is exact.
@@ -61,43 +59,55 @@ impl<T> Sample<T> {
     }
 
     /// Meets a hash; `None` if it is not in the sample. `forget` is told of everyone who is given up to make room.
+    #[inline]
     pub fn meet(
         &mut self,
         hash: u64,
         now: u64,
         make: impl FnOnce() -> T,
-        mut forget: impl FnMut(&T),
+        forget: impl FnMut(&T),
     ) -> Option<(Met, &mut T)> {
-        let hash = mixed(hash, self.seed);
-        while self.all.len() >= self.room && self.level < MOST_LEVELS && !self.all.contains_key(&hash) {
-            if !admits(hash, self.level) {
-                return None;
-            }
+        let (met, at) = match self.all.expect(hash) {
+            Some(at) => (Met::Again, at),
+            None => self.search(hash, now, make, forget)?,
+        };
+        let seen = self.all.get_mut(at)?;
+        seen.last = now.max(seen.last);
+        Some((met, &mut seen.value))
+    }
+
+    /// The place of a hash that is not the one that was expected.
+    fn search(
+        &mut self,
+        hash: u64,
+        now: u64,
+        make: impl FnOnce() -> T,
+        mut forget: impl FnMut(&T),
+    ) -> Option<(Met, u32)> {
+        let (bits, seed) = (mixed(hash, self.seed), self.seed);
+        if !admits(bits, self.level) {
+            return None;
+        }
+        if let Some(at) = self.all.find(hash) {
+            return Some((Met::Again, at));
+        }
+        while self.all.len() >= self.room && self.level < MOST_LEVELS {
             self.level += 1;
             let level = self.level;
             self.all.retain(|hash, seen| {
-                let stays = admits(*hash, level);
+                let stays = admits(mixed(hash, seed), level);
                 if !stays {
                     forget(&seen.value);
                 }
                 stays
             });
-        }
-        if !admits(hash, self.level) {
-            return None;
-        }
-        let again = now < self.relearns_until && !admits(hash, self.level + 1);
-        match self.all.entry(hash) {
-            Entry::Occupied(known) => {
-                let seen = known.into_mut();
-                seen.last = now.max(seen.last);
-                Some((Met::Again, &mut seen.value))
-            }
-            Entry::Vacant(place) => {
-                let met = if again { Met::Again } else { Met::First };
-                Some((met, &mut place.insert(Seen { last: now, value: make() }).value))
+            if !admits(bits, level) {
+                return None;
             }
         }
+        let again = now < self.relearns_until && !admits(bits, self.level + 1);
+        let at = self.all.insert(hash, Seen { last: now, value: make() })?;
+        Some((if again { Met::Again } else { Met::First }, at))
     }
 
     /// Forgets whom nobody met within the window before `now`, and tells of each.
@@ -168,7 +178,7 @@ mod tests {
             let keys = |hashes: &[u64]| {
                 let mut sample = Sample::new(20, 10, seed);
                 meet(&mut sample, hashes.iter().copied(), 0);
-                let mut keys: Vec<u64> = sample.all.keys().copied().collect();
+                let mut keys: Vec<u64> = sample.all.values_mut().map(|seen| seen.value).collect();
                 keys.sort_unstable();
                 (keys, sample.level)
             };

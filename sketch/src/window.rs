@@ -19,6 +19,8 @@ pub struct Window {
     older: VecDeque<(u64, Distinct)>,
     /// The union of the older ones.
     union: Distinct,
+    /// The last estimate, while it holds: a host that sends the same series again changes no register.
+    known: Option<f64>,
 }
 
 impl Window {
@@ -33,6 +35,7 @@ impl Window {
             number: 0,
             older: VecDeque::new(),
             union: like.empty(),
+            known: None,
         }
     }
 
@@ -45,6 +48,7 @@ impl Window {
         let fresh = self.newest.empty();
         self.older.push_back((self.number, std::mem::replace(&mut self.newest, fresh)));
         self.number = number;
+        self.known = None;
         self.older.retain(|(old, _)| old + self.epochs > number);
         self.union.clear();
         for (_, old) in &self.older {
@@ -53,20 +57,34 @@ impl Window {
         }
     }
 
+    /// The epoch that began with the last [`Window::advance`], in order: a hash that was inserted in it needs no second
+    /// insert until the number changes, or the window is cleared.
+    pub fn epoch(&self) -> u64 {
+        self.number
+    }
+
     /// Takes in a hash, as of the last [`Window::advance`].
     #[inline]
     pub fn insert(&mut self, hash: u64) {
-        self.newest.insert(hash);
+        if self.newest.raise(hash) {
+            self.known = None;
+        }
     }
 
     /// How many different hashes there are in the window.
     pub fn estimate(&mut self) -> f64 {
-        if self.older.is_empty() {
-            return self.newest.estimate();
+        if let Some(known) = self.known {
+            return known;
         }
-        let mut all = self.union.clone();
-        let _ = all.merge(&self.newest);
-        all.estimate()
+        let estimate = if self.older.is_empty() {
+            self.newest.estimate()
+        } else {
+            let mut all = self.union.clone();
+            let _ = all.merge(&self.newest);
+            all.estimate()
+        };
+        self.known = Some(estimate);
+        estimate
     }
 
     /// Forgets everything.
@@ -74,6 +92,7 @@ impl Window {
         self.newest.clear();
         self.older.clear();
         self.union.clear();
+        self.known = None;
     }
 }
 
