@@ -1,8 +1,9 @@
 //! The values of each attribute key: how many different ones, and which most series have.
 //!
-//! It is fed once per series and half window, so the sparse sketch's slower insert does not matter. Values are kept as
-//! text cut short; keys, sketches and leaders are bounded.
+//! It is fed once per series and half window, all series of a resource at once, so the sparse sketch's slower insert does
+//! not matter. Values are kept as text cut short; keys, sketches and leaders are bounded.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -17,9 +18,18 @@ const MAX_TEXT: usize = 80;
 /// Never kept as text: long, and where people put secrets.
 const NEVER_KEPT: [&str; 3] = ["process.command", "process.command_line", "process.command_args"];
 
+/// Series that have an attribute: how many they stand for, and how many of those are new.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Weight {
+    pub(super) all: u64,
+    pub(super) new: u64,
+}
+
 /// The values of one key in half a window.
 struct Half {
     values: Distinct,
+    /// The hash of the value that came last: one that all series have is taken in once.
+    last: Option<u64>,
     series: Leaders<String>,
     new: Leaders<String>,
 }
@@ -28,7 +38,7 @@ impl Half {
     fn new(leading: usize) -> Self {
         // Room for more than are shown: the last of those kept are the least sure.
         let leaders = || Leaders::new(leading.saturating_mul(4));
-        Half { values: Distinct::sparse(COMMON_SEED), series: leaders(), new: leaders() }
+        Half { values: Distinct::sparse(COMMON_SEED), last: None, series: leaders(), new: leaders() }
     }
 }
 
@@ -38,36 +48,42 @@ pub(super) struct Attributes {
     room: usize,
     /// This half of the window and the one before it.
     keys: HashMap<Arc<str>, [Half; 2]>,
+    /// The last estimate and its minutes, while it holds.
+    known: Option<(f64, Vec<AttributeEstimate>)>,
 }
 
 impl Attributes {
     pub(super) fn new(room: usize, leading: usize) -> Self {
-        Attributes { leading, room, keys: HashMap::new() }
+        Attributes { leading, room, keys: HashMap::new(), known: None }
     }
 
-    /// A series that stands for `weight` has this attribute; `is_new` says that it came just now.
-    pub(super) fn meet(&mut self, key: &str, value: AnyValue<'_>, is_new: bool, weight: u64) {
-        if !self.keys.contains_key(key) {
-            if self.keys.len() >= self.room {
-                return;
-            }
-            self.keys.insert(key.into(), [Half::new(self.leading), Half::new(self.leading)]);
+    /// Series of this weight have this attribute.
+    pub(super) fn meet(&mut self, key: &str, value: AnyValue<'_>, weight: Weight) {
+        let room = self.keys.len() < self.room;
+        let [half, _] = match self.keys.get_mut(key) {
+            Some(halves) => halves,
+            None if room => self.keys.entry(key.into()).or_insert_with(|| [(); 2].map(|()| Half::new(self.leading))),
+            None => return,
+        };
+        self.known = None;
+        let hash = hash_of(value);
+        if half.last.replace(hash) != Some(hash) {
+            half.values.insert(hash);
         }
-        let Some([half, _]) = self.keys.get_mut(key) else { return };
-        half.values.insert(hash_of(value));
         if NEVER_KEPT.contains(&key) {
             return;
         }
-        let text = text_of(value);
-        half.series.add(text.as_str(), weight, || text.clone());
-        if is_new {
-            half.new.add(text.as_str(), weight, || text.clone());
+        let text = text_of(value, hash);
+        half.series.add(&*text, weight.all, || text.to_string());
+        if weight.new > 0 {
+            half.new.add(&*text, weight.new, || text.to_string());
         }
     }
 
     /// Half a window has passed: what came before the last half is forgotten, and keys nobody has any more.
     pub(super) fn turn(&mut self) {
         let leading = self.leading;
+        self.known = None;
         self.keys.retain(|_, [half, before]| {
             *before = std::mem::replace(half, Half::new(leading));
             before.values.estimate() > 0.0
@@ -76,6 +92,9 @@ impl Attributes {
 
     /// The keys with most values first. `minutes` is how long the leaders of new series have been counted.
     pub(super) fn estimate(&mut self, minutes: f64) -> Vec<AttributeEstimate> {
+        if let Some((_, known)) = self.known.as_ref().filter(|(of, _)| *of == minutes) {
+            return known.clone();
+        }
         let leading = self.leading;
         let one = |(key, [half, before]): (&Arc<str>, &mut [Half; 2])| {
             let mut values = half.values.clone();
@@ -105,17 +124,20 @@ impl Attributes {
         };
         let mut all: Vec<AttributeEstimate> = self.keys.iter_mut().map(one).collect();
         all.sort_by(|a, b| b.values.series.total_cmp(&a.values.series).then_with(|| a.key.cmp(&b.key)));
+        self.known = Some((minutes, all.clone()));
         all
     }
 }
 
-fn text_of(value: AnyValue<'_>) -> String {
-    let cut = |text: &str| text.chars().take(MAX_TEXT).collect();
+fn text_of(value: AnyValue<'_>, hash: u64) -> Cow<'_, str> {
     match value {
-        AnyValue::Str(text) => cut(text),
-        AnyValue::Bool(flag) => flag.to_string(),
-        AnyValue::Int(number) => number.to_string(),
-        AnyValue::Double(number) => number.to_string(),
-        other => format!("#{:016x}", hash_of(other)),
+        AnyValue::Str(text) => {
+            let end = text.char_indices().nth(MAX_TEXT).map_or(text.len(), |(at, _)| at);
+            Cow::Borrowed(text.get(..end).unwrap_or(text))
+        }
+        AnyValue::Bool(flag) => flag.to_string().into(),
+        AnyValue::Int(number) => number.to_string().into(),
+        AnyValue::Double(number) => number.to_string().into(),
+        _ => format!("#{hash:016x}").into(),
     }
 }

@@ -5,26 +5,27 @@
 //! changes nothing, and its windows run by the agent's clock.
 
 mod attributes;
+mod by_metric;
 mod config;
 #[cfg(test)]
 mod tests;
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use phoenix_pipeline::config::Value;
-use phoenix_pipeline::estimates::{Cardinality, Count, Publisher, Share};
+use phoenix_pipeline::estimates::{Cardinality, Count, Publisher};
 use phoenix_pipeline::{
     BuildError, Context, Handover, Instrument, Level, Processor, ProcessorFactory, Site, Stability,
 };
 use phoenix_sketch::{COMMON_SEED, Distinct, Met, STANDARD_ERROR, Sample, Window};
-use phoenix_telemetry::{Batch, Point};
+use phoenix_telemetry::{Batch, Metric, Resource};
 
 pub use config::Config;
 
-use attributes::Attributes;
+use attributes::{Attributes, Weight};
+use by_metric::ByMetric;
 
 /// The row of the table of processors.
 pub const FACTORY: ProcessorFactory = ProcessorFactory::new::<Config>(
@@ -61,11 +62,11 @@ static SAMPLED: Instrument = Instrument {
 
 /// Parts of the window of the total.
 const EPOCHS: u64 = 10;
+/// Parts of half a window.
+const EPOCHS_OF_HALF: u64 = EPOCHS / 2;
 const MINUTE: u64 = 60_000_000_000;
 /// Least time between two snapshots.
 const PAUSE: Duration = Duration::from_secs(1);
-/// In the place of metrics for which there is no room.
-const OTHER: &str = "other";
 
 fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
     Ok(Box::new(Stage::new(site.settings(value)?, site)))
@@ -75,24 +76,11 @@ fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
 struct Known {
     /// Place in the table of metrics.
     metric: usize,
-    /// The half window in which its attributes were last counted.
-    half: u64,
+    /// When it was last counted in the total, and its attributes in their half window; `NEVER` at first.
+    epoch: u64,
 }
 
-/// A metric and its part of the sample.
-struct ByMetric {
-    name: Arc<str>,
-    series: u64,
-    /// New ones in the minute at hand and the one before, already times what each stands for.
-    new: u64,
-    last_new: u64,
-}
-
-impl ByMetric {
-    fn new(name: Arc<str>) -> Self {
-        ByMetric { name, series: 0, new: 0, last_new: 0 }
-    }
-}
+const NEVER: u64 = u64::MAX;
 
 /// Series that come and go, by minute.
 #[derive(Default)]
@@ -114,12 +102,8 @@ struct Stage {
     time: u64,
     all: Window,
     sample: Sample<Known>,
-    metrics: Vec<ByMetric>,
-    places: HashMap<Arc<str>, usize>,
-    /// Places of metrics that nobody sends any more.
-    free: Vec<usize>,
+    metrics: ByMetric,
     attributes: Attributes,
-    half: u64,
     rates: Rates,
 }
 
@@ -136,11 +120,8 @@ impl Stage {
             time: 0,
             all: Window::new(window, EPOCHS, &Distinct::dense(COMMON_SEED)),
             sample: Sample::new(config.max_series, window, COMMON_SEED),
-            metrics: vec![ByMetric::new(OTHER.into())],
-            places: HashMap::new(),
-            free: Vec::new(),
+            metrics: ByMetric::new(config.max_metrics),
             attributes: Attributes::new(config.max_attributes, config.leading),
-            half: 0,
             rates: Rates::default(),
             config,
         }
@@ -148,107 +129,84 @@ impl Stage {
 
     /// Moves on to a time, nanoseconds since it began: minutes end, series expire, halves turn.
     fn advance(&mut self, now: u64) {
+        let before = self.half();
         self.all.advance(now);
-        let half = now / (nanos(self.config.window) / 2).max(1);
-        if half > self.half {
-            (0..(half - self.half).min(2)).for_each(|_| self.attributes.turn());
-            self.half = half;
-        }
+        (0..(self.half() - before).min(2)).for_each(|_| self.attributes.turn());
         let minute = now / MINUTE;
-        let Stage { sample, metrics, rates, places, free, .. } = self;
-        if minute > rates.minute {
+        if minute > self.rates.minute {
+            let Stage { sample, metrics, rates, .. } = self;
             let weight = sample.stands_for();
             let mut gone = 0;
             sample.expire(now, |known| {
                 gone += weight;
-                if let Some(metric) = metrics.get_mut(known.metric) {
-                    metric.series = metric.series.saturating_sub(1);
-                }
+                metrics.forget(known.metric);
             });
             // After a silence nothing came within the last full minute.
-            let next = minute == rates.minute + 1;
+            let last = minute == rates.minute + 1;
             *rates = Rates {
                 minute,
-                last_new: if next { rates.new } else { 0 },
+                last_new: if last { rates.new } else { 0 },
                 last_gone: rates.gone + gone,
                 ..Rates::default()
             };
-            for metric in metrics.iter_mut() {
-                metric.last_new = if next { metric.new } else { 0 };
-                metric.new = 0;
-            }
-            places.retain(|_, place| {
-                let stays = metrics.get(*place).is_some_and(|metric| metric.series + metric.last_new > 0);
-                if !stays {
-                    free.push(*place);
+            metrics.turn(last);
+        }
+    }
+
+    /// The half window of the newest epoch.
+    fn half(&self) -> u64 {
+        self.all.epoch() / EPOCHS_OF_HALF
+    }
+
+    /// Counts the series of a resource. One that was met in this epoch is only marked as still there.
+    fn meet(&mut self, resource: Resource<'_>, now: u64) {
+        let mut turned = Weight::default();
+        for metric in resource.metrics() {
+            for point in metric.points().filter(|point| !point.no_recorded_value()) {
+                self.time = self.time.max(point.time());
+                let weight = self.count(metric, point.series(), now);
+                if weight.all > 0 {
+                    turned = Weight { all: turned.all + weight.all, new: turned.new + weight.new };
+                    for (key, value) in point.attributes().iter() {
+                        self.attributes.meet(key, value, weight);
+                    }
                 }
-                stays
-            });
+            }
+        }
+        if turned.all > 0 {
+            for (key, value) in resource.attributes().iter() {
+                self.attributes.meet(key, value, turned);
+            }
         }
     }
 
-    fn meet(&mut self, point: Point<'_>, metric: usize, now: u64) {
-        self.time = self.time.max(point.time());
-        let series = point.series();
-        self.all.insert(series);
-        let Stage { sample, metrics, attributes, rates, half, .. } = self;
-        let mut forgotten = Vec::new();
-        let mut made = false;
-        let met = sample.meet(
-            series,
-            now,
-            || {
-                made = true;
-                Known { metric, half: u64::MAX }
-            },
-            |known| forgotten.push(known.metric),
-        );
-        let (met, turned) = match met {
-            None => (None, false),
-            Some((met, known)) => {
-                let turned = known.half != *half;
-                known.half = *half;
-                (Some(met), turned)
-            }
+    /// Counts a series; returns its weight if its attributes are to be counted.
+    #[inline]
+    fn count(&mut self, metric: Metric<'_>, series: u64, now: u64) -> Weight {
+        let Stage { sample, metrics, all, rates, .. } = self;
+        let epoch = all.epoch();
+        let make = || Known { metric: 0, epoch: NEVER };
+        let Some((met, known)) = sample.meet(series, now, make, |known| metrics.forget(known.metric)) else {
+            all.insert(series);
+            return Weight::default();
         };
-        for place in forgotten {
-            if let Some(metric) = metrics.get_mut(place) {
-                metric.series = metric.series.saturating_sub(1);
-            }
+        let before = std::mem::replace(&mut known.epoch, epoch);
+        if before == epoch {
+            return Weight::default();
         }
+        all.insert(series);
+        if before / EPOCHS_OF_HALF == epoch / EPOCHS_OF_HALF {
+            return Weight::default();
+        }
+        if before == NEVER {
+            known.metric = metrics.admit(metric.name());
+        }
+        let place = known.metric;
         let weight = sample.stands_for();
-        let is_new = met == Some(Met::First);
-        if let Some(metric) = metrics.get_mut(metric) {
-            metric.series += u64::from(made);
-            metric.new += if is_new { weight } else { 0 };
-        }
-        rates.new += if is_new { weight } else { 0 };
-        if turned {
-            let resource = point.metric().resource().attributes();
-            for (key, value) in resource.iter().chain(point.attributes().iter()) {
-                attributes.meet(key, value, is_new, weight);
-            }
-        }
-    }
-
-    /// The place of a metric in the table.
-    fn place_of(&mut self, name: &str) -> usize {
-        if let Some(place) = self.places.get(name) {
-            return *place;
-        }
-        let name: Arc<str> = name.into();
-        let metric = ByMetric::new(Arc::clone(&name));
-        let place = match self.free.pop() {
-            Some(place) => place,
-            None if self.metrics.len() > self.config.max_metrics => return 0,
-            None => self.metrics.len(),
-        };
-        match self.metrics.get_mut(place) {
-            Some(free) => *free = metric,
-            None => self.metrics.push(metric),
-        }
-        self.places.insert(name, place);
-        place
+        let new = if met == Met::First { weight } else { 0 };
+        metrics.came(place, new);
+        rates.new += new;
+        Weight { all: weight, new }
     }
 
     fn publish(&mut self, at: Instant, now: u64) {
@@ -257,14 +215,7 @@ impl Stage {
         }
         self.published = Some(at);
         let sampled = self.sample.stands_for();
-        let share = |metric: &ByMetric| Share {
-            name: Arc::clone(&metric.name),
-            series: (metric.series * sampled) as f64,
-            new_per_minute: metric.last_new as f64,
-        };
-        let mut metrics: Vec<Share> = self.metrics.iter().filter(|metric| metric.series > 0).map(share).collect();
-        metrics.sort_by(|a, b| b.series.total_cmp(&a.series).then_with(|| a.name.cmp(&b.name)));
-        let halves = (self.half.min(1) + 1) as f64 * nanos(self.config.window) as f64 / 2.0;
+        let halves = (self.half().min(1) + 1) as f64 * nanos(self.config.window) as f64 / 2.0;
         let snapshot = Cardinality {
             at,
             time: self.time,
@@ -272,7 +223,7 @@ impl Stage {
             new_per_minute: self.rates.last_new as f64,
             gone_per_minute: self.rates.last_gone as f64,
             sampled,
-            metrics,
+            metrics: self.metrics.shares(sampled),
             attributes: self.attributes.estimate(halves.min(now as f64) / MINUTE as f64),
         };
         let values =
@@ -291,12 +242,7 @@ impl Processor for Stage {
         let began = *self.began.get_or_insert(cx.now);
         let now = nanos(cx.now.saturating_duration_since(began));
         self.advance(now);
-        for metric in batch.resources().flat_map(|resource| resource.metrics()) {
-            let place = self.place_of(metric.name());
-            for point in metric.points().filter(|point| !point.no_recorded_value()) {
-                self.meet(point, place, now);
-            }
-        }
+        batch.resources().for_each(|resource| self.meet(resource, now));
         self.publish(cx.now, now);
     }
 

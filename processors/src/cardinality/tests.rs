@@ -1,7 +1,9 @@
 use std::time::{Duration, Instant};
 
+use phoenix_pipeline::estimates::Share;
 use phoenix_pipeline::{Delivery, Marks};
 
+use super::by_metric::OTHER;
 use super::*;
 use crate::measure::sample::{Process, scrape};
 use crate::testing::{counted, mistakes, value};
@@ -105,7 +107,48 @@ fn of_too_many_series_a_fair_part_is_remembered() {
     assert_eq!(seen.attributes.len(), 2);
     bench.processes.truncate(10);
     let seen = bench.until(1_200);
-    assert_eq!((seen.sampled, series_of(&seen.metrics, "process.cpu.time")), (1, 20.0), "it becomes exact again");
+    let total: f64 = seen.metrics.iter().map(|share| share.series).sum();
+    assert_eq!((seen.sampled, total), (1, 90.0), "it becomes exact again");
+}
+
+/// The stage guesses what comes next: here in a new order each time, with processes that end, come back and begin, over
+/// many epochs.
+#[test]
+fn what_comes_out_of_order_or_comes_back_is_counted_all_the_same() {
+    let mut bench = Bench::new("window: 1m");
+    bench.spawn(40, "nginx");
+    let mut away = Vec::new();
+    for round in 1..=60usize {
+        let places = bench.processes.len();
+        bench.processes.rotate_left(round % places);
+        bench.processes.swap(round % places, round * 7 % places);
+        if round % 3 == 0 {
+            away.push(bench.processes.remove(round * 5 % places));
+        }
+        if round % 4 == 0 {
+            bench.processes.insert(round % 10, away.remove(0));
+        }
+        if round % 5 == 0 {
+            bench.spawn(1, "newcomer");
+        }
+        let seen = bench.until(10 * round as i64);
+        let batch = scrape("host", 0, &bench.processes);
+        let now: std::collections::BTreeSet<u64> = batch.series().map(|point| point.series()).collect();
+        // Whoever was there within the window is still counted: the few that left in it, and in the minute after.
+        let exact: f64 = seen.metrics.iter().map(|share| share.series).sum();
+        let (least, most) = (now.len() as f64, now.len() as f64 + 9.0 * away.len() as f64);
+        assert!((least..=most).contains(&exact), "{round}: {least} <= {exact} <= {most}");
+        assert!((0.98 * least - 2.0..=1.02 * most + 2.0).contains(&seen.series.series), "{round}: {:?}", seen.series);
+        let pids = seen.attributes.iter().find(|row| &*row.key == "process.pid").unwrap().values.series;
+        assert!((0.98 * least / 9.0 - 2.0..=1.02 * most / 9.0 + 2.0).contains(&pids), "{round}: {pids} pids");
+        let of = |name: &str| series_of(&seen.metrics, name);
+        assert_eq!(of("process.cpu.time"), 2.0 * of("process.threads"), "{round}");
+    }
+    // All are silent for longer than the window, and come back in the order in which they were expected.
+    bench.second += 130;
+    let seen = bench.until(bench.second + 10);
+    assert_eq!(series_of(&seen.metrics, "process.threads"), bench.processes.len() as f64);
+    assert!((seen.series.series / (9.0 * bench.processes.len() as f64) - 1.0).abs() < 0.03, "{:?}", seen.series);
 }
 
 #[test]
