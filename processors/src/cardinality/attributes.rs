@@ -3,13 +3,15 @@
 //! It is fed once per series and half window, all series of a resource at once, so the sparse sketch's slower insert does
 //! not matter. Values are kept as text cut short; keys, sketches and leaders are bounded.
 
-use std::borrow::Cow;
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use phoenix_pipeline::estimates::{AttributeEstimate, Count, Share};
 use phoenix_sketch::{COMMON_SEED, Distinct, Leaders, STANDARD_ERROR};
 use phoenix_telemetry::AnyValue;
+use rapidhash::v3::rapidhash_v3;
 
 use crate::entity::hash_of;
 
@@ -25,13 +27,46 @@ pub(super) struct Weight {
     pub(super) new: u64,
 }
 
+/// A value as it is named. Two of one hash are one.
+#[derive(Clone)]
+struct Named {
+    hash: u64,
+    text: Arc<str>,
+}
+
+impl Borrow<u64> for Named {
+    fn borrow(&self) -> &u64 {
+        &self.hash
+    }
+}
+
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+    }
+}
+
+impl Eq for Named {}
+
+impl PartialOrd for Named {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Named {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.hash.cmp(&other.hash)
+    }
+}
+
 /// The values of one key in half a window.
 struct Half {
     values: Distinct,
     /// The hash of the value that came last: one that all series have is taken in once.
     last: Option<u64>,
-    series: Leaders<String>,
-    new: Leaders<String>,
+    series: Leaders<Named>,
+    new: Leaders<Named>,
 }
 
 impl Half {
@@ -42,52 +77,80 @@ impl Half {
     }
 }
 
+/// One key.
+struct Key {
+    name: Arc<str>,
+    /// Whether its values may be kept as text.
+    kept: bool,
+    /// This half of the window and the one before it.
+    halves: [Half; 2],
+}
+
 /// All keys.
 pub(super) struct Attributes {
     leading: usize,
     room: usize,
-    /// This half of the window and the one before it.
-    keys: HashMap<Arc<str>, [Half; 2]>,
+    keys: Vec<Key>,
+    places: HashMap<Arc<str>, usize>,
+    /// Where the next key is expected: resources list theirs in one order.
+    next: usize,
     /// The last estimate and its minutes, while it holds.
     known: Option<(f64, Vec<AttributeEstimate>)>,
 }
 
 impl Attributes {
     pub(super) fn new(room: usize, leading: usize) -> Self {
-        Attributes { leading, room, keys: HashMap::new(), known: None }
+        Attributes { leading, room, keys: Vec::new(), places: HashMap::new(), next: 0, known: None }
     }
 
     /// Series of this weight have this attribute.
     pub(super) fn meet(&mut self, key: &str, value: AnyValue<'_>, weight: Weight) {
-        let room = self.keys.len() < self.room;
-        let [half, _] = match self.keys.get_mut(key) {
-            Some(halves) => halves,
-            None if room => self.keys.entry(key.into()).or_insert_with(|| [(); 2].map(|()| Half::new(self.leading))),
-            None => return,
-        };
+        let Some(place) = self.place_of(key) else { return };
+        self.next = place + 1;
         self.known = None;
-        let hash = hash_of(value);
+        let Some(Key { kept, halves: [half, _], .. }) = self.keys.get_mut(place) else { return };
+        let hash = match value {
+            AnyValue::Str(text) => rapidhash_v3(text.as_bytes()),
+            value => hash_of(value),
+        };
         if half.last.replace(hash) != Some(hash) {
             half.values.insert(hash);
         }
-        if NEVER_KEPT.contains(&key) {
-            return;
+        if *kept {
+            let named = || Named { hash, text: text_of(value, hash).into() };
+            half.series.add(&hash, weight.all, named);
+            if weight.new > 0 {
+                half.new.add(&hash, weight.new, named);
+            }
         }
-        let text = text_of(value, hash);
-        half.series.add(&*text, weight.all, || text.to_string());
-        if weight.new > 0 {
-            half.new.add(&*text, weight.new, || text.to_string());
+    }
+
+    fn place_of(&mut self, key: &str) -> Option<usize> {
+        if self.keys.get(self.next).is_some_and(|expected| *expected.name == *key) {
+            return Some(self.next);
         }
+        if let Some(place) = self.places.get(key) {
+            return Some(*place);
+        }
+        if self.keys.len() >= self.room {
+            return None;
+        }
+        let (name, place): (Arc<str>, _) = (key.into(), self.keys.len());
+        self.places.insert(Arc::clone(&name), place);
+        let halves = [(); 2].map(|()| Half::new(self.leading));
+        self.keys.push(Key { name, kept: !NEVER_KEPT.contains(&key), halves });
+        Some(place)
     }
 
     /// Half a window has passed: what came before the last half is forgotten, and keys nobody has any more.
     pub(super) fn turn(&mut self) {
         let leading = self.leading;
         self.known = None;
-        self.keys.retain(|_, [half, before]| {
+        self.keys.retain_mut(|Key { halves: [half, before], .. }| {
             *before = std::mem::replace(half, Half::new(leading));
             before.values.estimate() > 0.0
         });
+        self.places = (0..).zip(&self.keys).map(|(place, key)| (Arc::clone(&key.name), place)).collect();
     }
 
     /// The keys with most values first. `minutes` is how long the leaders of new series have been counted.
@@ -96,7 +159,7 @@ impl Attributes {
             return known.clone();
         }
         let leading = self.leading;
-        let one = |(key, [half, before]): (&Arc<str>, &mut [Half; 2])| {
+        let one = |Key { name: key, halves: [half, before], .. }: &mut Key| {
             let mut values = half.values.clone();
             // Both have one seed and form.
             let _ = values.merge(&before.values);
@@ -106,15 +169,17 @@ impl Attributes {
             let mut new = half.new.clone();
             new.merge(&before.new);
             let new = new.list();
-            let share = |name: &str, series: u64| {
-                let new = new.iter().find(|leader| leader.key == name).map_or(0, |leader| leader.count - leader.error);
-                Share { name: name.into(), series: series as f64, new_per_minute: new as f64 / minutes.max(1.0) }
+            let share = |name: &Named, series: u64| {
+                let new = new.iter().find(|leader| leader.key == *name).map_or(0, |leader| leader.count - leader.error);
+                let new_per_minute = new as f64 / minutes.max(1.0);
+                Share { name: Arc::clone(&name.text), series: series as f64, new_per_minute }
             };
             let mut leaders: Vec<Share> =
                 series.iter().take(leading).map(|leader| share(&leader.key, leader.count)).collect();
+            let shown = series.get(..leading.min(series.len())).unwrap_or_default();
             // Who brings new series leads too, be he small as yet.
             for leader in new.iter().take(leading) {
-                if leaders.iter().all(|known| *known.name != *leader.key) {
+                if shown.iter().all(|known| known.key != leader.key) {
                     let known = series.iter().find(|known| known.key == leader.key);
                     leaders.push(share(&leader.key, known.map_or(leader.count, |known| known.count)));
                 }
@@ -129,15 +194,12 @@ impl Attributes {
     }
 }
 
-fn text_of(value: AnyValue<'_>, hash: u64) -> Cow<'_, str> {
+fn text_of(value: AnyValue<'_>, hash: u64) -> String {
     match value {
-        AnyValue::Str(text) => {
-            let end = text.char_indices().nth(MAX_TEXT).map_or(text.len(), |(at, _)| at);
-            Cow::Borrowed(text.get(..end).unwrap_or(text))
-        }
-        AnyValue::Bool(flag) => flag.to_string().into(),
-        AnyValue::Int(number) => number.to_string().into(),
-        AnyValue::Double(number) => number.to_string().into(),
-        _ => format!("#{hash:016x}").into(),
+        AnyValue::Str(text) => text.chars().take(MAX_TEXT).collect(),
+        AnyValue::Bool(flag) => flag.to_string(),
+        AnyValue::Int(number) => number.to_string(),
+        AnyValue::Double(number) => number.to_string(),
+        _ => format!("#{hash:016x}"),
     }
 }

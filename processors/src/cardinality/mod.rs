@@ -161,14 +161,16 @@ impl Stage {
     /// Counts the series of a resource. One that was met in this epoch is only marked as still there.
     fn meet(&mut self, resource: Resource<'_>, now: u64) {
         let mut turned = Weight::default();
-        for metric in resource.metrics() {
-            for point in metric.points().filter(|point| !point.no_recorded_value()) {
-                self.time = self.time.max(point.time());
-                let weight = self.count(metric, point.series(), now);
-                if weight.all > 0 {
-                    turned = Weight { all: turned.all + weight.all, new: turned.new + weight.new };
-                    for (key, value) in point.attributes().iter() {
-                        self.attributes.meet(key, value, weight);
+        for scope in resource.scopes() {
+            for metric in scope.metrics() {
+                for point in metric.points().filter(|point| !point.no_recorded_value()) {
+                    self.time = self.time.max(point.time());
+                    let weight = self.count(metric, point.series(), now);
+                    if weight.all > 0 {
+                        turned = Weight { all: turned.all + weight.all, new: turned.new + weight.new };
+                        for (key, value) in point.attributes().iter() {
+                            self.attributes.meet(key, value, weight);
+                        }
                     }
                 }
             }
