@@ -16,6 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("phoenix-exporters", &["phoenix-pipeline", "phoenix-storage", "phoenix-telemetry", "phoenix-transport"]),
     ("phoenix", EVERY_ROOM),
     ("phoenix-benches", EVERY_ROOM),
+    ("phoenix-faults", &[]),
 ];
 
 /// What stands above all rooms may use each of them.
