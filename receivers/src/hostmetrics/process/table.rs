@@ -289,6 +289,25 @@ impl Table {
         over.map(|(pid, old)| self.close(*pid, old, at, out)).sum()
     }
 
+    /// Processes that ended while this scrape was under way: their parents were read before they were waited for, so what
+    /// they used up to their end is told at the next scrape. Until then their CPU time stands still; all else is closed.
+    fn hold_late(&mut self, at: &Moment, out: &mut BatchBuilder) -> usize {
+        let scrapes = self.scrapes;
+        let is_late = |tracked: &Tracked| tracked.seen + 1 == scrapes && !tracked.written.is_empty();
+        let late: Vec<(u32, Tracked)> = self.processes.extract_if(|_, tracked| is_late(tracked)).collect();
+        let mut points = 0;
+        for (pid, mut tracked) in late {
+            let last = tracked.times.filter(|_| tracked.written.has(Metric::CpuTime));
+            let values = last.map_or(Values::NONE, |times| self.measure.last(&times, [0.0; 2]));
+            if let Some(entity) = self.entity(pid, &tracked) {
+                let (written, count) = self.projection.write(entity, &values, tracked.written, at.unix_nanos, out);
+                (tracked.written, points) = (written, points + count);
+            }
+            self.processes.insert(pid, tracked);
+        }
+        points
+    }
+
     /// Parts with the processes that were not there this time.
     fn part_with_gone(&mut self, at: &Moment, out: &mut BatchBuilder) -> usize {
         let scrapes = self.scrapes;
@@ -304,7 +323,7 @@ impl Table {
             let tails = exits::tails(&exits, living, at.now, (cpus, self.measure.ticks_per_second()));
             exits.iter().map(|exit| exit.pid).zip(tails).collect::<HashMap<_, _>>()
         });
-        let mut points = 0;
+        let mut points = self.hold_late(at, out);
         for (pid, tracked) in gone {
             let tail = tails.as_ref().and_then(|tails| tails.get(&pid)).copied().unwrap_or_default();
             points += self.part(pid, tracked, tail, at, out);

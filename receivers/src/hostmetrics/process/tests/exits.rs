@@ -183,7 +183,9 @@ fn one_that_vanished_while_it_was_read_is_asked_for_at_the_next_scrape() {
     let (host, mut scraper) = family(&[child(42)]);
     std::fs::remove_file(host.path("proc/42/stat")).unwrap();
     let (batch, outcome) = host.scrape(&mut scraper, 10);
-    assert_eq!((used(&batch, 42), outcome.points), (None, 7));
+    near(used(&batch, 42), [150.0, 50.0]);
+    assert!(values(&batch, 42, "process.memory.usage").iter().all(|(_, value)| value.is_none()), "closed at once");
+    assert_eq!(outcome.points, 14, "its CPU time stands still until its parent was asked");
     host.process(&Spec { waited: [1151, 550], ..parent() });
     near(used(&host.scrape(&mut scraper, 20).0, 42), [151.0, 50.0]);
     assert_eq!(host.scrape(&mut scraper, 30).1.points, 10);
