@@ -85,6 +85,9 @@ pub struct Share {
     pub series: f64,
     /// New series within the last full minute.
     pub new_per_minute: f64,
+    /// New series so far. Of a metric since the stage has known it, so that the difference of two snapshots is what came
+    /// between them; of a value within the window or a little longer.
+    pub new: f64,
 }
 
 /// An attribute and its values.

@@ -33,6 +33,8 @@ pub(super) enum Question {
         /// For how long, as a duration.
         expires_in: Option<String>,
     },
+    /// The choice of a profile back to whoever else makes it.
+    Release,
     /// Why a process is or is not there.
     Pid(i64),
     /// Why what has this attribute is or is not there.
@@ -54,12 +56,13 @@ pub(super) fn ask(admin: Option<&str>, question: &Question) -> Result<String, St
             };
             ("POST", "/control/profile".to_owned(), order.to_string())
         }
+        Question::Release => ("DELETE", "/control/profile".to_owned(), String::new()),
         Question::Pid(pid) => ("GET", format!("/debug/explain?pid={pid}"), String::new()),
         Question::Resource(text) => ("GET", format!("/debug/explain?resource={}", encoded(text)), String::new()),
     };
     let answer = exchange(address, method, &target, &body).map_err(|why| format!("{why} (the agent at {address})"))?;
     match question {
-        Question::Profiles | Question::Choose { .. } => Ok(profiles(&answer)),
+        Question::Profiles | Question::Choose { .. } | Question::Release => Ok(profiles(&answer)),
         Question::Pid(_) | Question::Resource(_) => Ok(explained(&answer, SystemTime::now())),
     }
 }

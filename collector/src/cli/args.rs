@@ -179,6 +179,8 @@ enum ProfileAction {
         #[arg(long = "for", value_name = "DURATION")]
         expires_in: Option<String>,
     },
+    /// Gives the choice back to the controller, or to the config where there is no budget
+    Release,
 }
 
 /// Reads the arguments, the program's name first.
@@ -200,6 +202,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
             let question = match action {
                 None | Some(ProfileAction::Show) => Question::Profiles,
                 Some(ProfileAction::Set { name, expires_in }) => Question::Choose { profile: name, expires_in },
+                Some(ProfileAction::Release) => Question::Release,
             };
             Command::Admin(admin.admin, question)
         }

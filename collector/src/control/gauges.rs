@@ -1,8 +1,12 @@
 //! The loop in the agent's own metrics.
 
+use phoenix_control::detect::{Forecast, Risk};
 use phoenix_control::{Conflict, Decision, Emergency, Guard, Move};
 use phoenix_pipeline::{ComponentId, Instrument, Level, Metrics};
 use phoenix_processors::cost::Bill;
+
+use super::observatory::{Explosion, News, kind_name};
+use super::remedies::Change;
 
 macro_rules! instruments {
     ($($name:ident = $metric:literal, $unit:literal, $about:literal, $level:ident;)*) => {
@@ -24,6 +28,13 @@ instruments! {
     EMERGENCY = "phoenix_control_emergency", "1", "1 while nothing is waited for, by why.", Basic;
     CONFLICT = "phoenix_control_conflict", "1", "1 while two goals cannot both be met, by which.", Basic;
     FAILURES = "phoenix_control_failures_total", "{decision}", "Decisions that could not be carried out.", Basic;
+    RISK = "phoenix_risk_score", "1", "Chance that the budget is exceeded before the loop can react, times what that would cost, 0 to 100.", Basic;
+    EXHAUSTED = "phoenix_budget_exhausted_seconds", "s", "Seconds until the budget is reached if things go on as they do; -1 = not in sight.", Basic;
+    EXPLODING = "phoenix_explosion_active", "{metric}", "Metrics whose series explode.", Basic;
+    EXPLOSIONS = "phoenix_explosions_total", "{explosion}", "Explosions of series found, by the first sign.", Basic;
+    EXCESS = "phoenix_explosion_excess_series", "{series}", "New series beyond the usual since the explosion began, by metric; 0 = over.", Basic;
+    REMEDIES = "phoenix_remediation_active", "1", "Remedies at work, by action.", Basic;
+    REMEDIED = "phoenix_remediations_total", "{remediation}", "Remedies begun or proposed, by action.", Basic;
     COST = "phoenix_cost_per_month", "{USD}", "US dollars a month by the configured backend's rule, before thinning and now.", Basic;
     PROFILE_COST = "phoenix_profile_cost_per_month", "{USD}", "US dollars a month under each profile.", Basic;
 }
@@ -129,6 +140,41 @@ impl Gauges {
     /// A decision could not be carried out.
     pub(super) fn failed(&self) {
         self.failures.increment(1);
+    }
+
+    /// How near the budget is.
+    pub(super) fn outlook(&self, forecast: &Forecast, risk: &Risk) {
+        let own = self.labels.each_ref().map(|(key, value)| (*key, value.as_str()));
+        self.metrics.gauge(&RISK, &own).set(risk.score);
+        self.metrics.gauge(&EXHAUSTED, &own).set(forecast.robust.unwrap_or(-1.0));
+    }
+
+    /// What explodes, and what has just begun and ended to.
+    pub(super) fn explosions(&self, explosions: &[Explosion], news: &News) {
+        let own = self.labels.each_ref().map(|(key, value)| (*key, value.as_str()));
+        self.metrics.gauge(&EXPLODING, &own).set(explosions.len() as f64);
+        let excess = |metric: &str| self.with("metric", metric, |labels| self.metrics.gauge(&EXCESS, labels));
+        explosions.iter().for_each(|explosion| excess(&explosion.metric).set(explosion.excess));
+        news.ended.iter().for_each(|metric| excess(metric).set(0.0));
+        for begun in &news.begun {
+            let kind = kind_name(begun.kind);
+            self.with("kind", kind, |labels| self.metrics.counter(&EXPLOSIONS, labels)).increment(1);
+        }
+    }
+
+    /// What became of a remedy.
+    pub(super) fn remedy(&self, change: &Change) {
+        let [a, b] = self.labels.each_ref().map(|(key, value)| (*key, value.as_str()));
+        let (action, status, step) = match change {
+            Change::Begun(action) => (action, Some("begun"), 1.0),
+            Change::Proposed(action) => (action, Some("proposed"), 0.0),
+            Change::Ended(action) => (action, None, -1.0),
+        };
+        let action = ("action", action.name());
+        if let Some(status) = status {
+            self.metrics.counter(&REMEDIED, &[a, b, action, ("status", status)]).increment(1);
+        }
+        self.metrics.gauge(&REMEDIES, &[a, b, action]).increment(step);
     }
 
     /// What a month costs.

@@ -19,6 +19,10 @@ pub(super) enum Kind {
     Manual,
     /// A decision could not be carried out.
     Failed,
+    /// Series explode, or do so no more.
+    Explosion,
+    /// A remedy was begun, proposed or taken back.
+    Remediation,
 }
 
 impl Kind {
@@ -38,7 +42,83 @@ impl Kind {
             Kind::Hold => "hold",
             Kind::Manual => "manual",
             Kind::Failed => "failed",
+            Kind::Explosion => "explosion",
+            Kind::Remediation => "remediation",
         }
+    }
+}
+
+/// What was seen or done beside the decisions, as an entry: `applied` is false for what is only proposed.
+pub(super) struct Note<'a> {
+    pub(super) place: &'a Place,
+    pub(super) unix_nanos: u64,
+    pub(super) kind: Kind,
+    /// The profile at work.
+    pub(super) profile: &'a str,
+    pub(super) text: String,
+    pub(super) applied: bool,
+    pub(super) culprits: Vec<Value>,
+    /// The last decision.
+    pub(super) decision: Option<&'a Decision>,
+    pub(super) output: Option<f64>,
+}
+
+impl Note<'_> {
+    /// The line in the log and the entry, without its number.
+    pub(super) fn told(self) -> Value {
+        let Note { place, unix_nanos, kind, profile, text, applied, culprits, decision, output } = self;
+        let (pipeline, processor) = (&*place.pipeline, &place.processor);
+        tracing::warn!(pipeline, %processor, "control: {text}");
+        let about = About { place, unix_nanos, kind, text: &text };
+        about.json(decision, output, (profile, profile), applied, None, culprits)
+    }
+}
+
+/// What every entry says.
+struct About<'a> {
+    place: &'a Place,
+    unix_nanos: u64,
+    kind: Kind,
+    text: &'a str,
+}
+
+impl About<'_> {
+    fn json(
+        &self,
+        decision: Option<&Decision>,
+        output: Option<f64>,
+        (before, after): (&str, &str),
+        applied: bool,
+        error: Option<&str>,
+        culprits: Vec<Value>,
+    ) -> Value {
+        let About { place, .. } = self;
+        json!({
+            "id": null,
+            "time_unix_nano": self.unix_nanos.to_string(),
+            "pipeline": &*place.pipeline,
+            "processor": place.processor.as_str(),
+            "kind": self.kind.name(),
+            "text": self.text,
+            "before": before,
+            "after": after,
+            "applied": applied,
+            "observe_only": place.config.budget.observe_only,
+            "error": error,
+            "budget": Some(place.config.budget.series).filter(|series| *series > 0),
+            "series": {
+                "in": decision.and_then(|decision| decision.input),
+                "out": output,
+                "steered": decision.and_then(|decision| decision.output),
+            },
+            "attribution": decision.and_then(|decision| decision.attribution),
+            "pressure": decision.map(|decision| decision.pressure),
+            "terms": decision.map(|decision| decision.terms),
+            "guards": decision.map_or(&[][..], |decision| decision.guards.as_slice()),
+            "emergency": decision.and_then(|decision| decision.emergency),
+            "conflict": decision.and_then(|decision| decision.conflict),
+            "culprits": culprits,
+        })
     }
 }
 
@@ -90,7 +170,7 @@ impl Entry<'_> {
             }
             Kind::Manual if self.by_hand => format!("a person chose {before}"),
             Kind::Manual => format!("{before} is no person's choice any more"),
-            Kind::Hold => {
+            Kind::Hold | Kind::Explosion | Kind::Remediation => {
                 let guards: Vec<&str> = decision.guards.iter().map(|guard| guard_name(*guard)).collect();
                 match guards.is_empty() {
                     true => format!("{before} stays"),
@@ -117,29 +197,10 @@ impl Entry<'_> {
     /// The entry as JSON, without its number.
     pub(super) fn json(&self) -> Value {
         let Entry { place, decision, .. } = self;
-        let observe_only = place.config.budget.observe_only;
-        let changes = matches!(self.kind, Kind::Tighten | Kind::Relax);
-        json!({
-            "id": null,
-            "time_unix_nano": self.unix_nanos.to_string(),
-            "pipeline": &*place.pipeline,
-            "processor": place.processor.as_str(),
-            "kind": self.kind.name(),
-            "text": self.text(),
-            "before": self.name(decision.before),
-            "after": self.name(decision.after),
-            "applied": self.error.is_none() && !(changes && observe_only),
-            "observe_only": observe_only,
-            "error": self.error,
-            "budget": decision.budget,
-            "series": { "in": decision.input, "out": self.output, "steered": decision.output },
-            "attribution": decision.attribution,
-            "pressure": decision.pressure,
-            "terms": decision.terms,
-            "guards": decision.guards,
-            "emergency": decision.emergency,
-            "conflict": decision.conflict,
-            "culprits": [],
-        })
+        let only = place.config.budget.observe_only && matches!(self.kind, Kind::Tighten | Kind::Relax);
+        let profiles = (self.name(decision.before), self.name(decision.after));
+        let (text, error) = (self.text(), self.error.as_deref());
+        let about = About { place, unix_nanos: self.unix_nanos, kind: self.kind, text: &text };
+        about.json(Some(decision), self.output, profiles, error.is_none() && !only, error, Vec::new())
     }
 }

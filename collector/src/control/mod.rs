@@ -8,6 +8,8 @@ mod desk;
 mod gauges;
 mod journal;
 mod memory;
+mod observatory;
+mod remedies;
 mod saved;
 mod stage;
 #[cfg(test)]

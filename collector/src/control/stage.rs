@@ -6,14 +6,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use phoenix_control::detect::{Forecast, Risk};
 use phoenix_control::{Conflict, Controller, Decision, Emergency, Guard, Manual, Move, Observation, Shadow};
 use phoenix_pipeline::ProfileState;
+use phoenix_pipeline::config::duration;
 use phoenix_pipeline::estimates::{Cardinality, Thinning};
 use phoenix_processors::cost::{Bill, bill};
 
 use super::gauges::Gauges;
-use super::journal::{Entry, Kind};
+use super::journal::{Entry, Kind, Note};
 use super::memory::Memory;
+use super::observatory::{Explosion, Observatory};
+use super::remedies::{Change, Remedies};
 use super::saved::{self, Saved};
 use super::view::Sight;
 use super::{Desk, Place, World};
@@ -50,6 +54,9 @@ pub(super) struct Steered {
     earlier: Option<Arc<Thinning>>,
     bill: Option<(Bill, f64)>,
     written: Instant,
+    observatory: Observatory,
+    remedies: Remedies,
+    outlook: Option<(Forecast, Risk)>,
 }
 
 /// A word for settings: the state made under others is not gone on with.
@@ -83,6 +90,9 @@ impl Steered {
             earlier: None,
             bill: None,
             written: now,
+            observatory: Observatory::new(now),
+            remedies: Remedies::default(),
+            outlook: None,
             place,
         };
         stage.show(world, desk, None, None, None, false);
@@ -119,6 +129,7 @@ impl Steered {
     fn release(&self, world: &World) {
         world.profiles.unsteer(&self.place.pipeline, &self.place.processor);
         world.profiles.press(&self.place.pipeline, &self.place.processor, None);
+        world.profiles.fold(&self.place.pipeline, &self.place.processor, &[]);
     }
 
     /// The stage is configured no more.
@@ -141,6 +152,7 @@ impl Steered {
         let fresh = thinning.as_ref().map(|seen| seen.at) != self.seen && thinning.is_some();
         self.reckon(thinning.as_ref());
         if let Some(stage) = self.stage(world) {
+            self.watch(world, desk, &stage, cardinality.as_ref(), thinning.as_deref());
             self.decide(world, desk, &stage, (thinning.as_deref(), fresh), used);
             if now.saturating_duration_since(self.written) >= SAVE_EVERY {
                 self.save();
@@ -178,6 +190,62 @@ impl Steered {
         }
     }
 
+    /// Looks for explosions, and does against them what is permitted.
+    fn watch(
+        &mut self,
+        world: &World,
+        desk: &Desk,
+        stage: &ProfileState,
+        cardinality: Option<&Arc<Cardinality>>,
+        thinning: Option<&Thinning>,
+    ) {
+        let (now, unix_nanos) = (world.clock.now(), world.clock.unix_nanos());
+        let news = self.observatory.look(now, unix_nanos, cardinality);
+        self.gauges.explosions(self.observatory.explosions(), &news);
+        let names = &self.place.names;
+        let active = names.iter().position(|name| *name == stage.active).unwrap_or_default();
+        let acts = self.place.acts();
+        let (settings, explosions) = (&self.place.config.remediation, self.observatory.explosions());
+        let changes = self.remedies.step(settings, (now, unix_nanos), explosions, (active, names.len()), acts);
+        if acts {
+            world.profiles.fold(&self.place.pipeline, &self.place.processor, &self.remedies.folded());
+        }
+        let note = |kind, text, applied, culprits| {
+            let note = Note {
+                place: &self.place,
+                unix_nanos,
+                kind,
+                profile: &stage.active,
+                text,
+                applied,
+                culprits,
+                decision: self.decision.as_ref(),
+                output: thinning.map(|seen| seen.output.series),
+            };
+            desk.write(note.told());
+        };
+        for begun in &news.begun {
+            note(Kind::Explosion, begun.text(), true, vec![begun.json()]);
+        }
+        for metric in &news.ended {
+            note(Kind::Explosion, format!("{metric} explodes no more"), true, Vec::new());
+        }
+        for change in &changes {
+            self.gauges.remedy(change);
+            let (text, applied) = match change {
+                Change::Begun(action) => {
+                    let time = duration::format(settings.expires_after);
+                    (format!("against the explosion, for {time}: {}", action.text(names)), true)
+                }
+                Change::Proposed(action) => {
+                    (format!("proposed against the explosion, not permitted: {}", action.text(names)), false)
+                }
+                Change::Ended(action) => (format!("taken back: {}", action.text(names)), true),
+            };
+            note(Kind::Remediation, text, applied, explosions.iter().take(1).map(Explosion::json).collect());
+        }
+    }
+
     /// One decision, if there is something to decide on.
     fn decide(
         &mut self,
@@ -193,13 +261,31 @@ impl Steered {
         let age = thinning.map_or(Duration::MAX, |seen| now.saturating_duration_since(seen.at));
         let chosen = stage.by_hand != self.by_hand;
         let short = memory.is_some_and(|used| used >= settings.memory_ceiling);
-        if !(fresh || chosen || short || age > settings.stale_after) {
+        let (floor, emergency) = (self.remedies.floor(), self.remedies.emergency());
+        let tightest = self.place.names.len().saturating_sub(1);
+        let remedied = stage.active != self.place.names.get(tightest).cloned().unwrap_or_default() && emergency;
+        if !(fresh || chosen || short || remedied || age > settings.stale_after) {
             return;
         }
         self.by_hand = stage.by_hand;
         let Some(active) = self.place.names.iter().position(|name| *name == stage.active) else { return };
-        let seen = observation(&self.place, thinning, age, active, memory, stage.by_hand);
-        let decision = controller.step(now.saturating_duration_since(self.began), &seen);
+        let mut seen = observation(&self.place, thinning, age, active, memory, stage.by_hand);
+        seen.explosion = emergency;
+        // What is looser than a remedy allows is as if it were not known: it is not relaxed to.
+        seen.profiles.iter_mut().take(floor.unwrap_or_default()).for_each(|shadow| shadow.series = None);
+        let mut decision = controller.step(now.saturating_duration_since(self.began), &seen);
+        if let Some(floor) = floor.filter(|floor| decision.after < *floor && !stage.by_hand) {
+            (decision.after, decision.r#move) = (floor.min(tightest), Move::Tighten);
+        }
+        if let Some(output) = decision.output.filter(|_| fresh) {
+            let switched = self.decision.as_ref();
+            let switched = switched.is_some_and(|last| last.r#move != Move::Hold || last.after != active);
+            self.observatory.level(now, output / decision.budget, switched);
+            // The loop answers within two steps.
+            let reaction = 2.0 * self.place.config.budget.interval.as_secs_f64();
+            self.outlook = self.observatory.outlook(reaction);
+            self.outlook.iter().for_each(|(forecast, risk)| self.gauges.outlook(forecast, risk));
+        }
         let error = self.act(world, &decision, stage.by_hand);
         let kind = match (&error, chosen) {
             (Some(_), _) => Kind::Failed,
@@ -310,6 +396,14 @@ impl Steered {
             cardinality,
             decision: self.decision.as_ref(),
             memory,
+            explosions: self.observatory.explosions(),
+            remedies: self
+                .remedies
+                .list()
+                .iter()
+                .map(|remedy| remedy.json(world.clock.now(), &self.place.names))
+                .collect(),
+            outlook: self.outlook,
             switches: self.switches,
             bill: self.bill.as_ref().map(|(bill, _)| bill),
             billed: self.bill.as_ref().map_or(0.0, |(_, seconds)| *seconds),

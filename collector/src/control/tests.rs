@@ -4,7 +4,9 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use phoenix_pipeline::config::parse;
-use phoenix_pipeline::estimates::{Attribution, Count, MemoryUse, ProfileEstimate, Publisher, Thinning};
+use phoenix_pipeline::estimates::{
+    AttributeEstimate, Attribution, Cardinality, Count, MemoryUse, ProfileEstimate, Publisher, Share, Thinning,
+};
 use phoenix_pipeline::{Level, Publish, Switch};
 use serde_json::Value;
 
@@ -15,6 +17,7 @@ struct Fake {
     names: Vec<Arc<str>>,
     active: Arc<Mutex<Arc<str>>>,
     pressure: Mutex<Option<f64>>,
+    folded: Mutex<Vec<Arc<str>>>,
     broken: Mutex<bool>,
 }
 
@@ -27,6 +30,9 @@ impl Switch for Fake {
     }
     fn press(&self, pressure: Option<f64>) {
         *self.pressure.lock().unwrap() = pressure;
+    }
+    fn fold(&self, executables: &[Arc<str>]) {
+        *self.folded.lock().unwrap() = executables.to_vec();
     }
     fn prepare(&self, profile: &str) -> Result<Option<Publish>, String> {
         if *self.broken.lock().unwrap() {
@@ -65,6 +71,9 @@ struct Bench {
     memory: Memory,
     fake: Arc<Fake>,
     publisher: Publisher<Thinning>,
+    counted: Publisher<Cardinality>,
+    /// New series so far, all of one executable.
+    new: f64,
     stage: Steered,
 }
 
@@ -76,14 +85,21 @@ impl Bench {
         let world = World { clock, metrics, estimates, profiles };
         let names = place.names.clone();
         let active = Arc::new(Mutex::new(Arc::clone(&names[0])));
-        let fake = Arc::new(Fake { names, active, pressure: Mutex::default(), broken: Mutex::default() });
+        let fake = Arc::new(Fake {
+            names,
+            active,
+            pressure: Mutex::default(),
+            folded: Mutex::default(),
+            broken: Mutex::default(),
+        });
         let switch: Arc<dyn Switch> = Arc::clone(&fake) as Arc<dyn Switch>;
         world.profiles.register(&place.pipeline, &place.processor, &place.names[0], &switch);
         let publisher = world.estimates.thinning.publisher(&place.pipeline, &place.processor);
+        let counted = world.estimates.cardinality.publisher(&place.pipeline, &ComponentId::new("cardinality"));
         let desk = Desk::default();
         let memory = Memory::of_this_process(world.estimates.clone());
         let stage = Steered::new(place, &world, &desk);
-        Bench { world, desk, memory, fake, publisher, stage }
+        Bench { world, desk, memory, fake, publisher, counted, new: 0.0, stage }
     }
 
     /// Ten seconds later the stage has measured this under each profile, and the loop looks.
@@ -111,6 +127,25 @@ impl Bench {
             profiles: self.fake.names.iter().zip(&series).map(profile).collect(),
         });
         self.look()
+    }
+
+    /// The same, with so many new series of one metric by one executable.
+    fn leaking(&mut self, new: f64) -> String {
+        self.new += new;
+        let share = |name: &str| Share { name: name.into(), series: 100.0, new_per_minute: 0.0, new: self.new };
+        let (key, values) = ("process.executable.name".into(), Count::default());
+        self.counted.publish(Cardinality {
+            // The clock moves on by ten seconds before anybody looks.
+            at: self.world.clock.now() + Duration::from_secs(10),
+            time: 0,
+            series: Count::default(),
+            new_per_minute: 0.0,
+            gone_per_minute: 0.0,
+            sampled: 1,
+            metrics: vec![share("m")],
+            attributes: vec![AttributeEstimate { key, values, leading: vec![share("leaky")] }],
+        });
+        self.after(LOW)
     }
 
     fn look(&mut self) -> String {
@@ -229,6 +264,40 @@ fn without_estimates_all_stays_as_it_is_and_short_memory_is_acted_on() {
     let entry = bench.newest();
     assert_eq!((&entry["emergency"], &entry["kind"]), (&"memory".into(), &"tighten".into()));
     assert_eq!(*bench.fake.pressure.lock().unwrap(), Some(1.0));
+}
+
+#[test]
+fn an_explosion_is_told_and_what_is_permitted_is_done_and_taken_back() {
+    let remediation = "remediation: { fold_executable: true, tighten_profile: true, expires_after: 5m }";
+    let mut bench = Bench::new(place(&format!("{PLAIN}, {remediation}"), None));
+    (0..60).for_each(|_| assert_eq!(bench.leaking(1.0), "a"));
+    let steps = (0..30).take_while(|_| bench.leaking(200.0) == "a" && bench.fake.folded.lock().unwrap().is_empty());
+    assert!(steps.count() < 12, "within two minutes");
+    assert_eq!(*bench.fake.folded.lock().unwrap(), ["leaky".into()]);
+    let log = bench.desk.decisions(10);
+    let kinds: Vec<&str> = log["decisions"].as_array().unwrap().iter().filter_map(|one| one["kind"].as_str()).collect();
+    assert_eq!(kinds[..2], ["remediation", "explosion"], "{log}");
+    assert_eq!(log["decisions"][1]["culprits"][0]["executable"], "leaky");
+    let state = bench.state();
+    assert_eq!(
+        (&state["explosions"][0]["metric"], &state["remediations"][0]["status"]),
+        (&"m".into(), &"active".into())
+    );
+    assert_eq!(bench.metric("phoenix_explosion_active", ""), Some(1.0));
+    assert_eq!(bench.metric("phoenix_remediation_active", "fold_executable"), Some(1.0));
+    assert!(bench.metric("phoenix_risk_score", "").is_some() && state["forecast"]["series_per_minute"].is_number());
+    // It goes on: a tighter profile, and none looser while that holds, though the looser one would fit.
+    (0..13).for_each(|_| drop(bench.leaking(200.0)));
+    assert_eq!(bench.leaking(200.0), "b");
+    let log = bench.desk.decisions(20);
+    let text = log.to_string();
+    assert!(text.contains("no profile looser than b") && text.contains("a gives way to b"), "{log}");
+    (0..20).for_each(|_| assert_eq!(bench.leaking(0.0), "b"));
+    let back = (0..200).take_while(|_| bench.leaking(0.0) == "b").count();
+    assert!(back < 199, "it is taken back, and what fits is relaxed to");
+    assert!(bench.fake.folded.lock().unwrap().is_empty() && bench.state()["remediations"] == serde_json::json!([]));
+    assert_eq!(bench.metric("phoenix_remediation_active", "fold_executable"), Some(0.0));
+    assert_eq!(bench.metric("phoenix_explosion_excess_series", "m"), Some(0.0));
 }
 
 #[test]

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use phoenix_control::Decision;
+use phoenix_control::detect::{Forecast, Risk};
 use phoenix_pipeline::estimates::{Cardinality, Share, Thinning};
 use phoenix_processors::cost::Bill;
 use serde_json::{Value, json};
 
 use super::Place;
 use super::desk::Row;
+use super::observatory::Explosion;
 
 /// Metrics, attributes and values that are shown, those with most series.
 const LEADING: usize = 10;
@@ -25,6 +27,9 @@ pub(super) struct Sight<'a> {
     /// The last decision.
     pub(super) decision: Option<&'a Decision>,
     pub(super) memory: Option<f64>,
+    pub(super) explosions: &'a [Explosion],
+    pub(super) remedies: Vec<Value>,
+    pub(super) outlook: Option<(Forecast, Risk)>,
     /// Tighter and looser ones.
     pub(super) switches: (u64, u64),
     pub(super) bill: Option<&'a Bill>,
@@ -109,10 +114,14 @@ impl Sight<'_> {
             "conflict": decision.and_then(|decision| decision.conflict),
             "memory": self.memory,
             "switches": { "tighten": self.switches.0, "relax": self.switches.1 },
-            "risk": null,
-            "forecast": null,
-            "explosions": [],
-            "remediations": [],
+            "risk": self.outlook.as_ref().map(|(_, risk)| risk),
+            "forecast": self.outlook.as_ref().map(|(forecast, _)| json!({
+                "linear_seconds": forecast.linear,
+                "robust_seconds": forecast.robust,
+                "series_per_minute": forecast.slope * 60.0 * config.budget.series as f64,
+            })),
+            "explosions": self.explosions.iter().map(Explosion::json).collect::<Vec<_>>(),
+            "remediations": self.remedies,
             "leading": leading,
         })
     }
@@ -128,7 +137,7 @@ impl Sight<'_> {
             self.decision.and_then(|decision| decision.output),
             self.decision.map(|decision| decision.pressure),
             place.map(|place| place as f64),
-            None,
+            self.outlook.as_ref().map(|(_, risk)| risk.score),
             self.decision.and_then(|decision| decision.attribution),
             self.bill.map(|bill| bill.now),
         ]

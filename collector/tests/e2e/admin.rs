@@ -43,6 +43,9 @@ fn a_profile_is_set_shown_and_expires() {
     let set = ask(admin, &["profile", "set", "aggressive", "--for", "2s"]);
     assert!(set.status.success() && said(&set).contains("adaptive: aggressive for another"), "{}", said(&set));
     shows(admin, "adaptive: conservative\n");
+    ask(admin, &["profile", "set", "aggressive"]);
+    let released = ask(admin, &["profile", "release"]);
+    assert!(released.status.success() && said(&released).contains("adaptive: conservative\n"), "{}", said(&released));
     let wrong = ask(admin, &["profile", "set", "agressive"]);
     assert!(
         !wrong.status.success() && said(&wrong).contains("there are: conservative, aggressive"),

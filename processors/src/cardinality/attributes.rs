@@ -171,8 +171,9 @@ impl Attributes {
             let new = new.list();
             let share = |name: &Named, series: u64| {
                 let new = new.iter().find(|leader| leader.key == *name).map_or(0, |leader| leader.count - leader.error);
-                let new_per_minute = new as f64 / minutes.max(1.0);
-                Share { name: Arc::clone(&name.text), series: series as f64, new_per_minute }
+                let new = new as f64;
+                let new_per_minute = new / minutes.max(1.0);
+                Share { name: Arc::clone(&name.text), series: series as f64, new_per_minute, new }
             };
             let mut leaders: Vec<Share> =
                 series.iter().take(leading).map(|leader| share(&leader.key, leader.count)).collect();

@@ -16,11 +16,13 @@ struct Row {
     /// New ones in the minute at hand and the one before, already times what each stands for.
     new: u64,
     last_new: u64,
+    /// All that came, as above.
+    all_new: u64,
 }
 
 impl Row {
     fn new(name: Arc<str>) -> Self {
-        Row { name, series: 0, new: 0, last_new: 0 }
+        Row { name, series: 0, new: 0, last_new: 0, all_new: 0 }
     }
 }
 
@@ -51,6 +53,7 @@ impl ByMetric {
     pub(super) fn came(&mut self, place: usize, new: u64) {
         if let Some(row) = self.rows.get_mut(place) {
             row.new += new;
+            row.all_new += new;
         }
     }
 
@@ -83,6 +86,7 @@ impl ByMetric {
             name: Arc::clone(&row.name),
             series: (row.series * stands_for) as f64,
             new_per_minute: row.last_new as f64,
+            new: row.all_new as f64,
         };
         let mut shares: Vec<Share> = self.rows.iter().filter(|row| row.series > 0).map(share).collect();
         shares.sort_by(|a, b| b.series.total_cmp(&a.series).then_with(|| a.name.cmp(&b.name)));
