@@ -35,7 +35,7 @@ function span(seconds) {
 // The agent's nanoseconds as seconds; the digits a double cannot hold are below what is shown.
 const seconds = (nanos) => (nanos == null ? null : Number(nanos) / 1e9);
 const ago = (nanos) => (nanos == null ? "-" : span(seconds(look.state.time_unix_nano) - seconds(nanos)));
-const clock = (unix) => new Date(unix * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
+const clock = (unix, second) => new Date(unix * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second, hour12: false });
 
 // Elements
 
@@ -121,7 +121,7 @@ function control(stage) {
     row("D", signed(terms.d), swing(terms.d)),
     row("Demand", signed(terms.demand), swing(terms.demand)),
     notes.length ? make("p", "", ...notes) : null,
-    dim(`${stage.switches?.tighten ?? 0} times tighter, ${stage.switches?.relax ?? 0} times looser since the start; measured ${span(stage.age_seconds)} ago`),
+    dim(`Changes since the start: ${stage.switches?.tighten ?? 0} tighter, ${stage.switches?.relax ?? 0} looser; measured ${span(stage.age_seconds)} ago`),
   );
 }
 
@@ -153,7 +153,7 @@ function leading(stage) {
   const cells = ({ name, series, new_per_minute: fresh }) => [name, count(series), fresh > 0 ? `+${count(fresh)}` : ""];
   const one = ({ key, values, leading: rows }) =>
     table([`${key}: ${count(values)} values`, "series", "new/min"], rows.slice(0, 4).map(cells));
-  put("leading", table(["metric", "series", "new/min"], metrics.slice(0, 5).map(cells)), ...attributes.slice(0, 3).map(one));
+  put("leading", table(["metric", "series", "new/min"], metrics.slice(0, 5).map(cells)), ...attributes.filter(({ leading: rows }) => rows?.length).slice(0, 3).map(one));
 }
 
 // The last words of all stages together, keep before fold before individual, as they are joined in the chain.
@@ -251,7 +251,7 @@ function plot(stage) {
   for (let tick = 0; tick <= ticks; tick += 1) {
     const t = first + ((last - first) * tick) / ticks;
     const anchor = tick === 0 ? "start" : tick === ticks ? "end" : "middle";
-    parts.push(draw("text", { x: x(t), y: height - 6, "text-anchor": anchor }, clock(t)));
+    parts.push(draw("text", { x: x(t), y: height - 6, "text-anchor": anchor }, clock(t, last - first < 600 ? "2-digit" : undefined)));
   }
   const curve = (name, kind, height) => {
     let path = "", pen = "M";
@@ -267,7 +267,7 @@ function plot(stage) {
   curve("series_in", "in", y);
   curve("steered", "out", y);
   if (known(stage.budget)) parts.push(draw("line", { class: "budget", x1: left, x2: right, y1: y(stage.budget), y2: y(stage.budget) }));
-  const word = (row) => `${new Date(row[time] * 1000).toLocaleTimeString([], { hour12: false })}: ${count(row[at("series_in")])} in, ${count(row[at("steered")])} out, ${names[row[at("profile")]] ?? "-"}`;
+  const word = (row) => `${clock(row[time], "2-digit")}: ${count(row[at("series_in")])} in, ${count(row[at("steered")])} out, ${names[row[at("profile")]] ?? "-"}`;
   if (cursor != null) {
     const wanted = first + ((cursor - left) / (right - left)) * (last - first);
     const near = rows.reduce((a, b) => (Math.abs(b[time] - wanted) < Math.abs(a[time] - wanted) ? b : a));

@@ -281,7 +281,7 @@ fn leading(stage: &Stage, width: usize) -> Vec<Line<'static>> {
         ])
     };
     lines.extend(leading.metrics.iter().take(4).map(row));
-    for attribute in leading.attributes.iter().take(2) {
+    for attribute in leading.attributes.iter().filter(|attribute| !attribute.leading.is_empty()).take(2) {
         let head = format!("{}: {} values", attribute.key, count(attribute.values));
         lines.push(Line::from(dim(short(&head, width))));
         lines.extend(attribute.leading.iter().take(3).map(row));
