@@ -93,7 +93,7 @@ pub struct Note<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes one change down. `resource` is the entity's, `point` one of its points where the entity is less than a
+    /// Writes one change down; what a stage has said last of the entity, with the same reason, is no change. `resource` is the entity's, `point` one of its points where the entity is less than a
     /// resource; both are read only if the entity is new.
     pub fn note(&mut self, note: &Note<'_>, resource: Resource<'_>, point: Option<Point<'_>>) {
         self.0.note(note, || {
@@ -169,6 +169,9 @@ fn shortened(text: &str) -> &str {
 
 impl Log {
     fn note(&mut self, note: &Note<'_>, kept: impl FnOnce() -> Kept) {
+        if self.records.get(&note.entity).is_some_and(|record| record.last_word(note.stage) == Some(note.mark)) {
+            return;
+        }
         self.stamp += 1;
         let stamp = self.stamp;
         let record =
@@ -194,6 +197,11 @@ impl Log {
 }
 
 impl Record {
+    /// What a stage said last.
+    fn last_word(&self, stage: &ComponentId) -> Option<Mark> {
+        self.decisions.iter().rev().find(|told| told.stage == *stage).map(|told| told.mark)
+    }
+
     /// Adds a decision; if there are too many, the oldest one goes that is not its stage's last word.
     fn tell(&mut self, told: Told) {
         self.decisions.push(told);
@@ -321,6 +329,12 @@ mod tests {
         );
         assert_eq!(entity["decisions"][1]["decision"], "keep");
         assert!(!explain.answer(&Question::Pid(7)).contains("password"));
+        write(&explain, &batch, "topk", 3, Decision::Fold);
+        assert_eq!(
+            ask(&explain, &Question::Pid(7))["entities"][0]["decisions"][0]["time_unix_nano"],
+            "2",
+            "said before"
+        );
         let count = |text: &str| ask(&explain, &Question::Resource(text.into()))["entities"].as_array().unwrap().len();
         assert_eq!(count("process.executable.name=post*"), 2);
         assert_eq!(count("process.pid=8"), 1);
@@ -352,7 +366,8 @@ mod tests {
         assert_eq!(explain.len(), MAX_ENTITIES);
         assert!(ask(&explain, &Question::Pid(0))["entities"].as_array().unwrap().is_empty());
         for time in 0..3 {
-            write(&explain, &batch(total - 9_000..total), "topk", time, Decision::Fold);
+            let decision = if time % 2 == 0 { Decision::Open } else { Decision::Fold };
+            write(&explain, &batch(total - 9_000..total), "topk", time, decision);
         }
         assert!(explain.log().order.len() <= 2 * MAX_ENTITIES);
         assert_eq!(explain.len(), MAX_ENTITIES);

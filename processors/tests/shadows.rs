@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use phoenix_pipeline::config::{Key, Value, parse};
 use phoenix_pipeline::estimates::{ProfileEstimate, Thinning};
+use phoenix_pipeline::explain::Question;
 use phoenix_pipeline::{ComponentId, Context, Delivery, Marks, Processor, Site};
 use phoenix_processors::PROCESSORS;
 use phoenix_telemetry::Batch;
@@ -230,6 +231,8 @@ fn a_switch_starts_with_the_shadows_state_and_leaves_its_own_behind() {
     let individual = host.scrape(stage.as_mut(), today);
     assert!(individual.contains(&0) && individual.contains(&1), "{individual:?}");
     assert!(individual.iter().all(|pid| *pid < 50), "{individual:?}");
+    let explained = site.explain.answer(&Question::Pid(30));
+    assert!(explained.contains("topk/tight"), "what it decided as a shadow is explained now: {explained}");
     assert_eq!(profile(&snapshot(&site), "crowded").individual, foreseen);
     assert!(
         !own_counts(&site, "phoenix_swap_pieces_total", &["topk", "discarded"]),

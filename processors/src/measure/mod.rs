@@ -90,6 +90,8 @@ impl<S: Default> Tracker<S> {
         let same = self.plan == previous.plan;
         if same {
             *self = std::mem::replace(previous, Tracker::new(previous.plan.clone()));
+            // The other one may have told nobody: a stage that was not at work explains nothing.
+            self.slots.iter_mut().flatten().for_each(|slot| slot.told = None);
         }
         same
     }
