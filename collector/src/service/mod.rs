@@ -5,6 +5,7 @@
 //! with their queues and sockets. If anything new cannot be built, nothing has changed.
 
 mod build;
+mod leftover;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -209,10 +210,19 @@ impl Agent {
             self.admin = admin;
         }
         let deadline = self.shared.clock.now() + GRACE;
-        for part in retired_exporters {
-            // In the background: a backend that is away must not hold up the reload.
-            self.shared.runtime.spawn(async move { part.component.shutdown(deadline).await });
-        }
+        // In the background: a backend that is away must not hold up the reload.
+        let end = |part: Part<Arc<dyn Exporter>>| {
+            self.shared.runtime.spawn(async move { part.component.shutdown(deadline).await })
+        };
+        let ends: Vec<_> = retired_exporters.into_iter().map(end).collect();
+        let used = leftover::used(model, self);
+        self.shared.runtime.spawn(async move {
+            for end in ends {
+                // One that panicked has ended as well.
+                drop(end.await);
+            }
+            drop(tokio::task::spawn_blocking(move || leftover::say(&used)).await);
+        });
         let known = model.status_names();
         self.shared.board.retain(|component| known.contains(component));
         self.started();

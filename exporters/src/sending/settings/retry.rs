@@ -22,7 +22,7 @@ pub struct RetrySettings {
     /// The longest wait. Default 30s: a peer that is back is found within half a minute.
     #[serde(with = "config::duration")]
     pub max_interval: Duration,
-    /// How long one request is tried before it is dropped; 0s = without end. Default 5m where the queue is in memory:
+    /// How long one request is tried, from its first attempt on, before it is dropped; 0s = without end. Default 5m where the queue is in memory:
     /// older points are of little use and hold memory; 0s where it is on disk: that is what a disk is for.
     #[serde(with = "config::duration::option")]
     pub max_elapsed_time: Option<Duration>,
