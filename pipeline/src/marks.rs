@@ -100,6 +100,11 @@ impl Marks {
         self.resources.iter().chain(self.points.values()).any(|mark| mark.decision == Decision::Fold)
     }
 
+    /// Whether single points are marked, and not resources alone.
+    pub fn any_point(&self) -> bool {
+        !self.points.is_empty()
+    }
+
     /// Forgets everything, keeping the memory for the next batch.
     pub fn clear(&mut self) {
         self.resources.clear();

@@ -199,6 +199,11 @@ impl<'a> Metric<'a> {
         self.entry().identity
     }
 
+    /// The same without the resource: what it has in common with the metric of other resources.
+    pub fn hash(self) -> u64 {
+        hash::combine(self.scope().entry().hash, self.entry().hash)
+    }
+
     /// Whether two metrics are the same by what [`Metric::identity`] hashes, compared value by value.
     pub fn same_identity(self, other: Metric<'_>) -> bool {
         let (scope, theirs) = (self.scope(), other.scope());
@@ -276,6 +281,12 @@ impl<'a> Point<'a> {
     #[inline]
     pub fn series(self) -> u64 {
         hash::combine(self.metric_entry().identity, self.entry().attributes)
+    }
+
+    /// Hash of the attributes, whatever their order.
+    #[inline]
+    pub fn hash(self) -> u64 {
+        self.entry().attributes
     }
 
     /// Whether two points belong to one series, compared value by value.

@@ -3,23 +3,23 @@
 //! For a point: its identity without its resource, which is that of the group series it would go into, and how much of
 //! the host's CPU, memory or I/O it stands for. For a resource: its host, and whether it is a process.
 
-use std::time::{Duration, Instant};
-
-use phoenix_telemetry::{AnyValue, Attributes, Batch, Metric, MetricKind, Point, PointId, ResourceId, Temporality};
+use phoenix_sketch::{COMMON_SEED, Ordered};
+use phoenix_telemetry::{AnyValue, Batch, Metric, MetricKind, Point, PointId, Resource, ResourceId, Temporality};
 use rapidhash::v3::rapidhash_v3;
 
 use crate::entity::{self, host_of, is_process};
-use crate::measure::ByKey;
 
 /// The measures of attribution and their metrics, in the order of [`Shares`].
 const MEASURES: [&str; 3] = ["process.cpu.time", "process.memory.usage", "process.disk.io"];
 /// One number a measure: CPU, memory, I/O.
 pub(super) type Shares = [f64; MEASURES.len()];
 
-/// Series whose last value is remembered: 50,000 processes, at some 40 bytes each 8 MB.
+/// Counters whose last value is remembered: 50,000 processes, at some 80 bytes each 16 MB.
 const MAX_SERIES: usize = 200_000;
-/// A series not heard of for so long is forgotten.
-const SILENCE: Duration = Duration::from_secs(600);
+/// Resources whose host is remembered, at some 60 bytes each; of further ones it is looked for in every batch.
+const MAX_RESOURCES: usize = 100_000;
+/// A counter or a resource not heard of for so long is forgotten, nanoseconds.
+const SILENCE: u64 = 600_000_000_000;
 
 /// What is known of a point.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,6 +32,11 @@ pub(super) struct Fact {
 }
 
 impl Fact {
+    /// Whether it has a part in the shares.
+    pub(super) fn is_measured(&self) -> bool {
+        usize::from(self.measure) < MEASURES.len()
+    }
+
     /// Adds what the point stands for.
     pub(super) fn add_to(&self, shares: &mut Shares) {
         if let Some(share) = shares.get_mut(usize::from(self.measure)) {
@@ -45,51 +50,99 @@ impl Fact {
 pub(super) struct Of {
     pub(super) host: u64,
     pub(super) is_process: bool,
+    /// Points that hold a value.
+    pub(super) live: u64,
+    /// Hash of the series of those, in order.
+    pub(super) content: u64,
+    /// What all its points stand for.
+    pub(super) all: Shares,
 }
 
 /// The last value of a counter, its time, and when it came.
 struct Last {
     value: f64,
     time: u64,
-    heard: Instant,
+    heard: u64,
+}
+
+/// What is remembered of a resource.
+struct Known {
+    host: u64,
+    is_process: bool,
+    heard: u64,
 }
 
 /// The facts of the newest batch.
-#[derive(Default)]
 pub(super) struct Facts {
     points: Vec<Fact>,
     resources: Vec<Of>,
     /// Newest time of the batch, Unix nanoseconds.
     pub(super) time: u64,
-    last: ByKey<Last>,
-    swept: Option<Instant>,
+    last: Ordered<Last>,
+    known: Ordered<Known>,
+    swept: u64,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Facts {
+            points: Vec::new(),
+            resources: Vec::new(),
+            time: 0,
+            last: Ordered::new(COMMON_SEED),
+            known: Ordered::new(COMMON_SEED),
+            swept: 0,
+        }
+    }
 }
 
 impl Facts {
-    /// Finds out about a batch.
-    pub(super) fn read(&mut self, batch: &Batch, now: Instant) {
+    /// Finds out about a batch that came at `now` (nanoseconds since the stage began); `live` is told the series of every
+    /// point that holds a value.
+    pub(super) fn read(&mut self, batch: &Batch, now: u64, mut live: impl FnMut(u64)) {
         self.points.clear();
         self.resources.clear();
         self.sweep(now);
         for resource in batch.resources() {
-            let attributes = resource.attributes();
-            let of = Of { host: rapidhash_v3(host_of(attributes).as_bytes()), is_process: is_process(attributes) };
-            put(&mut self.resources, resource.id().index(), of);
+            let (host, is_process) = self.place(resource, now);
+            let mut of = Of { host, is_process, ..Of::default() };
             for scope in resource.scopes() {
-                let scope_identity = mix(text(scope.name()), mix(text(scope.version()), sum(scope.attributes())));
                 for metric in scope.metrics() {
-                    let metric_identity = mix(scope_identity, of_metric(metric));
+                    let shared = metric.hash();
                     let measure = MEASURES.iter().position(|name| *name == metric.name());
                     for point in metric.points() {
                         self.time = self.time.max(point.time());
-                        let amount = measure.map_or(0.0, |_| self.amount(metric, point, now));
+                        let series = point.series();
+                        if !point.no_recorded_value() {
+                            of.live += 1;
+                            of.content = mix(of.content, series);
+                            live(series);
+                        }
+                        let amount = measure.map_or(0.0, |_| self.amount(metric, point, series, now));
                         let measure = measure.unwrap_or(MEASURES.len()) as u8;
-                        let identity = mix(metric_identity, sum(point.attributes()));
-                        put(&mut self.points, point.id().index(), Fact { identity, measure, amount });
+                        let fact = Fact { identity: mix(shared, point.hash()), measure, amount };
+                        fact.add_to(&mut of.all);
+                        put(&mut self.points, point.id().index(), fact);
                     }
                 }
             }
+            put(&mut self.resources, resource.id().index(), of);
         }
+    }
+
+    /// A resource's host, and whether it is a process.
+    fn place(&mut self, resource: Resource<'_>, now: u64) -> (u64, bool) {
+        let hash = resource.hash();
+        if let Some(known) = self.known.find(hash).and_then(|at| self.known.get_mut(at)) {
+            known.heard = now;
+            return (known.host, known.is_process);
+        }
+        let attributes = resource.attributes();
+        let (host, is_process) = (text(host_of(attributes)), is_process(attributes));
+        if self.known.len() < MAX_RESOURCES {
+            self.known.insert(hash, Known { host, is_process, heard: now });
+        }
+        (host, is_process)
     }
 
     /// What is known of a point of that batch.
@@ -103,7 +156,7 @@ impl Facts {
     }
 
     /// What a point stands for: the increment of a counter, the value of a level; 0 while a counter has no past.
-    fn amount(&mut self, metric: Metric<'_>, point: Point<'_>, now: Instant) -> f64 {
+    fn amount(&mut self, metric: Metric<'_>, point: Point<'_>, series: u64, now: u64) -> f64 {
         let Some(value) = point.value().map(|value| value.as_f64()).filter(|value| value.is_finite() && *value >= 0.0)
         else {
             return 0.0;
@@ -112,21 +165,27 @@ impl Facts {
         if !counts || metric.temporality() != Temporality::Cumulative {
             return value;
         }
-        let series = point.series();
-        if self.last.len() >= MAX_SERIES && !self.last.contains_key(&series) {
-            return 0.0;
-        }
         let next = Last { value, time: point.time(), heard: now };
-        match self.last.insert(series, next) {
-            Some(before) if before.time < point.time() && before.value <= value => value - before.value,
-            _ => 0.0,
+        match self.last.find(series).and_then(|at| self.last.get_mut(at)) {
+            Some(last) => {
+                let before = std::mem::replace(last, next);
+                if before.time < point.time() && before.value <= value { value - before.value } else { 0.0 }
+            }
+            None => {
+                if self.last.len() < MAX_SERIES {
+                    self.last.insert(series, next);
+                }
+                0.0
+            }
         }
     }
 
-    fn sweep(&mut self, now: Instant) {
-        if self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SILENCE / 4) {
-            self.swept = Some(now);
-            self.last.retain(|_, last| now.saturating_duration_since(last.heard) < SILENCE);
+    fn sweep(&mut self, now: u64) {
+        if now >= self.swept.saturating_add(SILENCE / 4) {
+            self.swept = now;
+            let silent = |heard: u64| now.saturating_sub(heard) >= SILENCE;
+            self.last.retain(|_, last| !silent(last.heard));
+            self.known.retain(|_, known| !silent(known.heard));
         }
     }
 }
@@ -148,16 +207,6 @@ pub(super) fn mix(a: u64, b: u64) -> u64 {
 
 fn text(text: &str) -> u64 {
     rapidhash_v3(text.as_bytes())
-}
-
-fn of_metric(metric: Metric<'_>) -> u64 {
-    let shape = metric.kind() as u64 | (metric.temporality() as u64) << 8 | u64::from(metric.is_monotonic()) << 16;
-    mix(mix(text(metric.name()), text(metric.unit())), shape)
-}
-
-/// A set of attributes, whatever their order.
-fn sum(attributes: Attributes<'_>) -> u64 {
-    attributes.iter().fold(0, |sum, (key, value)| sum.wrapping_add(attribute(key, value)))
 }
 
 /// One attribute.

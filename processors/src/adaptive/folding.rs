@@ -25,6 +25,8 @@ pub(super) struct Folding {
     hosts: ByKey<ByKey<Group>>,
     series: usize,
     swept: u64,
+    /// Goes up when a group is gone: what was fed to groups before does not hold any more.
+    version: u64,
 }
 
 #[derive(Default)]
@@ -39,7 +41,7 @@ struct Group {
 
 impl Folding {
     pub(super) fn new(config: Config) -> Self {
-        Folding { config, hosts: ByKey::default(), series: 0, swept: 0 }
+        Folding { config, hosts: ByKey::default(), series: 0, swept: 0, version: 0 }
     }
 
     /// Whether `fold: all` is set.
@@ -53,6 +55,11 @@ impl Folding {
             self.hosts = std::mem::take(&mut previous.hosts);
             self.series = std::mem::take(&mut previous.series);
         }
+    }
+
+    /// While this is the same, whoever was assigned to a group still is, and what was fed to it and lasts is still there.
+    pub(super) fn version(&self) -> u64 {
+        self.version
     }
 
     /// Whether the points of a metric can be folded.
@@ -85,16 +92,32 @@ impl Folding {
         Some(key)
     }
 
-    /// A point of that identity goes into a group of a host.
-    pub(super) fn feed(&mut self, (host, group): (u64, u64), identity: u64, metric: Metric<'_>, now: u64) {
-        let Some(group) = self.hosts.get_mut(&host).and_then(|groups| groups.get_mut(&group)) else { return };
+    /// A point of that identity goes into a group of a host. Returns whether that lasts: the next time it is enough to say
+    /// that the group is inhabited.
+    pub(super) fn feed(&mut self, place: (u64, u64), identity: u64, metric: Metric<'_>, now: u64) -> bool {
+        let full = self.series >= MAX_SERIES;
+        let Some(group) = self.group(place) else { return false };
         group.inhabited = now;
         let fades = metric.temporality() == Temporality::Delta || metric.kind() == MetricKind::Gauge;
-        if fades || self.series >= MAX_SERIES && !group.lasting.contains(&identity) {
+        if fades || full && !group.lasting.contains(&identity) {
             group.fed.insert(identity);
-        } else if group.lasting.insert(identity) {
+            return false;
+        }
+        if group.lasting.insert(identity) {
             self.series += 1;
         }
+        true
+    }
+
+    /// A group was fed nothing but what is known to last.
+    pub(super) fn inhabit(&mut self, place: (u64, u64), now: u64) {
+        if let Some(group) = self.group(place) {
+            group.inhabited = now;
+        }
+    }
+
+    fn group(&mut self, (host, group): (u64, u64)) -> Option<&mut Group> {
+        self.hosts.get_mut(&host)?.get_mut(&group)
     }
 
     /// Names every series the groups of these hosts write at the end of a batch; returns how many. Groups that had no
@@ -123,12 +146,13 @@ impl Folding {
             return;
         }
         self.swept = now;
-        let Folding { hosts, series, .. } = self;
+        let Folding { hosts, series, version, .. } = self;
         for groups in hosts.values_mut() {
             groups.retain(|_, group| {
                 let stays = group.inhabited.saturating_add(expiry) >= now;
                 if !stays {
                     *series -= group.lasting.len();
+                    *version += 1;
                 }
                 stays
             });

@@ -108,12 +108,8 @@ impl Meter {
         self.points.0 += self.newest;
         self.bytes.0 += batch.encoded_len() as u64;
         self.input.advance(at);
-        let live = batch.series().filter(|point| !point.no_recorded_value());
-        live.for_each(|point| self.input.insert(point.series()));
-        if self.shadows.iter().any(Option::is_some) {
-            self.facts.read(batch, now);
-        }
-        let Meter { shadows, facts, settings, .. } = self;
+        let Meter { shadows, facts, settings, input, .. } = self;
+        facts.read(batch, at, |series| input.insert(series));
         if settings.shadows {
             let others = shadows.iter_mut().enumerate().filter(|(profile, _)| *profile != active);
             others

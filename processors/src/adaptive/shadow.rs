@@ -3,16 +3,19 @@
 //!
 //! Individual series are those of the batch itself. Those of groups are foreseen ([`Folding`]). The stages of a shadow
 //! count nothing in public and explain nothing; when the profile is chosen they give their state to the real ones.
+//!
+//! A resource that comes again with the same series, and with the same fate, adds nothing new to an epoch of the window or
+//! to a group: it is known by one look ([`Seen`]), however many points it has.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use phoenix_pipeline::estimates::{Attribution, Count, ProfileEstimate};
-use phoenix_pipeline::{Context, Delivery, Marks, Stages};
-use phoenix_sketch::{STANDARD_ERROR, Window};
-use phoenix_telemetry::Batch;
+use phoenix_pipeline::{Context, Delivery, Entity, Mark, Marks, Stages};
+use phoenix_sketch::{COMMON_SEED, Ordered, STANDARD_ERROR, Window};
+use phoenix_telemetry::{Batch, Resource};
 
-use super::facts::{Facts, Shares};
+use super::facts::{Facts, Of, Shares, mix};
 use super::folding::Folding;
 use crate::aggregate::folds;
 
@@ -24,11 +27,36 @@ pub(super) struct Followed {
     pub(super) folding: Option<Folding>,
 }
 
+/// Resources that are remembered by what became of them, at some 90 bytes each 9 MB; further ones are counted point by point.
+const MAX_SEEN: usize = 100_000;
+
+/// What became of a resource with a certain content and mark.
+struct Seen {
+    /// When its individual series were last counted in the window.
+    epoch: u64,
+    /// How many those are.
+    individual: u64,
+    /// The group that has its other points, if any, and the version of the [`Folding`] at that time.
+    group: Option<(u64, u64)>,
+    version: u64,
+}
+
+/// Sums over a batch.
+#[derive(Default)]
+struct Sums {
+    all: Shares,
+    kept: Shares,
+    individual: u64,
+}
+
 /// One profile's estimate.
 pub(super) struct Shadow {
     name: Arc<str>,
     pub(super) followed: Followed,
     window: Window,
+    seen: Ordered<Seen>,
+    /// For how many of those there is room.
+    room: usize,
     latest: ProfileEstimate,
     /// Reused from batch to batch.
     marks: Marks,
@@ -38,7 +66,16 @@ pub(super) struct Shadow {
 impl Shadow {
     pub(super) fn new(name: Arc<str>, followed: Followed, window: Window) -> Self {
         let latest = ProfileEstimate { name: Arc::clone(&name), ..ProfileEstimate::default() };
-        Shadow { name, followed, window, latest, marks: Marks::default(), hosts: Vec::new() }
+        Shadow {
+            name,
+            followed,
+            window,
+            seen: Ordered::new(COMMON_SEED),
+            room: MAX_SEEN,
+            latest,
+            marks: Marks::default(),
+            hosts: Vec::new(),
+        }
     }
 
     /// The profile's name.
@@ -65,55 +102,118 @@ impl Shadow {
 
     /// Counts what these marks would let out of a batch, at `now` (nanoseconds since the stage began).
     pub(super) fn count(&mut self, batch: &Batch, facts: &Facts, marks: &Marks, now: u64) {
-        let Shadow { followed: Followed { folding, .. }, window, latest, hosts, .. } = self;
-        window.advance(now);
-        hosts.clear();
-        let (mut all, mut kept, mut individual): (Shares, Shares, u64) = Default::default();
+        let before = self.window.epoch();
+        self.window.advance(now);
+        let epoch = self.window.epoch();
+        if epoch > before {
+            self.seen.retain(|_, seen| seen.epoch + 1 >= epoch);
+        }
+        self.hosts.clear();
+        let mut sums = Sums::default();
+        // Facts are those of the batch as it came in, and marks of points are looked at one by one.
+        let alike = !self.followed.edits && !marks.any_point();
         for resource in batch.resources() {
             let of = facts.of_resource(resource.id());
-            if hosts.last() != Some(&of.host) {
-                hosts.push(of.host);
+            if self.hosts.last() != Some(&of.host) {
+                self.hosts.push(of.host);
             }
-            let mut group = None;
-            for metric in resource.metrics() {
-                let mut folding = folding.as_mut().filter(|folding| folding.takes(metric));
-                for point in metric.points() {
-                    let fact = facts.of(point.id());
-                    fact.add_to(&mut all);
-                    let into = folding.as_deref_mut().and_then(|folding| {
-                        let mark = marks.decide(resource.id(), point.id());
-                        let folded = folds(mark, folding.folds_all() && of.is_process);
-                        let group = folded
-                            .then(|| *group.get_or_insert_with(|| folding.group_of(of.host, resource, mark.class)));
-                        group.flatten().map(|group| (folding, group))
-                    });
-                    let live = !point.no_recorded_value();
-                    match into {
-                        Some((folding, group)) if live => {
-                            folding.feed((of.host, group), fact.identity, metric, now);
-                        }
-                        Some(_) => {}
-                        None => {
-                            fact.add_to(&mut kept);
-                            if live {
-                                window.insert(point.series());
-                                individual += 1;
-                            }
+            let mark = marks.of(Entity::Resource(resource.id()));
+            let key = alike.then(|| key_of(&of, mark));
+            if !key.is_some_and(|key| self.again(key, resource, &of, now, &mut sums)) {
+                self.count_points(resource, (&of, facts), marks, now, (key, &mut sums));
+            }
+        }
+        let Shadow { followed: Followed { folding, .. }, window, latest, hosts, .. } = self;
+        hosts.sort_unstable();
+        hosts.dedup();
+        let spoken = |folding: &mut Folding| folding.speak(hosts, now, |series| window.insert(series));
+        latest.grouped = folding.as_mut().map_or(0, spoken);
+        latest.individual = sums.individual;
+        let Attribution { cpu, memory, io } = &mut latest.attribution;
+        for ((share, kept), all) in [cpu, memory, io].into_iter().zip(sums.kept).zip(sums.all) {
+            if all > 0.0 {
+                *share = Some(kept / all);
+            }
+        }
+    }
+
+    /// Counts a resource by what became of it before; `false` if it must be looked at.
+    fn again(&mut self, key: u64, resource: Resource<'_>, of: &Of, now: u64, sums: &mut Sums) -> bool {
+        let Shadow { followed: Followed { folding, .. }, window, seen, .. } = self;
+        let Some(seen) = seen.find(key).and_then(|at| seen.get_mut(at)) else { return false };
+        let counted = seen.epoch == window.epoch();
+        match (seen.group, folding) {
+            (None, _) => {
+                if !counted {
+                    live(resource).for_each(|series| window.insert(series));
+                }
+                add(&mut sums.kept, &of.all);
+            }
+            (Some(group), Some(folding)) if folding.version() == seen.version && (counted || seen.individual == 0) => {
+                folding.inhabit(group, now);
+            }
+            _ => return false,
+        }
+        seen.epoch = window.epoch();
+        add(&mut sums.all, &of.all);
+        sums.individual += seen.individual;
+        true
+    }
+
+    /// Counts a resource point by point, and remembers what became of it under that key.
+    fn count_points(
+        &mut self,
+        resource: Resource<'_>,
+        (of, facts): (&Of, &Facts),
+        marks: &Marks,
+        now: u64,
+        (key, sums): (Option<u64>, &mut Sums),
+    ) {
+        let Shadow { followed: Followed { folding, .. }, window, seen, room, .. } = self;
+        let (mut group, mut individual, mut lasts, mut measured) = (None, 0, true, false);
+        for metric in resource.metrics() {
+            let mut folding = folding.as_mut().filter(|folding| folding.takes(metric));
+            for point in metric.points() {
+                let fact = facts.of(point.id());
+                fact.add_to(&mut sums.all);
+                let into = folding.as_deref_mut().and_then(|folding| {
+                    let mark = marks.decide(resource.id(), point.id());
+                    let folded = folds(mark, folding.folds_all() && of.is_process);
+                    let group =
+                        folded.then(|| *group.get_or_insert_with(|| folding.group_of(of.host, resource, mark.class)));
+                    group.flatten().map(|group| (folding, group))
+                });
+                let live = !point.no_recorded_value();
+                match into {
+                    Some((folding, group)) if live => {
+                        lasts &= folding.feed((of.host, group), fact.identity, metric, now);
+                    }
+                    Some(_) => {}
+                    None => {
+                        fact.add_to(&mut sums.kept);
+                        measured |= fact.is_measured();
+                        if live {
+                            window.insert(point.series());
+                            individual += 1;
                         }
                     }
                 }
             }
         }
-        hosts.sort_unstable();
-        hosts.dedup();
-        let spoken = |folding: &mut Folding| folding.speak(hosts, now, |series| window.insert(series));
-        latest.grouped = folding.as_mut().map_or(0, spoken);
-        latest.individual = individual;
-        let Attribution { cpu, memory, io } = &mut latest.attribution;
-        for ((share, kept), all) in [cpu, memory, io].into_iter().zip(kept).zip(all) {
-            if all > 0.0 {
-                *share = Some(kept / all);
+        sums.individual += individual;
+        let group = group.flatten().map(|group| (of.host, group));
+        // What is measured and stays while the rest is folded has a share that is not known in advance.
+        let Some(key) = key.filter(|_| lasts && !(group.is_some() && measured)) else { return };
+        let version = folding.as_ref().map_or(0, Folding::version);
+        let what = Seen { epoch: window.epoch(), individual, group, version };
+        match seen.find(key) {
+            Some(at) => {
+                if let Some(known) = seen.get_mut(at) {
+                    *known = what;
+                }
             }
+            None if seen.len() < *room => drop(seen.insert(key, what)),
+            None => {}
         }
     }
 
@@ -130,9 +230,129 @@ impl Shadow {
         if let (Some(folding), Some(previous)) = (&mut self.followed.folding, &mut previous.followed.folding) {
             folding.adopt(previous);
         }
+        // Groups may mean something else now.
+        self.seen = Ordered::new(COMMON_SEED);
         if alike {
             std::mem::swap(&mut self.window, &mut previous.window);
             self.latest = previous.latest.clone();
+        }
+    }
+}
+
+/// The series of a resource's points that hold a value.
+fn live(resource: Resource<'_>) -> impl Iterator<Item = u64> {
+    let points = resource.metrics().flat_map(|metric| metric.points());
+    points.filter(|point| !point.no_recorded_value()).map(|point| point.series())
+}
+
+/// A resource's content and mark as one number.
+fn key_of(of: &Of, mark: Mark) -> u64 {
+    let mark = mark.decision as u64 | (mark.class as u64) << 8 | u64::from(of.is_process) << 16;
+    mix(mix(of.content, of.live), mix(of.host, mark))
+}
+
+fn add(shares: &mut Shares, more: &Shares) {
+    shares.iter_mut().zip(more).for_each(|(share, more)| *share += more);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use phoenix_pipeline::{Class, Decision};
+    use phoenix_sketch::Distinct;
+    use phoenix_telemetry::{AnyValue, BatchBuilder, Descriptor, Number, Shape, Temporality};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::aggregate::Config;
+
+    /// One that has room to remember, and one that has none and counts every point of every batch.
+    fn both() -> [Shadow; 2] {
+        let of = |room| {
+            let config = Config { group_expiry: Duration::from_secs(150), max_groups: 4, ..Config::default() };
+            let followed =
+                Followed { stages: Stages::new(Vec::new()), edits: false, folding: Some(Folding::new(config)) };
+            let window = Window::new(100_000_000_000, 10, &Distinct::dense(COMMON_SEED));
+            Shadow { room, ..Shadow::new("p".into(), followed, window) }
+        };
+        [of(5), of(0)]
+    }
+
+    /// A resource and what it sends: pid, which points, whether the last one says that the series has ended, the mark, its class.
+    type Sent = (i64, u8, bool, bool, bool);
+
+    fn batch(second: u64, sent: &[Sent]) -> Batch {
+        let mut builder = BatchBuilder::new();
+        for (pid, points, ..) in sent {
+            let mut resource = builder.resource();
+            resource.attribute("host.name", "h").attribute("process.pid", *pid);
+            resource.attribute("process.executable.name", format!("p{}", pid % 6).as_str());
+            let mut scope = resource.scope("process", "");
+            let sum = |monotonic, temporality| Shape::Sum { monotonic, temporality };
+            let cumulative = Temporality::Cumulative;
+            // The gauge is not folded, the delta does not last; the third has a share and is not folded.
+            let metrics = [
+                ("process.cpu.time", sum(true, cumulative)),
+                ("process.threads", sum(false, cumulative)),
+                ("process.memory.usage", Shape::Gauge),
+                ("a.gauge", Shape::Gauge),
+                ("a.delta", sum(true, Temporality::Delta)),
+            ];
+            for (bit, (name, shape)) in metrics.into_iter().enumerate() {
+                if points & 1 << bit != 0 {
+                    let mut metric = scope.metric(&Descriptor { name, unit: "1", description: "", shape });
+                    for state in ["a", "b"] {
+                        let value = Number::Int(second as i64 * (pid + 1));
+                        metric.point(1, second * 1_000_000_000, value, &[("state", AnyValue::Str(state))]);
+                    }
+                }
+            }
+        }
+        builder.finish()
+    }
+
+    fn sent() -> impl Strategy<Value = Vec<Sent>> {
+        let points = prop_oneof![3 => Just(0b11u8), 1 => 0u8..32];
+        let one = (0i64..8, points, any::<bool>(), prop::bool::weighted(0.7), any::<bool>());
+        prop::collection::vec(one, 0..8)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// Resources vanish, come back, change their order, their content and their marks, while epochs turn and groups
+        /// expire: what is remembered never shows.
+        #[test]
+        fn memory_changes_nothing(kinds in prop::collection::vec(sent(), 1..4), steps in prop::collection::vec((0usize..4, 0u64..30), 1..60)) {
+            let (mut shadows, mut facts, mut second) = (both(), Facts::default(), 100);
+            for (kind, wait) in steps {
+                second += wait;
+                let Some(sent) = kinds.get(kind % kinds.len()) else { continue };
+                let batch = batch(second, sent);
+                let now = second * 1_000_000_000;
+                facts.read(&batch, now, |_| {});
+                let mut marks = Marks::default();
+                for (resource, (.., single, fold, high)) in batch.resources().zip(sent.iter().filter(|sent| sent.1 > 0)) {
+                    let entity = Entity::Resource(resource.id());
+                    marks.mark(entity, if *fold { Decision::Fold } else { Decision::Keep }, "test");
+                    marks.classify(entity, if *high { Class::High } else { Class::Normal });
+                    if *single && kind == 3 {
+                        let point = resource.metrics().flat_map(|metric| metric.points()).next();
+                        marks.mark(Entity::Point(point.unwrap().id()), Decision::Fold, "test");
+                    }
+                }
+                let [ours, plain] = shadows.each_mut().map(|shadow| {
+                    shadow.count(&batch, &facts, &marks, now);
+                    shadow.estimate(now)
+                });
+                let counts = |of: &ProfileEstimate| (of.output, of.individual, of.grouped);
+                prop_assert_eq!(counts(&ours), counts(&plain));
+                let shares = |of: &ProfileEstimate| [of.attribution.cpu, of.attribution.memory].map(Option::unwrap_or_default);
+                for (ours, plain) in shares(&ours).into_iter().zip(shares(&plain)) {
+                    prop_assert!((ours - plain).abs() < 1e-9);
+                }
+            }
         }
     }
 }
