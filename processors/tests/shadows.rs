@@ -177,16 +177,16 @@ fn restless() -> Vec<Batch> {
     let mut away = Vec::new();
     let scrape = |i: usize| {
         let count = processes.len();
-        if i % 4 == 0 {
+        if i.is_multiple_of(4) {
             processes.rotate_left(i % count);
         }
-        if i % 3 == 0 {
+        if i.is_multiple_of(3) {
             away.push(processes.remove(i * 5 % count));
         }
-        if i % 5 == 0 && i > 20 {
+        if i.is_multiple_of(5) && i > 20 {
             processes.insert(i % 10, away.remove(0));
         }
-        if i % 6 == 0 {
+        if i.is_multiple_of(6) {
             next += 1;
             processes.push(Process::new(next, &format!("p{}", next % 11), 10 * i as i64 - 5));
         }

@@ -159,7 +159,8 @@ impl Distinct {
     }
 
     /// The sketch as bytes whose form does not change within a version: magic, seed, registers, CRC-32 of all that,
-    /// little endian. `None` for the sparse form, whose inside is the library's.
+    /// little endian. `None` for the sparse form, whose inside is the library's: what is to be merged with other agents'
+    /// counts is kept dense from its first insert on, with [`COMMON_SEED`], and sparse sketches never leave the process.
     pub fn to_bytes(&self) -> Option<Vec<u8>> {
         let Form::Dense(registers) = &self.form else { return None };
         let mut out = Vec::with_capacity(HEADER + REGISTERS + size_of::<u32>());

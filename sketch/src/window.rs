@@ -11,10 +11,12 @@ use crate::Distinct;
 /// The distinct hashes of the last `length`, to within one epoch.
 #[derive(Clone, Debug)]
 pub struct Window {
-    epoch: u64,
+    /// Length of an epoch.
+    span: u64,
     epochs: u64,
     newest: Distinct,
-    number: u64,
+    /// Number of the newest epoch.
+    epoch: u64,
     /// Older epochs and their numbers, oldest first.
     older: VecDeque<(u64, Distinct)>,
     /// The union of the older ones.
@@ -29,10 +31,10 @@ impl Window {
     pub fn new(length: u64, epochs: u64, like: &Distinct) -> Self {
         let epochs = epochs.max(1);
         Window {
-            epoch: (length / epochs).max(1),
+            span: (length / epochs).max(1),
             epochs,
             newest: like.empty(),
-            number: 0,
+            epoch: 0,
             older: VecDeque::new(),
             union: like.empty(),
             known: None,
@@ -41,15 +43,15 @@ impl Window {
 
     /// Moves on to `time`. What is older than the window is forgotten.
     pub fn advance(&mut self, time: u64) {
-        let number = time / self.epoch;
-        if number <= self.number {
+        let epoch = time / self.span;
+        if epoch <= self.epoch {
             return;
         }
         let fresh = self.newest.empty();
-        self.older.push_back((self.number, std::mem::replace(&mut self.newest, fresh)));
-        self.number = number;
+        self.older.push_back((self.epoch, std::mem::replace(&mut self.newest, fresh)));
+        self.epoch = epoch;
         self.known = None;
-        self.older.retain(|(old, _)| old + self.epochs > number);
+        self.older.retain(|(old, _)| old + self.epochs > epoch);
         self.union.clear();
         for (_, old) in &self.older {
             // All are of one seed and form.
@@ -60,7 +62,7 @@ impl Window {
     /// The epoch that began with the last [`Window::advance`], in order: a hash that was inserted in it needs no second
     /// insert until the number changes, or the window is cleared.
     pub fn epoch(&self) -> u64 {
-        self.number
+        self.epoch
     }
 
     /// Takes in a hash, as of the last [`Window::advance`].
