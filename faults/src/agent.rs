@@ -21,7 +21,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Fence {
     /// Open files.
     pub descriptors: Option<u32>,
-    /// Bytes of memory, by a cgroup where one can be made; see [`Agent::start`].
+    /// Bytes of private writable memory, touched or not (RLIMIT_DATA); an allocation beyond it ends the process.
     pub memory: Option<u64>,
 }
 
@@ -87,17 +87,12 @@ pub struct Agent {
     pid: u32,
     pub ports: Ports,
     log: PathBuf,
-    cgroup: Option<PathBuf>,
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
         // It may have ended by itself.
         let _ = self.child.start_kill();
-        if let Some(cgroup) = &self.cgroup {
-            // A cgroup whose last process has just ended may be busy for a moment; an empty one costs nothing.
-            let _ = fs::remove_dir(cgroup);
-        }
     }
 }
 
@@ -115,20 +110,11 @@ impl Agent {
     ) -> Result<Self, Fault> {
         let log = config.with_extension("log");
         let mut line: Vec<String> = Vec::new();
-        let mut cgroup = None;
         if let Some(descriptors) = fence.descriptors {
             line.extend(["prlimit".into(), format!("--nofile={descriptors}")]);
         }
         if let Some(bytes) = fence.memory {
-            match memory_cgroup(bytes) {
-                Some(path) => {
-                    line.extend(["sh".into(), "-c".into(), r#"echo $$ > "$0"/cgroup.procs && exec "$@""#.into()]);
-                    line.push(path.display().to_string());
-                    cgroup = Some(path);
-                }
-                // Address space is more than memory: a process maps much that it never touches.
-                None => line.extend(["prlimit".into(), format!("--as={}", bytes + (1 << 30))]),
-            }
+            line.extend(["prlimit".into(), format!("--data={bytes}")]);
         }
         line.push(program.display().to_string());
         let mut command = Command::new(&line[0]);
@@ -140,7 +126,7 @@ impl Agent {
         command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);
         let child = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
         let pid = child.id().ok_or("the agent ended at once")?;
-        let mut agent = Agent { child, pid, ports, log, cgroup };
+        let mut agent = Agent { child, pid, ports, log };
         let began = Instant::now();
         loop {
             if let Ok((200, _)) = agent.get(ports.health, "/").await {
@@ -268,21 +254,4 @@ impl Agent {
 pub fn signal(pid: u32, name: &str) -> Result<(), Fault> {
     let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status()?;
     if status.success() { Ok(()) } else { Err(format!("kill -{name} {pid}: {status}").into()) }
-}
-
-/// A cgroup with this limit of memory; none where it cannot be made.
-fn memory_cgroup(bytes: u64) -> Option<PathBuf> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("phoenix-faults-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let tries = [("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")];
-    tries.iter().find_map(|(root, file)| {
-        let path = Path::new(root).join(&name);
-        fs::create_dir(&path).ok()?;
-        if fs::write(path.join(file), bytes.to_string()).is_ok() {
-            return Some(path);
-        }
-        // Just made, and empty.
-        let _ = fs::remove_dir(&path);
-        None
-    })
 }

@@ -27,6 +27,9 @@ use crate::oracle::{self, Oracle};
 /// The path of a gRPC export.
 pub const GRPC_PATH: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
+/// The name of the metric that holds the numbered points.
+pub const METRIC: &str = "faults.point";
+
 /// Longest wait for an answer; after it the sender does not know, and nothing counts as acknowledged.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -78,7 +81,7 @@ pub fn request(numbers: impl Iterator<Item = (u64, u64)>, padding: usize) -> Exp
         ..NumberDataPoint::default()
     };
     let data = metric::Data::Gauge(Gauge { data_points: numbers.map(point).collect() });
-    let metric = Metric { name: "faults.point".to_owned(), data: Some(data), ..Metric::default() };
+    let metric = Metric { name: METRIC.to_owned(), data: Some(data), ..Metric::default() };
     let scope = ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() };
     let resource = ResourceMetrics { scope_metrics: vec![scope], ..ResourceMetrics::default() };
     ExportMetricsServiceRequest { resource_metrics: vec![resource] }

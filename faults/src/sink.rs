@@ -25,6 +25,7 @@ use prost::Message;
 use tokio::net::TcpListener;
 
 use crate::Fault;
+use crate::load::METRIC;
 use crate::oracle::Oracle;
 
 /// What the backend does with a request.
@@ -51,6 +52,7 @@ struct Shared {
     oracle: Arc<Oracle>,
     moods: Mutex<Vec<Mood>>,
     requests: AtomicUsize,
+    unreadable: AtomicUsize,
 }
 
 /// A backend at work.
@@ -74,8 +76,9 @@ impl Sink {
     pub async fn start(oracle: &Arc<Oracle>) -> Result<Self, Fault> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
-        let (moods, requests) = (Mutex::new(vec![Mood::Take]), AtomicUsize::new(0));
-        let shared = Arc::new(Shared { oracle: Arc::clone(oracle), moods, requests });
+        let (requests, unreadable) = Default::default();
+        let moods = Mutex::new(vec![Mood::Take]);
+        let shared = Arc::new(Shared { oracle: Arc::clone(oracle), moods, requests, unreadable });
         let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Sink { port, shared, task })
     }
@@ -88,6 +91,11 @@ impl Sink {
     /// Requests that came in whole.
     pub fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::Relaxed)
+    }
+
+    /// Requests that OpenTelemetry's own types cannot read.
+    pub fn unreadable(&self) -> usize {
+        self.shared.unreadable.load(Ordering::Relaxed)
     }
 }
 
@@ -114,7 +122,13 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         let moods = shared.moods.lock().unwrap_or_else(PoisonError::into_inner);
         moods[number % moods.len()]
     };
-    let points = points(message)?;
+    let points = match points(message) {
+        Ok(points) => points,
+        Err(_) => {
+            shared.unreadable.fetch_add(1, Ordering::Relaxed);
+            return refuse(grpc, 400);
+        }
+    };
     let mut rejected = 0;
     match mood {
         Mood::Refuse(status) => {
@@ -187,7 +201,8 @@ fn points(message: &[u8]) -> Result<Vec<(u64, u64)>, Fault> {
     let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
     let mut points = Vec::new();
     for metric in scopes.flat_map(|scope| scope.metrics) {
-        let Some(metric::Data::Gauge(gauge)) = metric.data else { continue };
+        // Metrics of another name are none of the oracle's.
+        let Some(metric::Data::Gauge(gauge)) = metric.data.filter(|_| metric.name == METRIC) else { continue };
         for point in gauge.data_points {
             let Some(number_data_point::Value::AsInt(number)) = point.value else { continue };
             points.push((number as u64, point.time_unix_nano));

@@ -33,6 +33,8 @@ pub struct Setup {
     pub receiver: String,
     pub exporter: String,
     pub sending_queue: String,
+    /// Where `server.pem` and `server.key` of the HTTP port lie; none = plain text.
+    pub tls: Option<PathBuf>,
     /// Stages in front of the exporter, by id, with their settings.
     pub processors: Vec<(&'static str, String)>,
     pub fence: Fence,
@@ -51,6 +53,7 @@ impl Default for Setup {
             receiver: String::new(),
             exporter: String::new(),
             sending_queue: String::new(),
+            tls: None,
             processors: Vec::new(),
             fence: Fence::default(),
             disk: None,
@@ -212,18 +215,21 @@ impl World {
         *self.counted.entry(cause.to_owned()).or_default() += points;
     }
 
-    /// Waits until nothing is missing and the queue is empty, or the limit is over.
+    /// Waits until nothing is missing and nothing is under way, or the limit is over.
     ///
     /// # Errors
     /// The agent has ended.
     pub async fn settle(&mut self, limit: Duration) -> Result<(), Fault> {
         let began = Instant::now();
+        let mut missing = u64::MAX;
         while began.elapsed() < limit {
             if let Some(status) = self.agent.ended()? {
                 return Err(format!("the agent ended with {status}: {}", self.agent.tail()).into());
             }
+            missing = self.oracle.verdict().missing;
             // The page may not answer while descriptors are short; the next round asks again.
-            if let Ok(page) = self.agent.page().await
+            if missing == 0
+                && let Ok(page) = self.agent.page().await
                 && page.sum("otelcol_exporter_queue_size", "") == 0.0
                 && page.sum("otelcol_exporter_in_flight_requests", "") == 0.0
             {
@@ -231,14 +237,18 @@ impl World {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        self.wrong.push(format!("the queue was not empty after {limit:?}"));
+        self.wrong.push(format!("{missing} points missing after {limit:?}, or the queue is not empty"));
         Ok(())
     }
 
     /// The outcome, after the agent has ended.
     pub fn outcome(self) -> Outcome {
         let verdict = self.oracle.verdict();
+        let unreadable = self.sink.unreadable();
         let World { counted, notes, mut wrong, setup, .. } = self;
+        if unreadable > 0 {
+            wrong.push(format!("{unreadable} requests that the backend cannot read"));
+        }
         let explained: u64 = setup.exceptions.iter().filter_map(|cause| counted.get(*cause)).sum();
         let final_answers: u64 = counted
             .iter()
@@ -280,13 +290,18 @@ fn text(setup: &Setup, room: &Path, ports: Ports, backend: u16) -> String {
         extensions = "health_check, file_storage";
         queue = "storage: file_storage".to_owned();
     }
+    let tls = setup.tls.as_ref().map_or(String::new(), |files| {
+        let (certificate, key) = (files.join("server.pem"), files.join("server.key"));
+        let (certificate, key) = (certificate.display(), key.display());
+        format!(", tls: {{cert_file: \"{certificate}\", key_file: \"{key}\", reload_interval: 100ms}}")
+    });
     let stages: Vec<&str> = setup.processors.iter().map(|(id, _)| *id).collect();
     let processors: String =
         setup.processors.iter().map(|(id, settings)| format!("  {id}: {{{settings}}}\n")).collect();
     let processors = if processors.is_empty() { String::new() } else { format!("processors:\n{processors}") };
     format!(
         "receivers:
-  otlp: {{protocols: {{grpc: {{endpoint: \"127.0.0.1:{grpc}\"}}, http: {{endpoint: \"127.0.0.1:{http}\"}}}}{ack}{receiver}}}
+  otlp: {{protocols: {{grpc: {{endpoint: \"127.0.0.1:{grpc}\"}}, http: {{endpoint: \"127.0.0.1:{http}\"{tls}}}}}{ack}{receiver}}}
 {processors}exporters:
   {exporter}: {{endpoint: {endpoint}, compression: none, timeout: 2s, retry_on_failure: {{initial_interval: 100ms, max_interval: 1s, max_elapsed_time: 0s}}, sending_queue: {{{queue}{sending_queue}}}{more_exporter}}}
 extensions:
@@ -294,7 +309,7 @@ extensions:
 {storage}service:
   admin: {{enabled: false}}
   extensions: [{extensions}]
-  telemetry: {{metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {own}}}}}}}}}]}}}}
+  telemetry: {{logs: {{sampling: {{enabled: false}}}}, metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {own}}}}}}}}}]}}}}
   pipelines: {{metrics: {{receivers: [otlp], processors: [{stages}], exporters: [{exporter}]}}}}
 ",
         receiver = more(&setup.receiver),

@@ -4,22 +4,13 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::Form;
+use super::{DRAIN, Form, OUT};
 use crate::Fault;
 use crate::agent::signal;
-use crate::load::{self, Protocol};
+use crate::load;
 use crate::relay::Wire;
 use crate::sink::Mood;
 use crate::world::{Outcome, Queue, Setup, World};
-
-/// The transports by which the agent sends.
-const OUT: [(&str, Protocol); 2] = [("grpc", Protocol::Grpc), ("http", Protocol::Http)];
-
-const DRAIN: Duration = Duration::from_secs(60);
-
-fn seconds(form: &Form, short: f64, long: f64) -> Duration {
-    Duration::from_secs_f64(form.pick(short, long))
-}
 
 /// Away under load, then back under load.
 pub async fn down(form: Form) -> Result<Outcome, Fault> {
@@ -28,9 +19,9 @@ pub async fn down(form: Form) -> Result<Outcome, Fault> {
         let mut world = World::start(&form.agent, Setup { out, ..Setup::default() }).await?;
         let load =
             world.load(&load::Plan { protocol: out, pause: Duration::from_millis(20), ..load::Plan::default() })?;
-        sleep(seconds(&form, 0.5, 5.0)).await;
+        sleep(form.seconds(0.5, 5.0)).await;
         world.relay.down().await;
-        sleep(seconds(&form, 2.0, 120.0)).await;
+        sleep(form.seconds(2.0, 120.0)).await;
         let (status, body, _) = world.agent.health().await?;
         if status != 200 || !body.contains("degraded") {
             world.wrong.push(format!("health said {status} while the backend was down: {body}"));
@@ -38,7 +29,7 @@ pub async fn down(form: Form) -> Result<Outcome, Fault> {
         let waiting = world.oracle.verdict().missing;
         world.relay.up().await?;
         // What is new must not wait behind what is old for ever; at the end of the load all has arrived.
-        sleep(seconds(&form, 1.5, 10.0)).await;
+        sleep(form.seconds(1.5, 10.0)).await;
         let heard = load.stop().await;
         world.notes.push(format!("{waiting} points waited; senders heard {}", heard.summary()));
         all.add(name, world.close(DRAIN).await?);
@@ -60,12 +51,12 @@ pub async fn stopped(form: Form) -> Result<Outcome, Fault> {
         let pid = wire.id().ok_or("the wire ended at once")?;
         let load =
             world.load(&load::Plan { protocol: out, pause: Duration::from_millis(20), ..load::Plan::default() })?;
-        sleep(seconds(&form, 1.0, 5.0)).await;
+        sleep(form.seconds(1.0, 5.0)).await;
         signal(pid, "STOP")?;
         // Longer than the exporter's timeout (2 s), so that requests are given up and repeated.
-        sleep(seconds(&form, 3.0, 60.0)).await;
+        sleep(form.seconds(3.0, 60.0)).await;
         signal(pid, "CONT")?;
-        sleep(seconds(&form, 1.0, 10.0)).await;
+        sleep(form.seconds(1.0, 10.0)).await;
         let heard = load.stop().await;
         world.notes.push(format!("senders heard {}", heard.summary()));
         all.add(name, world.close(DRAIN).await?);
@@ -127,7 +118,7 @@ pub async fn answers(form: Form) -> Result<Outcome, Fault> {
             let plan =
                 load::Plan { protocol: out, senders: 2, pause: Duration::from_millis(30), ..load::Plan::default() };
             let load = world.load(&plan)?;
-            sleep(seconds(&form, 0.7, 20.0)).await;
+            sleep(form.seconds(0.7, 20.0)).await;
             let heard = load.stop().await;
             let answered = world.sink.requests();
             world.notes.push(format!("{} requests in, {answered} out", heard.ok()));
@@ -149,10 +140,10 @@ pub async fn endless(form: Form) -> Result<Outcome, Fault> {
         let mut world = World::start(&form.agent, Setup { out, queue: Queue::Memory, ..Setup::default() }).await?;
         let load =
             world.load(&load::Plan { protocol: out, pause: Duration::from_millis(20), ..load::Plan::default() })?;
-        sleep(seconds(&form, 0.3, 1.0)).await;
+        sleep(form.seconds(0.3, 1.0)).await;
         let (before, _) = world.agent.resident()?;
         world.sink.moods([Mood::Endless]);
-        sleep(seconds(&form, 2.0, 60.0)).await;
+        sleep(form.seconds(2.0, 60.0)).await;
         world.sink.moods([Mood::Take]);
         let heard = load.stop().await;
         world.settle(DRAIN).await?;

@@ -1,14 +1,26 @@
 //! The table of faults, and what they share.
 
 mod backend;
+mod disk;
+mod host;
+mod peers;
+mod reload;
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::Fault;
+use crate::load::Protocol;
 use crate::world::Outcome;
+
+/// The transports by which the agent sends.
+const OUT: [(&str, Protocol); 2] = [("grpc", Protocol::Grpc), ("http", Protocol::Http)];
+
+/// The longest that draining may take.
+const DRAIN: Duration = Duration::from_secs(30);
 
 /// In which form a fault is run.
 #[derive(Clone, Debug)]
@@ -22,6 +34,11 @@ impl Form {
     /// What the form asks for.
     pub fn pick<T>(&self, short: T, long: T) -> T {
         if self.long { long } else { short }
+    }
+
+    /// The same in seconds.
+    fn seconds(&self, short: f64, long: f64) -> Duration {
+        Duration::from_secs_f64(self.pick(short, long))
     }
 }
 
@@ -38,6 +55,36 @@ pub struct Case {
 
 /// All of them, in the order of the list.
 pub const ALL: &[Case] = &[
+    Case {
+        name: "killed",
+        about: "kill -9 at random times under load, with the backend there, late and away",
+        mounts: false,
+        run: |form| Box::pin(disk::killed(form)),
+    },
+    Case {
+        name: "disk_full",
+        about: "a small disk filled by the queue and by a stranger, and freed",
+        mounts: true,
+        run: |form| Box::pin(disk::full(form)),
+    },
+    Case {
+        name: "disk_read_only",
+        about: "a start on a disk that has become read-only, and writable again",
+        mounts: true,
+        run: |form| Box::pin(disk::read_only(form)),
+    },
+    Case {
+        name: "descriptors",
+        about: "no descriptors left for a while",
+        mounts: false,
+        run: |form| Box::pin(host::descriptors(form)),
+    },
+    Case {
+        name: "memory",
+        about: "a burst of large requests under a hard limit of memory",
+        mounts: false,
+        run: |form| Box::pin(host::memory(form)),
+    },
     Case {
         name: "backend_down",
         about: "the backend goes away under load and comes back; what waited and what is new both arrive",
@@ -67,6 +114,42 @@ pub const ALL: &[Case] = &[
         about: "the backend's answers never end",
         mounts: false,
         run: |form| Box::pin(backend::endless(form)),
+    },
+    Case {
+        name: "hostile",
+        about: "malformed, deep, huge, packed and mutated requests in protobuf and JSON, and what is no request",
+        mounts: false,
+        run: |form| Box::pin(peers::hostile(form)),
+    },
+    Case {
+        name: "slow_peers",
+        about: "idle sockets by the thousand, slow heads and slow bodies",
+        mounts: false,
+        run: |form| Box::pin(peers::slow(form)),
+    },
+    Case {
+        name: "certificates",
+        about: "certificates rotated under load, with bad ones among them",
+        mounts: false,
+        run: |form| Box::pin(peers::certificates(form)),
+    },
+    Case {
+        name: "reloads",
+        about: "SIGHUP under load, with bad configs among the good ones",
+        mounts: false,
+        run: |form| Box::pin(reload::reloads(form)),
+    },
+    Case {
+        name: "ended",
+        about: "SIGTERM with a full queue and a dead backend, in memory and on disk",
+        mounts: false,
+        run: |form| Box::pin(disk::ended(form)),
+    },
+    Case {
+        name: "overload",
+        about: "ten times the load that the backend takes",
+        mounts: false,
+        run: |form| Box::pin(host::overload(form)),
     },
 ];
 
