@@ -334,7 +334,8 @@ impl Keeper {
     /// Carries what the storage has counted over to the agent's metrics.
     fn count(&mut self, disk: &Disk) {
         let stats = disk.stats();
-        self.shown.show(self.units(&stats));
+        // The file that is written to stays when it holds nothing any more; who watches the queue wants to see it empty.
+        self.shown.show(if stats.records == 0 { 0 } else { self.units(&stats) });
         let before = std::mem::replace(&mut self.before, stats);
         let more = |loss: fn(&Stats) -> Loss| loss(&stats).points.saturating_sub(loss(&before).points);
         for (cause, points) in [("evicted_size", more(|s| s.evicted_size)), ("evicted_age", more(|s| s.evicted_age))] {

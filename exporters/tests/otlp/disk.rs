@@ -77,6 +77,7 @@ async fn what_is_on_disk_survives_the_end_and_is_sent_first_and_in_order() {
     let alive = Backend::start([Answer::status(200)]).await;
     let second = subject(room.path(), &alive, ", num_consumers: 1");
     outcome(export(&second, Ack::OnExport, 21)).await.unwrap();
+    until("an empty queue shows none", || second.counted("otelcol_exporter_queue_size", "metrics") == 0.0).await;
     let sizes: Vec<usize> = alive.received().iter().map(|request| values(&request.message()).len()).collect();
     assert_eq!(sizes, (1..=21).collect::<Vec<_>>());
     second.shutdown(Duration::from_secs(5)).await;
