@@ -197,20 +197,9 @@ impl Agent {
         for (id, part) in &self.receivers {
             part.component.outlet.retarget(build::targets(model, id, &self.lane, &durable));
         }
-        for mut part in retired_receivers {
-            part.component.receiver.shutdown().await;
-        }
-        for mut part in retired_extensions {
-            part.component.shutdown().await;
-        }
-        if let Some(page) = pages.own {
-            self.page = page;
-        }
-        if let Some(admin) = pages.admin {
-            self.admin = admin;
-        }
         let deadline = self.shared.clock.now() + GRACE;
-        // In the background: a backend that is away must not hold up the reload.
+        // In the background: a backend that is away must not hold up the reload. Before the receivers, whose requests may
+        // wait for the disk queue that the old exporter still holds.
         let end = |part: Part<Arc<dyn Exporter>>| {
             self.shared.runtime.spawn(async move { part.component.shutdown(deadline).await })
         };
@@ -223,6 +212,18 @@ impl Agent {
             }
             drop(tokio::task::spawn_blocking(move || leftover::say(&used)).await);
         });
+        for mut part in retired_receivers {
+            part.component.receiver.shutdown().await;
+        }
+        for mut part in retired_extensions {
+            part.component.shutdown().await;
+        }
+        if let Some(page) = pages.own {
+            self.page = page;
+        }
+        if let Some(admin) = pages.admin {
+            self.admin = admin;
+        }
         let known = model.status_names();
         self.shared.board.retain(|component| known.contains(component));
         self.started();
