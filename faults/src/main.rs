@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 
-use crate::faults::{ALL, Case, Form};
+use crate::faults::{ALL, COST, Case, Form};
 use crate::relay::Relay;
 use crate::world::Outcome;
 
@@ -69,13 +69,14 @@ struct How {
 fn main() -> ExitCode {
     match Line::parse().order {
         Order::List => {
-            for case in ALL {
+            for case in ALL.iter().chain([&COST]) {
                 println!("{:<18} {}", case.name, case.about);
             }
             ExitCode::SUCCESS
         }
         Order::Run { names, how } => {
-            let known = |name: &String| ALL.iter().find(|case| case.name == name).ok_or_else(|| name.clone());
+            let known =
+                |name: &String| ALL.iter().chain([&COST]).find(|case| case.name == name).ok_or_else(|| name.clone());
             match names.iter().map(known).collect::<Result<Vec<_>, _>>() {
                 Ok(cases) => run(&cases, &how),
                 Err(name) => fail(&format!("there is no fault {name}; `list` names them").into()),

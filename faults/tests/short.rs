@@ -1,5 +1,7 @@
 //! The short forms of the fault list, each against a real agent. The long ones: `cargo run --release -p phoenix-faults -- all --long`.
 
+#![allow(clippy::expect_used)]
+
 use std::process::Command;
 
 /// Runs a fault by its name and holds it to the promise.
@@ -13,4 +15,8 @@ macro_rules! faults {
     ($($name:ident)*) => { $(#[test] fn $name() { kept(stringify!($name)); })* };
 }
 
-faults! { backend_down backend_stopped wire answers endless }
+faults! {
+    killed disk_full disk_read_only descriptors memory
+    backend_down backend_stopped wire answers endless
+    hostile slow_peers certificates reloads ended overload
+}

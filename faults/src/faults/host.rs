@@ -28,7 +28,7 @@ pub async fn descriptors(form: Form) -> Result<Outcome, Fault> {
     for _ in 0..form.pick(1, 10) {
         sleep(form.seconds(0.3, 1.0)).await;
         let mut flood = Vec::new();
-        for _ in 0..200 {
+        for _ in 0..120 {
             flood.push(TcpStream::connect((Ipv4Addr::LOCALHOST, world.agent.ports.http)).await?);
         }
         // The backend's connections are gone as well, so new ones are wanted while there are none.
@@ -125,7 +125,10 @@ pub async fn memory(form: Form) -> Result<Outcome, Fault> {
     let mut all = Outcome::default();
     // Less than what is allowed to be asked for: threads' stacks and what the allocator keeps count there.
     let limit = 192 << 20;
-    for (name, queue) in [("memory", Queue::Memory), ("disk", Queue::Disk(WINDOW))] {
+    for (name, queue) in
+        form.pick(&[("disk", Queue::Disk(WINDOW))][..], &[("memory", Queue::Memory), ("disk", Queue::Disk(WINDOW))])
+    {
+        let queue = *queue;
         let setup = Setup {
             queue,
             fence: Fence { memory: Some(2 * limit), ..Fence::default() },
@@ -138,7 +141,7 @@ pub async fn memory(form: Form) -> Result<Outcome, Fault> {
         world.relay.down().await;
         let mut watch = Watch::default();
         // 5 MB a request.
-        let plan = load::Plan { senders: 32, points: 5000, padding: 1000, ..load::Plan::default() };
+        let plan = load::Plan { senders: form.pick(12, 32), points: 5000, padding: 1000, ..load::Plan::default() };
         let loads = [world.load(&plan)?, world.load(&load::Plan { protocol: Protocol::Grpc, ..plan })?];
         watch.over(&mut world, form.seconds(2.0, 30.0)).await?;
         world.relay.up().await?;

@@ -1,6 +1,7 @@
 //! The table of faults, and what they share.
 
 mod backend;
+mod cost;
 mod disk;
 mod host;
 mod peers;
@@ -152,6 +153,14 @@ pub const ALL: &[Case] = &[
         run: |form| Box::pin(host::overload(form)),
     },
 ];
+
+/// What is measured by name alone: figures, not faults.
+pub const COST: Case = Case {
+    name: "cost",
+    about: "what each ack and fsync costs (by name only)",
+    mounts: false,
+    run: |form| Box::pin(cost::cost(form)),
+};
 
 /// Set where this program runs in a mount namespace of its own.
 pub const OWN_MOUNTS: &str = "PHOENIX_FAULTS_OWN_MOUNTS";

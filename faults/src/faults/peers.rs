@@ -28,7 +28,7 @@ use crate::world::{Outcome, Queue, Setup, World};
 const WINDOW: Option<Duration> = Some(Duration::from_millis(100));
 
 /// Requests that nobody should send, with the headers they come with.
-fn attacks() -> Result<Vec<(&'static str, Vec<u8>)>, Fault> {
+fn attacks(packed_bomb: bool) -> Result<Vec<(&'static str, Vec<u8>)>, Fault> {
     let valid = other(4, 20);
     let nest = |open: &str, inner: &str, close: &str, depth: usize| {
         let value = format!("{}{inner}{}", open.repeat(depth), close.repeat(depth));
@@ -53,13 +53,12 @@ fn attacks() -> Result<Vec<(&'static str, Vec<u8>)>, Fault> {
         deep = outer;
     }
     packed.append(&mut deep);
-    Ok(vec![
+    let mut all = vec![
         ("content-type: application/x-protobuf", packed),
         ("content-type: application/x-protobuf", other(1, 64 << 20)),
         ("content-type: application/x-protobuf", [0x0a, 0x00].repeat(4 << 20)),
         ("content-type: application/x-protobuf", valid[..valid.len() - 3].to_vec()),
         ("content-type: application/x-protobuf", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff".to_vec()),
-        ("content-type: application/x-protobuf\r\ncontent-encoding: gzip", bomb("gzip", 100 << 20)?),
         ("content-type: application/x-protobuf\r\ncontent-encoding: gzip", valid),
         ("content-type: application/json", nest(r#"{"arrayValue":{"values":["#, "1", "]}}", 100_000)),
         ("content-type: application/json", nest("", r#"{"doubleValue":1e99999}"#, "", 1)),
@@ -67,7 +66,12 @@ fn attacks() -> Result<Vec<(&'static str, Vec<u8>)>, Fault> {
         ("content-type: application/json", [b"[".repeat(1 << 20), b"]".repeat(1 << 20)].concat()),
         ("content-type: text/plain", b"hello".to_vec()),
         ("content-type: application/json\r\ncontent-encoding: br", b"{}".to_vec()),
-    ])
+    ];
+    if packed_bomb {
+        // An agent that is not optimized takes many seconds to unpack what the limit allows.
+        all.push(("content-type: application/x-protobuf\r\ncontent-encoding: gzip", bomb("gzip", 100 << 20)?));
+    }
+    Ok(all)
 }
 
 /// A request whose points are none of the oracle's.
@@ -114,7 +118,7 @@ pub async fn hostile(form: Form) -> Result<Outcome, Fault> {
     let grpc = Sender::new(Protocol::Grpc, world.agent.ports.grpc);
     let (mut thrown, mut taken) = (0_u64, 0_u64);
     for _ in 0..form.pick(1, 20) {
-        for (headers, body) in attacks()? {
+        for (headers, body) in attacks(form.long)? {
             let asked = Instant::now();
             taken += u64::from(throw(http, &post(headers, &body)).await? == 200);
             let by_http = asked.elapsed();
