@@ -69,7 +69,12 @@ pub struct Host {
 impl Host {
     /// A host of `count` processes, at least those of the daemons.
     pub fn new(count: usize) -> Self {
-        let mut host = Host { processes: Vec::new(), chance: Chance(7), next_pid: 1, time: BEGIN };
+        Host::seeded(count, 7)
+    }
+
+    /// The same with a seed of its own.
+    pub fn seeded(count: usize, seed: u64) -> Self {
+        let mut host = Host { processes: Vec::new(), chance: Chance(seed), next_pid: 1, time: BEGIN };
         for (name, number) in DAEMONS {
             for _ in 0..number {
                 host.begin(name.to_owned(), None);
@@ -101,6 +106,13 @@ impl Host {
         Load { cpu, works, io }
     }
 
+    /// A new process of some program, born within the interval that begins.
+    fn arrive(&mut self) {
+        let born = self.time + (self.chance.next() * (INTERVAL * SECOND) as f64) as u64;
+        let name = self.program();
+        self.begin(name, Some(born));
+    }
+
     /// A new process: born at this moment, or with a life behind it where that is `None`.
     fn begin(&mut self, name: String, born: Option<u64>) {
         let load = self.load();
@@ -125,15 +137,24 @@ impl Host {
 
     /// Lets an interval pass; what each process that is there at its end used in it.
     pub fn pass(&mut self) -> Vec<Used> {
+        self.pass_with(self.processes.len(), CHURN)
+    }
+
+    /// The same, with so many processes at its end, at least those of the daemons, of which so many replaced others.
+    pub fn pass_with(&mut self, count: usize, replaced: usize) -> Vec<Used> {
         let daemons: usize = DAEMONS.iter().map(|(_, number)| number).sum();
-        for _ in 0..CHURN.min(self.processes.len() - daemons) {
-            let any =
-                |host: &mut Host| daemons + (host.chance.next() * (host.processes.len() - daemons) as f64) as usize;
+        let any = |host: &mut Host| daemons + (host.chance.next() * (host.processes.len() - daemons) as f64) as usize;
+        while self.processes.len() > count.max(daemons) {
             let ends = any(self);
             self.processes.swap_remove(ends);
-            let born = self.time + (self.chance.next() * (INTERVAL * SECOND) as f64) as u64;
-            let name = self.program();
-            self.begin(name, Some(born));
+        }
+        while self.processes.len() < count {
+            self.arrive();
+        }
+        for _ in 0..replaced.min(self.processes.len() - daemons) {
+            let ends = any(self);
+            self.processes.swap_remove(ends);
+            self.arrive();
             let (other, load) = (any(self), self.load());
             if let Some((_, of)) = self.processes.get_mut(other) {
                 *of = load;

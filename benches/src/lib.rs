@@ -1,6 +1,7 @@
 //! Loads for the benches and what is measured with them: process metrics as the Collector's hostmetrics receiver emits
 //! them, a host with a long tail, and what each config of the catalog makes of it.
 
+pub mod adaptive;
 pub mod catalog;
 mod host;
 mod process;

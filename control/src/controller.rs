@@ -1,7 +1,7 @@
 //! Holds a budget of series: a pressure by PID, profiles by hysteresis, and guards around both.
 //!
 //! A profile is left for a tighter one when the budget is exceeded or the pressure is at its end, at once for the loosest
-//! one whose shadow fits; it is left for the next looser one only when that one's shadow has fitted for a while. Time is
+//! one whose shadow fits; it is left for a looser one only when that one's shadow has fitted for a while. Time is
 //! counted by an own clock that no jump of the outer one can move far. Nothing is switched here: a decision is said.
 
 use std::collections::VecDeque;
@@ -17,8 +17,12 @@ use crate::{Conflict, Decision, Emergency, Guard, Move, Observation, Settings, T
 const PLAINLY_ABOVE: f64 = 1.1;
 /// Pressure moves in steps no smaller than this, so that noise does not turn it.
 const PRESSURE_STEP: f64 = 0.02;
+/// Seconds for which a looser profile must have fitted at least, or the dwell where that is shorter: a backend's window.
+const FITTED: f64 = 300.0;
 /// Hysteresis of the attribution floor.
 const FLOOR_SLACK: f64 = 0.01;
+/// Pressure let go in a step while attribution is below a floor that wins: all of it within ten steps.
+const LET_GO: f64 = 0.1;
 /// Switches remembered at most; the rate limit's own bound lies at 100 looser ones and as many tighter ones.
 const MAX_SWITCHES: usize = 256;
 
@@ -40,8 +44,8 @@ pub struct State {
     pressure: f64,
     active: Option<usize>,
     above: u32,
-    /// Since when the next looser profile fits.
-    fits_since: Option<f64>,
+    /// Since when each looser profile fits.
+    fits_since: Vec<Option<f64>>,
     switches: VecDeque<Switch>,
     relax_locked_until: f64,
     emergency_until: f64,
@@ -52,7 +56,11 @@ impl State {
     fn is_sound(&self) -> bool {
         let times = [self.clock, self.relax_locked_until, self.emergency_until];
         let switches = self.switches.iter().map(|switch| switch.at);
-        times.into_iter().chain(switches).chain(self.fits_since).all(|time| time.is_finite() && time >= 0.0)
+        times
+            .into_iter()
+            .chain(switches)
+            .chain(self.fits_since.iter().flatten().copied())
+            .all(|time| time.is_finite() && time >= 0.0)
             && (0.0..=1.0).contains(&self.pressure)
             && self.pid.is_sound()
     }
@@ -118,7 +126,7 @@ impl Controller {
                 decision.guards.push(if stale { Guard::Stale } else { Guard::Missing });
                 self.state.pid.gap();
                 self.state.above = 0;
-                self.state.fits_since = None;
+                self.state.fits_since.clear();
             }
         }
         decision.emergency = self.emergency(seen, output);
@@ -143,7 +151,7 @@ impl Controller {
     fn follow(&mut self, active: usize) {
         if self.state.active.is_some_and(|known| known != active) {
             self.state.pid.transfer(self.state.pressure);
-            self.state.fits_since = None;
+            self.state.fits_since.clear();
         }
         self.state.active = Some(active);
     }
@@ -169,7 +177,7 @@ impl Controller {
                 .output
                 .is_some_and(|output| output > self.settings.budget)
                 .then_some(Conflict::ManualAboveBudget);
-            self.state.fits_since = None;
+            self.state.fits_since.clear();
             return manual.profile.min(tightest);
         }
         if matches!(decision.emergency, Some(Emergency::Memory | Emergency::Explosion)) {
@@ -181,7 +189,7 @@ impl Controller {
         }
         let used = output / self.settings.budget;
         if used > 1.0 || (used > self.settings.band_high && decision.terms.demand >= 1.0) {
-            self.state.fits_since = None;
+            self.state.fits_since.clear();
             return self.tighter(seen, used, decision);
         }
         self.looser(seen, decision)
@@ -234,37 +242,43 @@ impl Controller {
         unknown.unwrap_or(last)
     }
 
-    /// The next looser profile, if its shadow fits and nothing else holds it back.
+    /// The loosest profile that has fitted for long enough, if nothing else holds it back.
     fn looser(&mut self, seen: &Observation, decision: &mut Decision) -> usize {
         let (settings, clock) = (&self.settings, self.state.clock);
-        let Some(looser) = seen.active.checked_sub(1) else { return seen.active };
-        match seen.at_most(looser) {
-            Some(series) if series <= settings.band_low * settings.budget => {
-                self.state.fits_since.get_or_insert(clock);
-            }
-            unfit => {
-                self.state.fits_since = None;
-                decision.guards.push(if unfit.is_some() { Guard::ShadowAbove } else { Guard::ShadowUnknown });
-                let below = |floor| decision.attribution.is_some_and(|kept| kept < floor);
-                if unfit.is_some() && settings.attribution_floor.is_some_and(below) {
-                    decision.conflict = Some(Conflict::AttributionGaveWay);
-                }
-                return seen.active;
-            }
+        if seen.active == 0 {
+            return seen.active;
         }
+        // A profile that is not the next one may fit where the next does not: what comes and goes costs series too.
+        let most = settings.band_low * settings.budget;
+        self.state.fits_since.resize(seen.active.min(seen.profiles.len()), None);
+        for (profile, since) in self.state.fits_since.iter_mut().enumerate() {
+            *since = seen.at_most(profile).filter(|series| *series <= most).map(|_| since.unwrap_or(clock));
+        }
+        let fitting =
+            || self.state.fits_since.iter().enumerate().filter_map(|(profile, since)| Some((profile, (*since)?)));
+        if fitting().next().is_none() {
+            let known = (0..seen.active).any(|profile| seen.at_most(profile).is_some());
+            decision.guards.push(if known { Guard::ShadowAbove } else { Guard::ShadowUnknown });
+            let below = |floor| decision.attribution.is_some_and(|kept| kept < floor);
+            if known && settings.attribution_floor.is_some_and(below) {
+                decision.conflict = Some(Conflict::AttributionGaveWay);
+            }
+            return seen.active;
+        }
+        let fitted = settings.relax_dwell.as_secs_f64().min(FITTED);
+        let chosen = fitting().find(|(_, since)| clock - since >= fitted);
         let recent = clock - settings.switch_window.as_secs_f64();
         let relaxes = self.state.switches.iter().filter(|switch| !switch.tighter && switch.at > recent).count();
-        let dwell = settings.relax_dwell.as_secs_f64();
         let guards = [
             (clock < self.state.emergency_until, Guard::EmergencyLockout),
             (clock < self.state.relax_locked_until, Guard::OscillationLockout),
             (relaxes >= settings.max_relaxes, Guard::RateLimit),
             (!self.rested(settings.relax_dwell), Guard::Dwell),
-            (self.state.fits_since.is_none_or(|since| clock - since < dwell), Guard::ShadowRecent),
+            (chosen.is_none(), Guard::ShadowRecent),
         ];
         let before = decision.guards.len();
         decision.guards.extend(guards.into_iter().filter(|(held, _)| *held).map(|(_, guard)| guard));
-        if decision.guards.len() > before { seen.active } else { looser }
+        chosen.filter(|_| decision.guards.len() == before).map_or(seen.active, |(profile, _)| profile)
     }
 
     /// Whether the last switch is at least so long ago.
@@ -284,10 +298,10 @@ impl Controller {
             // The shadows were measured under the pressure that is: it stays, and the integral takes it over.
             self.state.pid.transfer(self.state.pressure);
             self.state.active = Some(decision.after);
-            self.state.fits_since = None;
+            self.state.fits_since.clear();
             self.state.above = 0;
         } else if decision.output.is_some() && !by_hand {
-            let asked = decision.terms.demand.clamp(0.0, 1.0);
+            let asked = self.spared(decision, decision.terms.demand.clamp(0.0, 1.0));
             let end = asked == 0.0 || asked == 1.0;
             if end || (asked - self.state.pressure).abs() >= PRESSURE_STEP {
                 self.state.pressure = asked;
@@ -298,6 +312,21 @@ impl Controller {
             self.state.pid.transfer(1.0);
         }
         decision.pressure = self.state.pressure;
+    }
+
+    /// The pressure to be, where attribution wins: it does not grow close to the floor, and is let go below it.
+    fn spared(&mut self, decision: &Decision, asked: f64) -> f64 {
+        let floor = self.settings.attribution_floor.filter(|_| self.settings.wins == Wins::Attribution);
+        let Some((floor, kept)) = floor.zip(decision.attribution) else { return asked };
+        let most = match kept {
+            kept if kept < floor => (self.state.pressure - LET_GO).max(0.0),
+            kept if kept < floor + FLOOR_SLACK => self.state.pressure,
+            _ => return asked,
+        };
+        if asked > most {
+            self.state.pid.transfer(most);
+        }
+        asked.min(most)
     }
 
     /// Adds a switch, and locks looser profiles when the direction changed too often.

@@ -54,16 +54,16 @@ pub struct Settings {
     /// Where the band ends above, and what a tighter profile must fit under. Default 0.96: five standard errors below the
     /// budget.
     pub band_high: f64,
-    /// Where the band ends below, and what a looser profile must stay under to be chosen. Default 0.86: a tenth of the
-    /// budget apart from the upper end, so that a profile once chosen is not left for noise.
+    /// Where the band ends below, and what a looser profile must stay under to be chosen. Default 0.9: with
+    /// the two errors added to a shadow a twelfth of the budget below it, more than a steady load wanders.
     pub band_low: f64,
     /// Observations above the budget before a tighter profile is asked for. Default 2: one may be noise. More than a
     /// tenth above the budget needs no confirmation.
     pub confirmations: u32,
     /// Time from any switch to the next tighter profile. Default 30 s: what the last one did shows first.
     pub tighten_dwell: Duration,
-    /// Time from any switch to the next looser profile, and for which that profile must have fitted. Default 5 m: a
-    /// window of active series, since relaxing too early is paid for all of it.
+    /// Time from any switch to the next looser profile, which must have fitted for five minutes of it. Default 30 m: what
+    /// comes every hour is answered once an hour, and a switch back sooner was for nothing.
     pub relax_dwell: Duration,
     /// Looser profiles within [`switch_window`](Self::switch_window) at most; tighter ones are never held back by it.
     /// Default 4.
@@ -97,10 +97,10 @@ impl Default for Settings {
             budget: 2000.0,
             gains: Gains::default(),
             band_high: 0.96,
-            band_low: 0.86,
+            band_low: 0.9,
             confirmations: 2,
             tighten_dwell: Duration::from_secs(30),
-            relax_dwell: Duration::from_secs(300),
+            relax_dwell: Duration::from_secs(1800),
             max_relaxes: 4,
             switch_window: Duration::from_secs(3600),
             max_reversals: 3,

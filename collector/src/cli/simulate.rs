@@ -3,9 +3,7 @@
 //! Answers with a table; writes a plot where it is asked to. No agent is needed or touched.
 
 use clap::{Args, ValueEnum};
-use phoenix_control::simulate::{
-    Decider, Ewma, Host, Recording, Report, Sample, Scenario, Thresholds, Truth, run, svg,
-};
+use phoenix_control::simulate::{Decider, Host, Recording, Report, Sample, Scenario, Switch, TABLE, Truth, run, svg};
 use phoenix_control::{Controller, Settings};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -39,9 +37,9 @@ pub(super) struct SimulateArgs {
 /// What the controller is held against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Baseline {
-    /// Tighter above the budget, looser below 80 % of it
+    /// Two thresholds on the series out, with dwell
     Thresholds,
-    /// On a moving average: tighter above 97 %, looser below 70 %
+    /// Two thresholds on their moving average, with dwell
     Ewma,
 }
 
@@ -63,25 +61,24 @@ pub(super) fn text(args: &SimulateArgs) -> Result<String, String> {
     if args.plot.is_some() && loads.len() != 1 {
         return Err("--plot draws one scenario; name it with --scenario".into());
     }
-    let mut out = String::from(
-        "SCENARIO     DECIDER     SWITCHES  REVERSALS  BREACHES  ABOVE(s)  SETTLING(s)  OVERSHOOT  ATTRIBUTION\n",
-    );
+    let mut out = format!("{TABLE}\n");
     for (name, load) in &loads {
         let budget = f64::from(args.budget);
         let mut controller = Controller::new(Settings { budget, ..Settings::default() });
         let (report, samples) = one(&mut controller, load, args);
-        row(&mut out, name, controller.name(), &report);
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "{}", report.row(name, controller.name()));
         if let Some(path) = &args.plot {
             std::fs::write(path, svg(name, &samples, budget))
                 .map_err(|error| format!("{}: {error}", path.display()))?;
         }
         for baseline in &args.against {
-            let mut baseline: Box<dyn Decider> = match baseline {
-                Baseline::Thresholds => Box::new(Thresholds { budget }),
-                Baseline::Ewma => Box::new(Ewma::new(budget)),
+            let mut baseline = match baseline {
+                Baseline::Thresholds => Switch::thresholds(budget),
+                Baseline::Ewma => Switch::ewma(budget),
             };
-            let (report, _) = one(baseline.as_mut(), load, args);
-            row(&mut out, name, baseline.name(), &report);
+            let (report, _) = one(&mut baseline, load, args);
+            let _ = writeln!(out, "{}", report.row(name, baseline.name()));
         }
     }
     Ok(out)
@@ -90,20 +87,11 @@ pub(super) fn text(args: &SimulateArgs) -> Result<String, String> {
 fn one(decider: &mut dyn Decider, load: &Load, args: &SimulateArgs) -> (Report, Vec<Sample>) {
     let budget = f64::from(args.budget);
     match load {
-        Load::Model(scenario) => run(decider, &mut Host::new(*scenario, args.hours, args.seed), budget, args.seed),
-        Load::Recorded(moments) => run(decider, &mut Recording::new(moments.clone()), budget, args.seed),
+        Load::Model(scenario) => {
+            run(decider, &mut Host::new(*scenario, args.hours, args.seed), budget, Some(!args.seed))
+        }
+        Load::Recorded(moments) => run(decider, &mut Recording::new(moments.clone()), budget, None),
     }
-}
-
-fn row(out: &mut String, scenario: &str, decider: &str, report: &Report) {
-    let Report { switches, reversals, breaches, above, settling, overshoot, attribution } = report;
-    // Writing to a string cannot fail.
-    let _ = writeln!(
-        out,
-        "{scenario:<12} {decider:<11} {switches:>8}  {reversals:>9}  {breaches:>8}  {above:>8}  {settling:>11}  {:>8.1}%  {:>10.1}%",
-        overshoot * 100.0,
-        attribution * 100.0
-    );
 }
 
 fn scenarios(name: &str) -> Result<Vec<Scenario>, String> {
@@ -130,7 +118,8 @@ fn recorded(path: &Path) -> Result<Vec<Truth>, String> {
             let line: Line =
                 serde_json::from_str(line).map_err(|error| format!("{}:{}: {error}", path.display(), number + 1))?;
             let readable = line.input.is_some();
-            Ok(Truth { input: line.input.unwrap_or_default(), profiles: line.profiles, readable })
+            let input = line.input.unwrap_or_default();
+            Ok(Truth { input, profiles: line.profiles, readable, ..Truth::default() })
         })
         .collect()
 }

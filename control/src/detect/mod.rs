@@ -21,15 +21,16 @@ pub struct DetectorSettings {
     pub history: usize,
     /// Intervals before anything but the ceiling is called. Default 30: five minutes; a median of fewer misleads.
     pub warm_up: usize,
-    /// Robust z of the log rate that is a jump. Default 6: under normal noise once in a billion intervals.
+    /// Robust z, of the log rate and of the count both, that is a jump. Default 6: under normal noise once in a billion
+    /// intervals. Few new series have large logs, and many a large z of the count: one alone misleads.
     pub jump: f64,
-    /// CUSUM of robust z, less a slack of one, that is a leak. Default 30: a rate three deviations high shows within
-    /// 15 intervals, one within the slack never (Page 1954).
+    /// CUSUM of the count's robust z, less a slack of three quarters, that is a leak (Page 1954). Default 12: a rate two
+    /// deviations high shows within ten intervals; of an even one, about one interval in e^18 is called.
     pub leak: f64,
     /// New series, in parts of the key's series before the rise, that a deploy explains. Default 1.5: each renewed once,
     /// and half of them crash and come again.
     pub deploy: f64,
-    /// Seconds for which a rise may be a deploy. Default 900: a rolling one of a host's services ends in less.
+    /// Seconds for which a rise may be a deploy. Default 1,200: a rolling one of a host's services ends in less.
     pub deploy_time: f64,
     /// Fewer new series than this since the rise began are no finding. Default 50: not worth an alarm in 2,000.
     pub least: f64,
@@ -43,9 +44,9 @@ impl Default for DetectorSettings {
             history: 60,
             warm_up: 30,
             jump: 6.0,
-            leak: 30.0,
+            leak: 12.0,
             deploy: 1.5,
-            deploy_time: 900.0,
+            deploy_time: 1200.0,
             least: 50.0,
             ceiling: 10_000.0,
         }
@@ -68,7 +69,7 @@ pub enum Kind {
 pub struct Finding {
     /// Which sign.
     pub kind: Kind,
-    /// Robust z of the newest log rate.
+    /// Robust z of the newest count.
     pub z: f64,
     /// New series beyond the usual since the rise began.
     pub excess: f64,
@@ -80,7 +81,7 @@ pub struct Finding {
 #[derive(Clone, Debug)]
 pub struct Detector {
     settings: DetectorSettings,
-    /// Logs of usual rates, oldest first; what belongs to a rise is not usual.
+    /// Usual rates, series a second, oldest first; what belongs to a rise is not usual.
     history: VecDeque<f64>,
     sum: f64,
     excess: f64,
@@ -88,6 +89,10 @@ pub struct Detector {
     before: f64,
 }
 
+/// Part of the CUSUM that each interval takes away, in deviations.
+const SLACK: f64 = 0.75;
+/// One interval adds this much at most: a single wild one is no leak.
+const MOST: f64 = 4.0;
 /// Deviations of a log rate below this are taken as this, so that a perfectly even past does not make all noise a jump.
 const LEAST_DEVIATION: f64 = 0.25;
 
@@ -104,15 +109,20 @@ impl Detector {
             return None;
         }
         let settings = self.settings;
-        let rate = (1.0 + new / seconds * 60.0).ln();
-        let usual = (self.history.len() >= settings.warm_up).then(|| median_and_deviation(&self.history));
-        let z = usual.map_or(0.0, |(median, deviation)| (rate - median) / deviation);
-        self.sum = (self.sum + z - 1.0).clamp(0.0, 1.5 * settings.leak);
+        let rate = new / seconds;
+        let (mut expected, mut z) = (0.0, 0.0);
+        if self.history.len() >= settings.warm_up {
+            let (median, deviation) = median_and_deviation(self.history.iter().copied());
+            expected = median * seconds;
+            // Counts scatter at least as those of independent births (Poisson).
+            z = (new - expected) / (deviation * seconds).max((1.0 + expected).sqrt());
+        }
+        // Held at what is called, so that it falls as soon as the rise ends.
+        self.sum = (self.sum + z.min(MOST) - SLACK).clamp(0.0, settings.leak);
         if self.sum > 0.0 {
             if self.lasted == 0.0 {
                 self.before = (series - new).max(0.0);
             }
-            let expected = usual.map_or(0.0, |(median, _)| median.exp_m1() * seconds / 60.0);
             self.excess = (self.excess + new - expected).max(0.0);
             self.lasted += seconds;
         } else {
@@ -133,7 +143,7 @@ impl Detector {
         if self.excess < settings.least || !no_deploy {
             return None;
         }
-        if z >= settings.jump {
+        if z >= settings.jump && self.log_z(rate) >= settings.jump {
             finding(Kind::Jump)
         } else if self.sum >= settings.leak {
             finding(Kind::Leak)
@@ -141,20 +151,30 @@ impl Detector {
             None
         }
     }
+
+    /// Robust z of the log of a rate.
+    fn log_z(&self, rate: f64) -> f64 {
+        let log = |rate: f64| (60.0 * rate).ln_1p();
+        let (median, deviation) = median_and_deviation(self.history.iter().copied().map(log));
+        (log(rate) - median) / deviation.max(LEAST_DEVIATION)
+    }
 }
 
 /// Median, and median absolute deviation scaled to a normal's deviation (Rousseeuw and Croux, 1993).
-fn median_and_deviation(values: &VecDeque<f64>) -> (f64, f64) {
-    let mut sorted: Vec<f64> = values.iter().copied().collect();
-    let middle = median(&mut sorted);
-    sorted.iter_mut().for_each(|value| *value = (*value - middle).abs());
-    (middle, (1.4826 * median(&mut sorted)).max(LEAST_DEVIATION))
+fn median_and_deviation(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let mut values: Vec<f64> = values.collect();
+    let middle = median(&mut values);
+    values.iter_mut().for_each(|value| *value = (*value - middle).abs());
+    (middle, 1.4826 * median(&mut values))
 }
 
 /// The middle one; of an even number the upper middle one; 0 of none.
 fn median(values: &mut [f64]) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
+    let middle = values.len() / 2;
+    if values.is_empty() {
+        return 0.0;
+    }
+    *values.select_nth_unstable_by(middle, f64::total_cmp).1
 }
 
 #[cfg(test)]

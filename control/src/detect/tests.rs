@@ -1,20 +1,32 @@
 use super::*;
 use crate::simulate::Noise;
+use std::ops::Range;
 
 /// One interval is ten seconds.
 const SECONDS: f64 = 10.0;
+/// Keys that the settings' defaults were chosen with.
+const TRAINING: Range<u64> = 0..200;
+/// Keys that were looked at once, after that.
+const HELD_OUT: Range<u64> = 50_000..50_200;
 
+/// What happens to a key in the second half hour.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Incident {
     None,
-    /// Everything renewed, within so many intervals.
+    /// Everything renewed, evenly within so many intervals.
     Deploy(usize),
-    /// This many new series a second from the half on.
+    /// A tenth renewed at once, every twenty minutes.
+    Restarts,
+    /// The agent begins anew: all series are new at once, and the past is empty.
+    Agent,
+    /// This many new series a second that stay, from then on.
     Rise(f64),
+    /// So many a second from the beginning: nothing but the ceiling can tell.
+    Always(f64),
 }
 
-/// The interval after the start of the incident at which something was called, over an hour and a half.
-fn delay(incident: Incident, seed: u64) -> Option<usize> {
+/// Seconds from the start of the incident to what was called first, over an hour and a half; negative before it.
+fn called(incident: Incident, seed: u64) -> Option<(Kind, f64)> {
     const START: usize = 180;
     let mut noise = Noise::new(seed);
     let standing = 100.0 + 300.0 * noise.even();
@@ -24,35 +36,89 @@ fn delay(incident: Incident, seed: u64) -> Option<usize> {
         let mut new = (churn * (1.0 + 0.5 * noise.normal())).max(0.0).round();
         match incident {
             Incident::Deploy(length) if (START..START + length).contains(&interval) => new += standing / length as f64,
+            Incident::Restarts if interval % 120 == 60 => new += 0.1 * standing,
+            Incident::Agent if interval == START => {
+                detector = Detector::new(DetectorSettings::default());
+                new += standing;
+            }
             Incident::Rise(rate) if interval >= START => {
+                new += rate * SECONDS;
+                leaked += rate * SECONDS;
+            }
+            Incident::Always(rate) => {
                 new += rate * SECONDS;
                 leaked += rate * SECONDS;
             }
             _ => {}
         }
-        if detector.step(new, standing + leaked, SECONDS).is_some() {
-            return Some(interval.saturating_sub(START));
+        if let Some(finding) = detector.step(new, standing + leaked, SECONDS) {
+            let start = if matches!(incident, Incident::Always(_)) { 0.0 } else { START as f64 };
+            return Some((finding.kind, (interval as f64 - start) * SECONDS));
         }
     }
     None
 }
 
+const QUIET: [Incident; 6] = [
+    Incident::None,
+    Incident::Deploy(6),
+    Incident::Deploy(30),
+    Incident::Deploy(90),
+    Incident::Restarts,
+    Incident::Agent,
+];
+
+/// Recall within a time, precision against as many quiet keys, and mean delay, of one kind of incident.
+fn figures(incident: Incident, within: f64, alarms: f64, seeds: Range<u64>) -> (f64, f64, f64) {
+    let number = seeds.clone().count() as f64;
+    let delays: Vec<f64> = seeds
+        .filter_map(|seed| called(incident, seed))
+        .filter_map(|(_, delay)| (0.0..=within).contains(&delay).then_some(delay))
+        .collect();
+    let recall = delays.len() as f64 / number;
+    (recall, recall / (recall + alarms).max(1e-9), delays.iter().sum::<f64>() / delays.len().max(1) as f64)
+}
+
+/// Part of the keys for which something is called that is none.
+fn alarms(quiet: Incident, seeds: Range<u64>) -> f64 {
+    let number = seeds.clone().count() as f64;
+    seeds.filter(|seed| called(quiet, *seed).is_some()).count() as f64 / number
+}
+
+fn table(seeds: Range<u64>) -> Vec<(Incident, f64, f64)> {
+    let false_alarms = QUIET.map(|quiet| (quiet, alarms(quiet, seeds.clone())));
+    let mean = false_alarms.iter().map(|(_, alarms)| alarms).sum::<f64>() / QUIET.len() as f64;
+    for (quiet, alarms) in false_alarms {
+        println!("{quiet:?}: false alarms {alarms:.3}");
+    }
+    let kinds = [
+        (Incident::Rise(20.0), 180.0),
+        (Incident::Rise(2.0), 300.0),
+        (Incident::Rise(0.5), 1500.0),
+        (Incident::Always(4.0), 3600.0),
+    ];
+    let mut rows: Vec<_> = false_alarms.map(|(quiet, alarms)| (quiet, 0.0, alarms)).into();
+    for (incident, within) in kinds {
+        let (recall, precision, delay) = figures(incident, within, mean, seeds.clone());
+        println!(
+            "{incident:?}: recall {recall:.3} within {within} s, precision {precision:.3}, mean delay {delay:.0} s"
+        );
+        rows.push((incident, recall, 1.0 - precision));
+    }
+    rows
+}
+
+#[test]
+#[ignore = "for choosing defaults"]
+fn training() {
+    table(TRAINING);
+}
+
 #[test]
 fn incidents_are_found_and_quiet_keys_are_not() {
-    let share = |incident, within: usize| {
-        let found = (3000..3200).filter(|seed| delay(incident, *seed).is_some_and(|delay| delay <= within));
-        found.count() as f64 / 200.0
-    };
-    // A fast jump within three minutes, a leak of two a second within five; one in two seconds is below what is promised, and only shown.
-    for (rate, within, least) in [(20.0, 18, 0.95), (2.0, 30, 0.95), (0.5, 120, 0.0)] {
-        let recall = share(Incident::Rise(rate), within);
-        println!("{rate} new series a second: {recall} found within {} s", within * 10);
-        assert!(recall >= least, "{rate}: {recall}");
-    }
-    for quiet in [Incident::None, Incident::Deploy(6), Incident::Deploy(30)] {
-        let alarms = share(quiet, usize::MAX);
-        println!("{quiet:?}: false alarms {alarms}");
-        assert!(alarms < 0.05, "{quiet:?}: {alarms}");
+    for (incident, recall, alarms) in table(HELD_OUT) {
+        assert!(alarms < 0.05, "{incident:?}: {alarms}");
+        assert!(QUIET.contains(&incident) || recall >= 0.95, "{incident:?}: {recall}");
     }
 }
 

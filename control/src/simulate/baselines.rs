@@ -1,60 +1,97 @@
-//! What the controller is held against: two switches as they are commonly built. They read the same counts.
+//! What the controller is held against: two switches as they are commonly built, with a band and two dwells. They read
+//! the same count of the profile at work, and know nothing of the others.
+//!
+//! Their numbers were chosen by a search on the training seeds ([`Switch::all`], `benches/src/bin/tune.rs`): the fewest
+//! breaches and reversals of those that keep at least as much attribution as the controller.
 
 use std::time::Duration;
 
 use super::Decider;
 use crate::Observation;
 
-/// One profile tighter above the budget, one looser below 80 % of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Thresholds {
+/// One profile tighter above a threshold, one looser below another, each no sooner than a dwell after the last switch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Switch {
+    name: &'static str,
     /// Series.
-    pub budget: f64,
-}
-
-/// The same on a moving average (weight 0.3), tighter above 97 % and looser below 70 % of the budget.
-#[derive(Clone, Copy, Debug)]
-pub struct Ewma {
-    /// Series.
-    pub budget: f64,
+    budget: f64,
+    /// How much a new count weighs in the moving average that is compared; 1 for none.
+    pub weight: f64,
+    /// Part of the budget above which it tightens.
+    pub high: f64,
+    /// Part of the budget below which it relaxes.
+    pub low: f64,
+    /// Seconds from any switch to the next tighter profile.
+    pub tighten_dwell: f64,
+    /// Seconds from any switch to the next looser profile.
+    pub relax_dwell: f64,
     average: Option<f64>,
+    switched: Option<f64>,
 }
 
-impl Ewma {
-    /// One that has seen nothing.
-    pub fn new(budget: f64) -> Self {
-        Ewma { budget, average: None }
+impl Switch {
+    /// Two thresholds on the count itself.
+    pub fn thresholds(budget: f64) -> Self {
+        Switch {
+            name: "thresholds",
+            budget,
+            weight: 1.0,
+            high: 1.0,
+            low: 0.8,
+            tighten_dwell: 60.0,
+            relax_dwell: 1800.0,
+            average: None,
+            switched: None,
+        }
+    }
+
+    /// Two thresholds on a moving average.
+    pub fn ewma(budget: f64) -> Self {
+        Switch { name: "ewma", weight: 0.1, tighten_dwell: 0.0, ..Switch::thresholds(budget) }
+    }
+
+    /// Every switch of the search, of one kind.
+    pub fn all(self) -> impl Iterator<Item = Self> {
+        let weights: &[f64] = if self.weight < 1.0 { &[0.1, 0.3] } else { &[1.0] };
+        let with = move |weight, high, low, [tighten_dwell, relax_dwell]: [f64; 2]| Switch {
+            weight,
+            high,
+            low,
+            tighten_dwell,
+            relax_dwell,
+            ..self
+        };
+        let dwells = [0.0, 60.0].into_iter().flat_map(|up| [300.0, 900.0, 1800.0, 3600.0].map(|down| [up, down]));
+        let lows = [0.5, 0.6, 0.7, 0.8].into_iter().flat_map(move |low| dwells.clone().map(move |dwell| (low, dwell)));
+        let bands =
+            [0.95, 1.0].into_iter().flat_map(move |high| lows.clone().map(move |(low, dwell)| (high, low, dwell)));
+        let weights = weights.iter().copied();
+        weights.flat_map(move |weight| bands.clone().map(move |(high, low, dwell)| with(weight, high, low, dwell)))
     }
 }
 
-fn switched(seen: &Observation, used: f64, low: f64, high: f64) -> usize {
-    match seen.active {
-        active if used > high => (active + 1).min(seen.profiles.len().saturating_sub(1)),
-        active if used < low => active.saturating_sub(1),
-        active => active,
-    }
-}
-
-impl Decider for Thresholds {
+impl Decider for Switch {
     fn name(&self) -> &'static str {
-        "thresholds"
+        self.name
     }
 
-    fn decide(&mut self, _: Duration, seen: &Observation) -> (usize, f64) {
-        let used = seen.steered().map(|series| series / self.budget);
-        (used.map_or(seen.active, |used| switched(seen, used, 0.8, 1.0)), 0.0)
-    }
-}
-
-impl Decider for Ewma {
-    fn name(&self) -> &'static str {
-        "ewma"
-    }
-
-    fn decide(&mut self, _: Duration, seen: &Observation) -> (usize, f64) {
+    fn decide(&mut self, now: Duration, seen: &Observation) -> (usize, f64) {
         let Some(used) = seen.steered().map(|series| series / self.budget) else { return (seen.active, 0.0) };
-        let average = self.average.map_or(used, |average| average + 0.3 * (used - average));
+        let average = self.average.map_or(used, |average| average + self.weight * (used - average));
         self.average = Some(average);
-        (switched(seen, average, 0.7, 0.97), 0.0)
+        let now = now.as_secs_f64();
+        let rested = |dwell: f64| self.switched.is_none_or(|at| now - at >= dwell);
+        let next = match seen.active {
+            active if average > self.high && rested(self.tighten_dwell) => {
+                (active + 1).min(seen.profiles.len().saturating_sub(1))
+            }
+            active if average < self.low && rested(self.relax_dwell) => active.saturating_sub(1),
+            active => active,
+        };
+        if next != seen.active {
+            // The average of one profile is none of another.
+            (self.switched, self.average) = (Some(now), None);
+        }
+        (next, 0.0)
     }
 }
