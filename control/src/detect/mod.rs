@@ -10,7 +10,7 @@ mod risk;
 
 pub use culprit::{Culprit, culprits};
 pub use forecast::{Forecast, forecast};
-pub use risk::{Risk, risk};
+pub use risk::{Risk, outlook, risk};
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::simulate::Noise;
+use crate::simulate::{Host, Noise, Scenario, Source};
 use std::ops::Range;
 
 /// One interval is ten seconds.
@@ -8,6 +8,10 @@ const SECONDS: f64 = 10.0;
 const TRAINING: Range<u64> = 0..200;
 /// Keys that were looked at once, after that.
 const HELD_OUT: Range<u64> = 50_000..50_200;
+
+/// Hosts that the risk's map was chosen with, and those that it was shown with.
+const RISK_TRAINING: Range<u64> = 0..4;
+const RISK_HELD_OUT: Range<u64> = 60_000..60_004;
 
 /// What happens to a key in the second half hour.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -108,18 +112,22 @@ fn table(seeds: Range<u64>) -> Vec<(Incident, f64, f64)> {
     rows
 }
 
+fn holds(seeds: Range<u64>) {
+    for (incident, recall, alarms) in table(seeds) {
+        assert!(alarms < 0.05, "{incident:?}: {alarms}");
+        assert!(QUIET.contains(&incident) || recall >= 0.95, "{incident:?}: {recall}");
+    }
+}
+
 #[test]
-#[ignore = "for choosing defaults"]
-fn training() {
-    table(TRAINING);
+#[ignore = "the keys the defaults were chosen with; the others are held"]
+fn incidents_of_training_are_found() {
+    holds(TRAINING);
 }
 
 #[test]
 fn incidents_are_found_and_quiet_keys_are_not() {
-    for (incident, recall, alarms) in table(HELD_OUT) {
-        assert!(alarms < 0.05, "{incident:?}: {alarms}");
-        assert!(QUIET.contains(&incident) || recall >= 0.95, "{incident:?}: {recall}");
-    }
+    holds(HELD_OUT);
 }
 
 #[test]
@@ -148,21 +156,77 @@ fn the_robust_forecast_does_not_see_outliers() {
     assert_eq!(forecast(&[], 10.0), Forecast::default());
 }
 
+/// Moments near the budget, by what is read, of hosts that nobody steers: the risk that was said, as the agent reckons it,
+/// whether the true level was above the budget then or within the reaction time, and how far within ten, in parts of it.
+fn moments(seeds: Range<u64>) -> Vec<(Risk, bool, f64)> {
+    const REACTION: usize = 2;
+    let mut found = Vec::new();
+    for (scenario, seed) in seeds.flat_map(|seed| Scenario::ALL.map(|scenario| (scenario, seed))) {
+        let (mut host, mut noise, mut error) = (Host::new(scenario, 24, seed), Noise::new(!seed), 0.0);
+        let levels: Vec<f64> = std::iter::from_fn(|| host.next(0, 0.0)).map(|truth| truth.profiles[0].0).collect();
+        let budget = [1400.0, 1700.0, 2000.0, 2600.0][seed as usize % 4];
+        let read: Vec<f64> = levels
+            .iter()
+            .map(|level| {
+                noise.drift(&mut error, 0.0081, 0.9);
+                level * (1.0 + error) / budget
+            })
+            .collect();
+        for now in (60..levels.len() - 10 * REACTION).step_by(11).filter(|now| (0.8..1.2).contains(&read[*now])) {
+            let points: Vec<(f64, f64)> = (now - 59..=now).map(|at| (at as f64 * SECONDS, read[at])).collect();
+            let most = |cycles: usize| levels[now..=now + cycles].iter().copied().fold(0.0, f64::max) / budget - 1.0;
+            let said = outlook(&points, 1.0, REACTION as f64 * SECONDS).1;
+            found.push((said, most(REACTION) > 0.0, most(10 * REACTION).max(0.0)));
+        }
+    }
+    found
+}
+
+/// Number, mean of what was said and part of what came, by bins of what was said; and the same of the cost.
+fn reliability(seeds: Range<u64>) -> Vec<(f64, f64, f64)> {
+    const ENDS: [f64; 8] = [0.0, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 1.01];
+    let moments = moments(seeds);
+    let bins = ENDS.windows(2).map(|ends| {
+        let within = |said: f64| (ends[0]..ends[1]).contains(&said);
+        let mut sum = (0.0, 0.0, 0.0);
+        for (risk, came, _) in moments.iter().filter(|(risk, ..)| within(risk.probability)) {
+            sum = (sum.0 + 1.0, sum.1 + risk.probability, sum.2 + f64::from(u8::from(*came)));
+        }
+        let (number, said, came) = sum;
+        println!("chance {:?}: {number} moments, said {:.3}, came {:.3}", ends, said / number, came / number);
+        (number, said / number, came / number)
+    });
+    let bins = bins.collect();
+    for ends in [0.5, 0.51, 0.55, 0.65, 0.8, 1.01].windows(2) {
+        let within = |risk: &Risk| (ends[0]..ends[1]).contains(&risk.cost) && risk.probability > 0.5;
+        let some: Vec<_> = moments.iter().filter(|(risk, came, _)| *came && within(risk)).collect();
+        let number = some.len() as f64;
+        let said = some.iter().map(|(risk, ..)| 2.0 * risk.cost - 1.0).sum::<f64>() / number;
+        println!(
+            "cost: {number} breaches, said {said:.3} above, came {:.3}",
+            some.iter().map(|m| m.2).sum::<f64>() / number
+        );
+    }
+    bins
+}
+
+/// What was said and what came differ by less than 3 % in the mean of all moments.
+fn is_reliable(seeds: Range<u64>) {
+    let bins = reliability(seeds);
+    let all: f64 = bins.iter().map(|(number, ..)| number).sum();
+    let error: f64 = bins.iter().map(|(number, said, came)| number / all * (said - came).abs()).sum();
+    assert!(error < 0.03, "{error}: {bins:?}");
+}
+
 #[test]
-fn the_risks_chance_is_calibrated() {
-    // Levels that grow and are read with noise: what was said against what came.
-    let (mut noise, mut bins) = (Noise::new(3), [(0.0, 0.0, 0.0); 5]);
-    for _ in 0..20_000 {
-        let (used, slope) = (0.7 + 0.4 * noise.even(), 0.002 * (noise.even() - 0.3));
-        let said = risk(used, slope, 0.03, 20.0).probability;
-        let came = f64::from(u8::from(used + slope * 20.0 + 0.03 * noise.normal() > 1.0));
-        let bin = &mut bins[((said * 5.0) as usize).min(4)];
-        *bin = (bin.0 + 1.0, bin.1 + said, bin.2 + came);
-    }
-    for (number, said, came) in bins {
-        println!("{number} cases: said {:.3}, came {:.3}", said / number, came / number);
-        assert!((said / number - came / number).abs() < 0.05);
-    }
+#[ignore = "the hosts the map was chosen with; the others are held"]
+fn the_risk_is_reliable_on_training() {
+    is_reliable(RISK_TRAINING);
+}
+
+#[test]
+fn the_risk_s_chance_is_what_comes_on_simulated_incidents() {
+    is_reliable(RISK_HELD_OUT);
     assert!(risk(1.5, 0.01, 0.01, 20.0).score > 99.0 && risk(0.5, 0.0, 0.01, 20.0).score < 1.0);
     assert_eq!(risk(f64::NAN, 0.0, 0.0, 20.0), Risk::default());
 }
