@@ -48,9 +48,9 @@ pub fn risk(used: f64, slope: f64, deviation: f64, reaction: f64) -> Risk {
 fn calibrated(reckoned: f64) -> f64 {
     const MAP: [(f64, f64); 7] =
         [(0.0, 0.0), (0.02, 0.01), (0.05, 0.13), (0.45, 0.15), (0.55, 0.88), (0.9, 0.92), (1.0, 1.0)];
-    let lines = MAP.windows(2).filter_map(|ends| ends.first().copied().zip(ends.last().copied()));
+    let mut lines = MAP.windows(2).filter_map(|ends| ends.first().copied().zip(ends.last().copied()));
     let on = |((from, low), (to, high)): ((f64, f64), (f64, f64))| low + (reckoned - from) / (to - from) * (high - low);
-    lines.filter(|((from, _), _)| reckoned >= *from).last().map_or(0.0, on).clamp(0.0, 1.0)
+    lines.rfind(|((from, _), _)| reckoned >= *from).map_or(0.0, on).clamp(0.0, 1.0)
 }
 
 /// The normal distribution function, to 7.5e-8 (Abramowitz and Stegun, 26.2.17).
