@@ -36,9 +36,12 @@ impl Batch {
         if !entry.is_live() {
             return;
         }
-        let field = metric.kind.attributes_field();
+        let (field, scope) = (metric.kind.attributes_field(), metric.scope as usize);
         let Some((body, attributes)) = self.rewrite(entry.body, field, entry.attributes, edit) else { return };
         self.replace_point(index, PointEntry { body, attributes, ..entry });
+        if let Some(scope) = self.index.scopes.get_mut(scope) {
+            scope.shape = 0;
+        }
     }
 
     /// Gives a number point another start time (0 = not set) and value. All else in it survives: flags, exemplars,

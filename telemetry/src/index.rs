@@ -69,6 +69,9 @@ pub(crate) struct ScopeEntry {
     pub(crate) schema_url: Span,
     /// Hash of name, version and attributes.
     pub(crate) hash: u64,
+    /// Scopes of this batch that have the same are equal but for the numbers of their points. At most the place of the
+    /// scope, counted from 1; 0 = unlike any other.
+    pub(crate) shape: u32,
     pub(crate) resource: u32,
     pub(crate) metrics: Range<u32>,
     pub(crate) live: u32,

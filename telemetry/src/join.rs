@@ -4,6 +4,7 @@ use crate::batch::Batch;
 use crate::error::Limits;
 use crate::index::{Index, MetricEntry, ResourceEntry, ScopeEntry, Span, slice};
 use bytes::Bytes;
+use std::collections::HashMap;
 use std::ops::Range;
 
 impl Batch {
@@ -129,6 +130,9 @@ impl Index {
         for entry in &mut self.scopes {
             entry.resource = by(entry.resource, resources);
             shift(&mut entry.metrics, metrics);
+            if entry.shape > 0 {
+                entry.shape = by(entry.shape, scopes);
+            }
         }
         for entry in &mut self.metrics {
             entry.scope = by(entry.scope, scopes);
@@ -152,10 +156,19 @@ impl Index {
         self.resources.truncate(resource as usize + 1);
         self.scopes.truncate(scope as usize + 1);
         self.metrics.truncate(metric as usize + 1);
+        right.name_shapes(scope);
         right.shift_entries(resource, scope, metric, cut as u32, u32::saturating_sub);
         self.clip(self.metrics.len() - 1);
         right.clip(0);
         right
+    }
+
+    /// Names the shapes anew, as if the scopes had been decoded by themselves; to be shifted with the entries.
+    fn name_shapes(&mut self, before: u32) {
+        let mut names: HashMap<u32, u32> = HashMap::new();
+        for (place, entry) in (1u32..).zip(&mut self.scopes).filter(|(_, entry)| entry.shape > 0) {
+            entry.shape = *names.entry(entry.shape).or_insert(before + place);
+        }
     }
 
     /// Brings the branch that leads to a metric at an end of the index in line with what the index still holds.
@@ -173,7 +186,7 @@ impl Index {
         scope.metrics.end = scope.metrics.end.min(metrics);
         let held = self.metrics.get(slice(&scope.metrics)).unwrap_or_default();
         scope.live = held.iter().map(|metric| metric.live).sum();
-        (scope.dirty, scope.thinned) = (true, true);
+        (scope.dirty, scope.thinned, scope.shape) = (true, true, 0);
         let Some(resource) = self.resources.get_mut(scope.resource as usize) else { return };
         resource.scopes.end = resource.scopes.end.min(scopes);
         let held = self.scopes.get(slice(&resource.scopes)).unwrap_or_default();

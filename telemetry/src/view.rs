@@ -64,6 +64,11 @@ impl<'a> Resource<'a> {
         hash::resource(self.entry().attributes)
     }
 
+    /// The resource's protobuf message, without tag and length.
+    pub fn body(self) -> &'a [u8] {
+        self.batch.slice(self.entry().body)
+    }
+
     /// Live points of the resource.
     pub fn live_points(self) -> usize {
         self.entry().live as usize
@@ -115,6 +120,35 @@ impl<'a> Scope<'a> {
         text(self.batch.slice(self.entry().schema_url))
     }
 
+    /// What it has in common with others of its batch, until that batch is appended to or split: scopes of one shape are
+    /// equal in every byte but the times and values of their points. At most the number of scopes, above 0; `None` where it is
+    /// not known to be like any other.
+    pub fn shape(self) -> Option<usize> {
+        Some(self.entry().shape as usize).filter(|shape| *shape > 0)
+    }
+
+    /// The points of all its metrics in order, `None` for one that was dropped: in scopes of one shape, what comes at one place
+    /// differs only in times and values.
+    pub fn points(self) -> impl Iterator<Item = Option<Point<'a>>> + use<'a> {
+        let (batch, range) = (self.batch, self.range());
+        let entries = batch.index.points.get(slice(&range)).unwrap_or_default();
+        (range.start..).zip(entries).map(move |(index, entry)| entry.is_live().then_some(Point { batch, index }))
+    }
+
+    /// The live point at a place of [`Scope::points`].
+    pub fn point_at(self, place: usize) -> Option<Point<'a>> {
+        let index = self.range().nth(place)?;
+        self.batch.point(PointId(index))
+    }
+
+    fn range(self) -> std::ops::Range<u32> {
+        match self.batch.index.metrics.get(slice(&self.entry().metrics)).unwrap_or_default() {
+            [] => 0..0,
+            [first, .., last] => first.points.start..last.points.end,
+            [only] => only.points.clone(),
+        }
+    }
+
     /// The resource the scope belongs to.
     pub fn resource(self) -> Resource<'a> {
         Resource { batch: self.batch, index: self.entry().resource }
@@ -159,6 +193,11 @@ impl<'a> Metric<'a> {
     /// The type of the data.
     pub fn kind(self) -> MetricKind {
         self.entry().kind
+    }
+
+    /// Its place among the metrics of the batch, from 0: for tables beside the batch.
+    pub fn place(self) -> usize {
+        self.index as usize
     }
 
     /// What values count from; `Unspecified` for gauges and summaries.

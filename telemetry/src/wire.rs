@@ -290,7 +290,10 @@ pub fn close(out: &mut Vec<u8>, body: usize, end: usize) -> usize {
     if n == 0 {
         out[body - 1] = prefix[0];
     } else {
-        out.splice(body - 1..body, prefix[..=n].iter().copied());
+        let length = out.len();
+        out.resize(length + n, 0);
+        out.copy_within(body..length, body + n);
+        out[body - 1..body + n].copy_from_slice(&prefix[..=n]);
     }
     n
 }

@@ -24,7 +24,7 @@ type Outcome<T> = Result<T, DecodeError>;
 
 /// Bytes of input for one point and for one metric, to reserve the index by; too low a guess only costs a move.
 const BYTES_PER_POINT: usize = 96;
-const BYTES_PER_METRIC: usize = 192;
+const BYTES_PER_METRIC: usize = 160;
 
 pub(crate) fn decode(bytes: Bytes, limits: &Limits) -> Outcome<Batch> {
     if bytes.len() > limits.max_bytes || u32::try_from(bytes.len()).is_err() {
@@ -222,6 +222,7 @@ impl<'a> Scan<'a> {
         (entry.head, entry.tail) = run.around(start, end);
         entry.metrics = metrics as u32..self.index.metrics.len() as u32;
         entry.live = (self.index.points.len() - points) as u32;
+        entry.shape = id as u32 + 1;
         let regular = self.index.points.iter().skip(points).all(|point| point.core != 0);
         if let Some(slot) = self.patterns.get_mut((end - start) % PATTERNS) {
             *slot = (regular && !entry.metrics.is_empty()).then_some(id as u32);
