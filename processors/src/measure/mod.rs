@@ -4,6 +4,7 @@
 //! forgotten. An entity that finds no room is told to the stage, which must not leave it without a mark.
 
 mod by_key;
+mod layouts;
 mod marking;
 mod memory;
 mod reading;
@@ -23,6 +24,7 @@ use phoenix_telemetry::{Batch, Point, Resource};
 
 use crate::entity::{self, EntityBy, ScopeBy};
 pub(crate) use by_key::ByKey;
+use layouts::{Layouts, Measured};
 use reading::{Kind, Newcomer, Taken};
 use report::Ignored;
 pub(crate) use report::{Report, interned};
@@ -59,6 +61,7 @@ pub(crate) struct Tracker<S> {
     newcomers: Vec<(u32, usize, Newcomer)>,
     seen: Vec<(u64, u32)>,
     targets: Vec<Target>,
+    layouts: Layouts,
     ignored: Ignored,
 }
 
@@ -76,6 +79,7 @@ impl<S: Default> Tracker<S> {
             newcomers: Vec::new(),
             seen: Vec::new(),
             targets: Vec::new(),
+            layouts: Layouts::default(),
             ignored: Ignored::default(),
         }
     }
@@ -100,6 +104,7 @@ impl<S: Default> Tracker<S> {
     pub(crate) fn read(&mut self, batch: &Batch, now: Instant) {
         self.batch = self.batch.wrapping_add(1).max(1);
         self.targets.clear();
+        self.layouts.clear();
         self.seen.clear();
         self.newcomers.clear();
         // Lent out while the slots are written to.
@@ -122,29 +127,23 @@ impl<S: Default> Tracker<S> {
         if place == Place::None && !entity::is_process(resource.attributes()) {
             return;
         }
-        let mut sample = None;
-        for metric in resource.metrics() {
-            let name = metric.name();
-            let measure = self.plan.measures.iter().position(|measure| measure == name);
-            let Some((measure, kind)) = measure.zip(Kind::of(metric)) else {
-                sample = sample.or_else(|| metric.points().next().map(|point| point.id()));
-                continue;
-            };
-            for point in metric.points() {
-                sample.get_or_insert(point.id());
-                if point.no_recorded_value() {
-                    continue;
-                }
+        // Lent out while the slots are written to.
+        let mut layouts = std::mem::take(&mut self.layouts);
+        for scope in resource.scopes() {
+            for Measured { place: at, measure, kind } in layouts.of(scope, &self.plan.measures) {
+                let Some(point) = scope.point_at(*at).filter(|point| !point.no_recorded_value()) else { continue };
                 if place == Place::None {
                     place = self.slot_for(key, resource, now);
                 }
                 if let Place::At(slot) = place {
-                    self.take(slot, measure, kind, point);
+                    self.take(slot, *measure, *kind, point);
                 }
             }
         }
-        if let Some(sample) = sample {
-            self.targets.push(Target { key, entity: Entity::Resource(resource.id()), sample, place });
+        self.layouts = layouts;
+        if let Some(sample) = resource.metrics().flat_map(|metric| metric.points()).next() {
+            let target = Target { key, entity: Entity::Resource(resource.id()), sample: sample.id(), place };
+            self.targets.push(target);
         }
     }
 

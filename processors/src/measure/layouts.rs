@@ -1,0 +1,78 @@
+//! Which points of a scope are of a measure, found once for all scopes of one shape.
+//!
+//! Names are only compared for the first scope of a shape. Scopes that have lost points, and scopes unlike any other, are looked
+//! through one by one.
+
+use std::ops::Range;
+
+use phoenix_telemetry::Scope;
+
+use super::reading::Kind;
+
+/// A point that is of a measure.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    /// Its place among the points of its scope.
+    pub(super) place: usize,
+    pub(super) measure: usize,
+    pub(super) kind: Kind,
+}
+
+/// The layouts of one batch.
+#[derive(Debug, Default)]
+pub(super) struct Layouts {
+    of_shapes: Vec<Option<Range<usize>>>,
+    measured: Vec<Measured>,
+}
+
+impl Layouts {
+    /// Forgets the batch, and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.of_shapes.clear();
+        self.measured.clear();
+    }
+
+    /// The points of a scope that are of one of `measures`, in their order.
+    pub(super) fn of(&mut self, scope: Scope<'_>, measures: &[String]) -> &[Measured] {
+        let shape = scope.shape();
+        let known = shape.and_then(|shape| self.of_shapes.get(shape)?.clone());
+        let range = known.unwrap_or_else(|| {
+            let begin = self.measured.len();
+            let whole = self.find(scope, measures);
+            let found = begin..self.measured.len();
+            if let Some(shape) = shape.filter(|_| whole) {
+                if self.of_shapes.len() <= shape {
+                    self.of_shapes.resize(shape + 1, None);
+                }
+                self.of_shapes[shape] = Some(found.clone());
+            }
+            found
+        });
+        self.measured.get(range).unwrap_or_default()
+    }
+
+    /// Looks through a scope; whether it has all its points.
+    fn find(&mut self, scope: Scope<'_>, measures: &[String]) -> bool {
+        let mut whole = true;
+        let mut last = None;
+        for (place, point) in scope.points().enumerate() {
+            let Some(point) = point else {
+                whole = false;
+                continue;
+            };
+            let metric = point.metric();
+            let found = match last {
+                Some((place, found)) if place == metric.place() => found,
+                _ => {
+                    let name = metric.name();
+                    measures.iter().position(|measure| measure == name).zip(Kind::of(metric))
+                }
+            };
+            last = Some((metric.place(), found));
+            if let Some((measure, kind)) = found {
+                self.measured.push(Measured { place, measure, kind });
+            }
+        }
+        whole
+    }
+}
