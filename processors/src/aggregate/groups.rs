@@ -16,11 +16,15 @@ use phoenix_telemetry::{AnyValue, Number, Resource, Temporality};
 use super::distribution::Distribution;
 use super::emit::Pieces;
 use super::host::Cpus;
-use super::identity::{CLASS, Desc, GROUP, Interner, is_of_host};
+use super::identity::{CLASS, Desc, GROUP, Ident, Interner, is_of_host};
 use super::ledger::GroupId;
 use super::number::Sum;
+use crate::measure::ByKey;
 use series::number;
 pub(crate) use series::{GroupSeries, Holding};
+
+/// Where a member last found its series in a group; what is found there is compared, so it may be of another group.
+pub(crate) type Hint = u32;
 
 /// A group.
 #[derive(Debug)]
@@ -28,7 +32,8 @@ pub(crate) struct Group {
     key: Vec<u8>,
     resource: Arc<[u8]>,
     series: Vec<GroupSeries>,
-    places: HashMap<(u64, Arc<[u8]>), usize>,
+    /// Their places, by what they are.
+    places: ByKey<u32>,
     /// Entities folded into it.
     pub(crate) entities: u64,
     /// A series that is remembered names it, be it one that has ended.
@@ -46,6 +51,8 @@ pub(crate) struct Groups {
     free: Vec<u32>,
     by_key: HashMap<Vec<u8>, GroupId>,
     overflow: Option<GroupId>,
+    /// Counts what may change whose group is which: groups that were closed, and other settings.
+    pub(crate) changes: u64,
 }
 
 impl Groups {
@@ -98,7 +105,7 @@ impl Groups {
             key,
             resource: interner.share(resource),
             series: Vec::new(),
-            places: HashMap::new(),
+            places: ByKey::default(),
             entities: 0,
             named: false,
             inhabited: 0,
@@ -140,12 +147,13 @@ impl Groups {
                 continue;
             };
             for series in group.series.iter().filter(|series| series.spoken.is_some()) {
-                out.closed(&group.resource, &series.desc, &series.attributes, (series.start, time));
+                out.closed(&group.resource, &series.ident, (series.start, time));
             }
             if group.counted > 0 {
-                out.closed(&group.resource, entities, &[], (0, time));
+                out.closed_as(&group.resource, entities, &[], (0, time));
             }
             self.free.push(id);
+            self.changes += 1;
             if self.overflow == Some(GroupId(id)) {
                 self.overflow = None;
             } else {
@@ -201,23 +209,26 @@ impl Group {
             && self.series.iter().all(silent)
     }
 
-    /// The series of that description and attributes; it begins at `start` if it is new, or was and has not spoken.
+    /// Its series that is `ident`; it begins at `start` if it is new, or was and has not spoken.
     pub(crate) fn series(
         &mut self,
-        desc: &Arc<Desc>,
-        attributes: &Arc<[u8]>,
+        ident: &Arc<Ident>,
+        hint: &mut Hint,
         start: u64,
         holding: impl FnOnce() -> Holding,
     ) -> &mut GroupSeries {
-        let place = *self.places.entry((desc.id, Arc::clone(attributes))).or_insert(self.series.len());
+        let is_it = |series: &GroupSeries| Arc::ptr_eq(&series.ident, ident);
+        if !self.series.get(*hint as usize).is_some_and(is_it) {
+            *hint = *self.places.entry(ident.id).or_insert(self.series.len() as u32);
+        }
+        let place = *hint as usize;
         if place == self.series.len() {
             self.series.push(GroupSeries {
-                desc: Arc::clone(desc),
-                attributes: Arc::clone(attributes),
+                ident: Arc::clone(ident),
                 start,
                 holding: holding(),
                 spoken: None,
-                touched: desc.temporality != Temporality::Delta,
+                touched: ident.desc.temporality != Temporality::Delta,
             });
         }
         let series = &mut self.series[place];
@@ -228,9 +239,9 @@ impl Group {
     }
 
     /// Whether a histogram can be added to that series.
-    pub(crate) fn takes(&self, desc: &Desc, attributes: &Arc<[u8]>, value: &Distribution) -> bool {
-        let place = self.places.get(&(desc.id, Arc::clone(attributes)));
-        match place.and_then(|place| self.series.get(*place)).map(|series| &series.holding) {
+    pub(crate) fn takes(&self, ident: &Ident, value: &Distribution) -> bool {
+        let place = self.places.get(&ident.id);
+        match place.and_then(|place| self.series.get(*place as usize)).map(|series| &series.holding) {
             Some(Holding::Distribution(held)) => held.fits(value),
             _ => true,
         }
@@ -271,8 +282,10 @@ impl Group {
             else {
                 continue;
             };
-            let is_its =
-                |series: &&GroupSeries| series.attributes == share.attributes && series.desc.is_time_of(&share.desc);
+            let is_its = |series: &&GroupSeries| {
+                Arc::ptr_eq(&series.ident.attributes, &share.ident.attributes)
+                    && series.ident.desc.is_time_of(&share.ident.desc)
+            };
             let gain = self.series.iter().find(is_its).and_then(GroupSeries::gain);
             let used = gain.and_then(|increment| cpus.share(increment, span));
             if let Some(GroupSeries { holding: Holding::Share(share), .. }) = self.series.get_mut(place) {
@@ -293,7 +306,7 @@ impl Group {
     ) {
         let mut spoke = false;
         for series in &mut self.series {
-            let heard = heard(&series.desc);
+            let heard = heard(&series.ident.desc);
             spoke |= series.speak(&self.resource, time, heard, exported, out);
         }
         if spoke && self.counted < time {

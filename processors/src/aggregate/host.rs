@@ -3,11 +3,14 @@
 //! Times are those of the points; the agent's clock only says how long to wait for the rest of a scrape. One host knows
 //! nothing of another, so one sender's wild clock harms no other host.
 
+mod entities;
 mod points;
 mod saved;
+mod table;
 mod usage;
+mod usual;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,11 +20,12 @@ use phoenix_telemetry::Resource;
 use super::config::Config;
 use super::emit::Pieces;
 use super::groups::Groups;
-use super::identity::{Desc, Interner, Key, encode_resource, is_group};
+use super::identity::{Desc, Ident, Interner, Key, encode_resource, is_group};
 use super::ledger::{GroupId, Holder};
 use super::number::Sum;
 use super::own::Counts;
-use super::series::Series;
+use entities::{Entities, Slot};
+use table::Table;
 pub(super) use usage::Cpus;
 use usage::Usage;
 
@@ -34,12 +38,32 @@ const SERIES_PER_ENTITY: usize = 64;
 /// A resource.
 #[derive(Debug)]
 struct Entity {
+    key: Key,
+    /// As it is written.
     resource: Arc<[u8]>,
-    series: HashMap<Key, Series>,
+    series: Table,
+    /// The group it was last found to belong to, while that holds.
+    group: Option<Found>,
     /// It is a group, from another agent.
     is_group: bool,
     verdict: Verdict,
     usage: Usage,
+}
+
+/// The group of an entity of a class as of some number of changes, and whether that is `other`.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    group: GroupId,
+    overflow: bool,
+    class: Class,
+    changes: u64,
+}
+
+impl Found {
+    /// Whether it still holds, for that class.
+    fn is_of(self, class: Class, groups: &Groups) -> bool {
+        self.changes == groups.changes && self.class == class
+    }
 }
 
 /// What became of an entity, and why.
@@ -64,11 +88,16 @@ pub(crate) struct Ends {
 
 /// What a resource is, found once a batch.
 pub(crate) struct Visit {
-    key: Key,
+    /// Where the entity is; `None` if there is no room for it, and its points pass untouched.
+    slot: Option<Slot>,
     class: Class,
     group: Option<Option<(GroupId, bool)>>,
-    /// There is no room for the entity: its points pass untouched.
-    refused: bool,
+    /// Where the next point's series probably is.
+    guess: usize,
+    /// The host's number in the batch, from 1.
+    host: usize,
+    /// The time of the last point, and the scrape before that.
+    before: Option<(u64, Option<u64>)>,
 }
 
 /// A host.
@@ -77,11 +106,11 @@ pub(crate) struct Host {
     name: Box<str>,
     /// Distinct times of its points, rising.
     times: Vec<u64>,
-    entities: HashMap<Key, Entity>,
+    entities: Entities,
     pub(crate) groups: Groups,
     series: usize,
     /// Series that went into the fold and are to be closed.
-    closing: Vec<(Key, Key)>,
+    closing: Vec<(Slot, Arc<Ident>)>,
     /// Metrics heard of since the groups spoke.
     heard: HashSet<u64>,
     /// The time the groups are to speak of; 0 = none.
@@ -103,7 +132,7 @@ impl Host {
         Host {
             name: name.into(),
             times: Vec::new(),
-            entities: HashMap::new(),
+            entities: Entities::default(),
             groups: Groups::default(),
             series: 0,
             closing: Vec::new(),
@@ -159,6 +188,11 @@ impl Host {
         self.due > 0
     }
 
+    /// Whether these are the very bytes of a resource of its own. If not, it may be its resource nevertheless.
+    pub(crate) fn has(&self, resource: Resource<'_>) -> bool {
+        self.entities.has(resource)
+    }
+
     /// How many entities it knows.
     pub(crate) fn len(&self) -> usize {
         self.entities.len()
@@ -168,37 +202,41 @@ impl Host {
     pub(crate) fn visit(
         &mut self,
         resource: Resource<'_>,
-        time: u64,
+        (host, time): (usize, u64),
         (verdict, class): (Verdict, Class),
         tools: &mut Tools<'_>,
     ) -> Visit {
-        let key = tools.interner.resource(resource);
-        let mut visit = Visit { key, class, group: None, refused: false };
-        if let Some(entity) = self.entities.get_mut(&key) {
-            if entity.verdict != verdict {
-                tools.counts.entity(entity.verdict, -1);
-                tools.counts.entity(verdict, 1);
-                entity.verdict = verdict;
+        let mut visit = Visit { slot: None, class, group: None, guess: 0, host, before: None };
+        let key = match self.entities.find(resource, tools.interner) {
+            Ok(slot) => {
+                visit.slot = Some(slot);
+                if let Some(entity) = self.entities.get_mut(slot).filter(|entity| entity.verdict != verdict) {
+                    tools.counts.entity(entity.verdict, -1);
+                    tools.counts.entity(verdict, 1);
+                    entity.verdict = verdict;
+                }
+                return visit;
             }
-            return visit;
-        }
+            Err(key) => key,
+        };
         if self.is_full(tools.config) {
             self.make_room(time, tools.counts);
         }
         if self.is_full(tools.config) {
             self.refused = Some(time);
-            visit.refused = true;
             return visit;
         }
         let entity = Entity {
+            key,
             resource: tools.interner.share(encode_resource(resource)),
-            series: HashMap::new(),
+            series: Table::default(),
+            group: None,
             is_group: is_group(resource, &tools.config.group_by),
             verdict,
             usage: Usage::default(),
         };
         tools.counts.entity(verdict, 1);
-        self.entities.insert(key, entity);
+        visit.slot = Some(self.entities.insert(entity));
         visit
     }
 
@@ -213,8 +251,8 @@ impl Host {
             return;
         }
         let count = &mut self.series;
-        self.entities.retain(|_, entity| {
-            let stays = entity.series.values().any(|series| !series.life.ended);
+        self.entities.retain(|entity| {
+            let stays = entity.series.iter().any(|series| !series.life.ended);
             if !stays {
                 *count -= entity.series.len();
                 counts.entity(entity.verdict, -1);
@@ -250,8 +288,9 @@ impl Host {
     fn close_folded(&mut self, time: u64, tools: &mut Tools<'_>) {
         let Host { closing, entities, .. } = self;
         closing.retain(|(entity, series)| {
-            let Some(entity) = entities.get_mut(entity) else { return false };
-            let Some(series) = entity.series.get_mut(series) else { return false };
+            let Some(entity) = entities.get_mut(*entity) else { return false };
+            let place = entity.series.find(series, 0);
+            let Some(series) = place.and_then(|place| entity.series.get_mut(place)) else { return false };
             if series.life.closing && series.life.written < time {
                 series.close(&entity.resource, time, tools.out);
             }
@@ -264,11 +303,11 @@ impl Host {
         let expiry = nanos(tools.config.member_expiry);
         let Host { entities, groups, series: count, cpus, .. } = self;
         cpus.begin();
-        entities.retain(|_, entity| {
+        entities.retain(|entity| {
             let Entity { resource, series, usage, .. } = entity;
             cpus.learn(usage, time);
             let mut member_of = None;
-            series.retain(|_, series| {
+            series.retain(|series| {
                 if series.life.last.time.saturating_add(expiry) < time {
                     if series.shown && series.life.written < time {
                         series.close(resource, time, tools.out);
@@ -277,14 +316,14 @@ impl Host {
                     return false;
                 }
                 if let Holder::Group(group) = series.life.holder {
-                    if let Some(group) = groups.get(group) {
-                        group.named = true;
-                    }
                     if !series.life.ended {
                         member_of.get_or_insert(group);
                     }
-                    if series.in_group {
-                        series.tell(group, groups);
+                    if let Some(group) = groups.get(group) {
+                        group.named = true;
+                        if series.in_group {
+                            series.tell(group);
+                        }
                     }
                 }
                 true
@@ -301,12 +340,31 @@ impl Host {
 
     /// Takes the entities into the counts: the host was restored.
     pub(crate) fn enter(&self, counts: &mut Counts) {
-        self.entities.values().for_each(|entity| counts.entity(entity.verdict, 1));
+        self.entities.iter().for_each(|entity| counts.entity(entity.verdict, 1));
     }
 
     /// Takes the entities out of the counts: the host is forgotten.
     pub(crate) fn leave(&self, counts: &mut Counts) {
-        self.entities.values().for_each(|entity| counts.entity(entity.verdict, -1));
+        self.entities.iter().for_each(|entity| counts.entity(entity.verdict, -1));
+    }
+}
+
+impl Entity {
+    /// Whether these are the very bytes of its resource. If not, it may be its resource nevertheless.
+    fn is_of(&self, resource: Resource<'_>) -> bool {
+        let body = resource.body();
+        let begin = match body.len() {
+            ..0x80 => 2,
+            0x80..0x4000 => 3,
+            _ => return false,
+        };
+        let head = self.resource.get(..begin);
+        let length = match head {
+            Some([_, length]) => usize::from(*length),
+            Some([_, low, high]) => usize::from(*low & 0x7f) | usize::from(*high) << 7,
+            _ => return false,
+        };
+        length == body.len() && self.resource.get(begin..begin + length) == Some(body)
     }
 }
 

@@ -1,17 +1,19 @@
 //! What series and groups are known by, kept in the form in which they are written again.
 //!
-//! Keys are 128 bits: the stable hash of the series and a second one with a key of this process, so that no sender can
-//! make two series collide. Descriptions of metrics and sets of attributes are held once, however many series share them.
+//! Descriptions of metrics, sets of attributes and what they make together are held once, however many series share them: what
+//! is equal is at one address. The keys of resources are 128 bits: the stable hash and a second one with a key of this process,
+//! so that no sender can make two collide.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use super::config::Output;
+use crate::measure::ByKey;
 use phoenix_telemetry::write::{put_attribute, put_bytes, put_number};
-use phoenix_telemetry::{Attributes, Metric, MetricKind, Point, Resource, Temporality};
+use phoenix_telemetry::{Attributes, Metric, MetricKind, Point, Resource, Scope, Temporality};
 
-/// A resource, or a series of one.
+/// A resource.
 pub(crate) type Key = (u64, u64);
 
 /// What a metric is to another one.
@@ -48,6 +50,7 @@ pub(crate) struct Desc {
     /// In the order of first sight: the order in which metrics are written.
     pub(crate) id: u64,
     pub(crate) name: String,
+    pub(crate) unit: String,
     pub(crate) kind: MetricKind,
     pub(crate) temporality: Temporality,
     pub(crate) monotonic: bool,
@@ -81,6 +84,37 @@ impl Desc {
     pub(crate) fn written(self: &Arc<Self>) -> &Arc<Desc> {
         self.out.as_ref().unwrap_or(self)
     }
+
+    /// Whether it is that metric's, where it is written in that way.
+    fn is_of(&self, metric: Metric<'_>, output: Output) -> bool {
+        let scope = metric.scope();
+        self.name == metric.name()
+            && self.unit == metric.unit()
+            && (self.kind, self.temporality) == (metric.kind(), metric.temporality())
+            && self.monotonic == metric.is_monotonic()
+            && self.scope_schema == scope.schema_url()
+            && self.out.as_ref().map(|out| out.temporality) == output.converts(metric)
+            && self.scope == scope_fields(scope)
+    }
+}
+
+/// What a series is without its resource.
+#[derive(Debug)]
+pub(crate) struct Ident {
+    /// In the order of first sight.
+    pub(crate) id: u64,
+    pub(crate) desc: Arc<Desc>,
+    /// As fields of the metric's kind of point.
+    pub(crate) attributes: Arc<[u8]>,
+    /// What it leaves as, where its metric leaves as another one.
+    out: Option<Arc<Ident>>,
+}
+
+impl Ident {
+    /// The series as it leaves.
+    pub(crate) fn written(self: &Arc<Self>) -> &Arc<Ident> {
+        self.out.as_ref().unwrap_or(self)
+    }
 }
 
 /// The resource attributes that say something of the host and not of one entity on it, by prefix.
@@ -102,18 +136,21 @@ pub(crate) fn is_group(resource: Resource<'_>, group_by: &[String]) -> bool {
     resource.attributes().iter().all(|(key, _)| is_of_host(key) || group_by.iter().any(|by| by == key))
 }
 
-/// Descriptions held before those that nobody uses any more are looked for.
+/// Things held before those that nobody uses any more are looked for.
 const SWEEP_FROM: usize = 4_096;
 
-/// Hands out shared descriptions and sets of attributes.
+/// Hands out shared descriptions, sets of attributes, and pairs of these.
 #[derive(Debug)]
 pub(crate) struct Interner {
     keyed: RandomState,
     descs: HashMap<Vec<u8>, Arc<Desc>>,
+    /// The description last found for a metric's hash. Another metric may have the same: what is found is compared.
+    hints: ByKey<Arc<Desc>>,
     sets: HashSet<Arc<[u8]>>,
+    /// By description, and address of the set.
+    idents: HashMap<(u64, usize), Arc<Ident>>,
     next: u64,
-    sweep_descs: usize,
-    sweep_sets: usize,
+    sweep_at: usize,
     scratch: Vec<u8>,
 }
 
@@ -122,10 +159,11 @@ impl Default for Interner {
         Interner {
             keyed: RandomState::new(),
             descs: HashMap::new(),
+            hints: ByKey::default(),
             sets: HashSet::new(),
+            idents: HashMap::new(),
             next: 1,
-            sweep_descs: SWEEP_FROM,
-            sweep_sets: SWEEP_FROM,
+            sweep_at: SWEEP_FROM,
             scratch: Vec::new(),
         }
     }
@@ -137,9 +175,23 @@ impl Interner {
         (resource.hash(), self.sum(resource.attributes()))
     }
 
-    /// The key of a point's series, given the description of its metric. Unique within one resource.
-    pub(crate) fn series(&mut self, point: Point<'_>, desc: &Desc) -> Key {
-        (point.series(), self.sum(point.attributes()).wrapping_add(self.keyed.hash_one(desc.id)))
+    /// What a point's series is, given the description of its metric.
+    pub(crate) fn ident(&mut self, point: Point<'_>, desc: &Arc<Desc>) -> Arc<Ident> {
+        let attributes = self.share(sorted(point.attributes(), point.metric().kind().attributes_field()));
+        self.ident_of(desc, &attributes)
+    }
+
+    /// What a description and a set of attributes that came from here make together.
+    pub(crate) fn ident_of(&mut self, desc: &Arc<Desc>, attributes: &Arc<[u8]>) -> Arc<Ident> {
+        let key = (desc.id, attributes.as_ptr() as usize);
+        if let Some(known) = self.idents.get(&key) {
+            return Arc::clone(known);
+        }
+        let out = desc.out.as_ref().map(|out| self.ident_of(out, attributes));
+        let ident = Arc::new(Ident { id: self.next, desc: Arc::clone(desc), attributes: Arc::clone(attributes), out });
+        self.next += 1;
+        self.idents.insert(key, Arc::clone(&ident));
+        ident
     }
 
     /// A keyed hash of a set of attributes, whatever their order.
@@ -155,6 +207,15 @@ impl Interner {
 
     /// The description of a metric, and of what it leaves as.
     pub(crate) fn desc(&mut self, metric: Metric<'_>, output: Output) -> Arc<Desc> {
+        if let Some(known) = self.hints.get(&metric.hash()).filter(|known| known.is_of(metric, output)) {
+            return Arc::clone(known);
+        }
+        let desc = self.new_desc(metric, output);
+        self.hints.insert(metric.hash(), Arc::clone(&desc));
+        desc
+    }
+
+    fn new_desc(&mut self, metric: Metric<'_>, output: Output) -> Arc<Desc> {
         let out = output.converts(metric).map(|temporality| self.desc_in(metric, temporality, None));
         self.desc_in(metric, metric.temporality(), out)
     }
@@ -167,13 +228,7 @@ impl Interner {
         out: Option<Arc<Desc>>,
     ) -> Arc<Desc> {
         let scope = metric.scope();
-        let mut own = Vec::with_capacity(64);
-        for (number, text) in [(1, scope.name()), (2, scope.version())] {
-            if !text.is_empty() {
-                put_bytes(&mut own, number, text.as_bytes());
-            }
-        }
-        own.extend_from_slice(&sorted(scope.attributes(), 3));
+        let own = scope_fields(scope);
         let mut key = Vec::with_capacity(128);
         put_bytes(&mut key, 1, &own);
         for (number, text) in [(2, scope.schema_url()), (3, metric.name()), (4, metric.unit())] {
@@ -192,6 +247,7 @@ impl Interner {
         let desc = Arc::new(Desc {
             id: self.next,
             name: metric.name().to_owned(),
+            unit: metric.unit().to_owned(),
             kind: metric.kind(),
             temporality,
             monotonic: metric.is_monotonic(),
@@ -211,11 +267,6 @@ impl Interner {
         self.descs.values()
     }
 
-    /// A point's attributes, as fields of its kind of point.
-    pub(crate) fn attributes(&mut self, point: Point<'_>) -> Arc<[u8]> {
-        self.share(sorted(point.attributes(), point.metric().kind().attributes_field()))
-    }
-
     /// Bytes that many hold, once.
     pub(crate) fn share(&mut self, bytes: Vec<u8>) -> Arc<[u8]> {
         if let Some(known) = self.sets.get(bytes.as_slice()) {
@@ -228,19 +279,39 @@ impl Interner {
 
     /// Forgets what nobody holds any more. Not while a batch is at work: it holds what it met.
     pub(crate) fn sweep(&mut self) {
-        if self.descs.len() >= self.sweep_descs {
-            self.descs.retain(|_, desc| Arc::strong_count(desc) > 1);
-            self.sweep_descs = SWEEP_FROM.max(2 * self.descs.len());
+        if self.len() < self.sweep_at {
+            return;
         }
-        if self.sets.len() >= self.sweep_sets {
-            self.sets.retain(|set| Arc::strong_count(set) > 1);
-            self.sweep_sets = SWEEP_FROM.max(2 * self.sets.len());
+        // What others hold last: a pair holds a description and a set.
+        self.hints = ByKey::default();
+        self.idents.retain(|_, ident| Arc::strong_count(ident) > 1);
+        self.descs.retain(|_, desc| Arc::strong_count(desc) > 1);
+        self.sets.retain(|set| Arc::strong_count(set) > 1);
+        self.sweep_at = SWEEP_FROM.max(2 * self.len());
+    }
+
+    fn len(&self) -> usize {
+        self.idents.len() + self.descs.len() + self.sets.len()
+    }
+}
+
+/// A scope as the fields of its message.
+fn scope_fields(scope: Scope<'_>) -> Vec<u8> {
+    let mut own = Vec::with_capacity(192);
+    for (number, text) in [(1, scope.name()), (2, scope.version())] {
+        if !text.is_empty() {
+            put_bytes(&mut own, number, text.as_bytes());
         }
     }
+    own.extend_from_slice(&sorted(scope.attributes(), 3));
+    own
 }
 
 /// Attributes as fields of that number, in an order of their own.
 fn sorted(attributes: Attributes<'_>, number: u32) -> Vec<u8> {
+    if attributes.len() < 2 {
+        return as_they_come(attributes, number);
+    }
     let mut encoded: Vec<Vec<u8>> = attributes
         .iter()
         .map(|(key, value)| {
@@ -253,10 +324,17 @@ fn sorted(attributes: Attributes<'_>, number: u32) -> Vec<u8> {
     encoded.concat()
 }
 
-/// A whole resource, as the fields of `ResourceMetrics` but for the scopes.
+fn as_they_come(attributes: Attributes<'_>, number: u32) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64);
+    attributes.iter().for_each(|(key, value)| put_attribute(&mut out, number, key, value));
+    out
+}
+
+/// A whole resource, as the fields of `ResourceMetrics` but for the scopes. The attributes come first, and in their order: of the
+/// same bytes is the same resource.
 pub(crate) fn encode_resource(resource: Resource<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(128);
-    put_bytes(&mut out, 1, &sorted(resource.attributes(), 1));
+    put_bytes(&mut out, 1, &as_they_come(resource.attributes(), 1));
     if !resource.schema_url().is_empty() {
         put_bytes(&mut out, 3, resource.schema_url().as_bytes());
     }
@@ -274,6 +352,7 @@ pub(crate) fn entities_desc() -> Desc {
     Desc {
         id: 0,
         name: "phoenix.group.entities".into(),
+        unit: "{entity}".into(),
         kind: MetricKind::Gauge,
         temporality: Temporality::Unspecified,
         monotonic: false,

@@ -12,6 +12,7 @@ mod emit;
 mod groups;
 mod host;
 mod identity;
+mod layouts;
 mod ledger;
 mod number;
 mod own;
@@ -27,7 +28,7 @@ use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
     BuildError, Context, Decision, Handover, Mark, Marks, Processor, ProcessorFactory, Site, Stability,
 };
-use phoenix_telemetry::{Batch, Point, Resource};
+use phoenix_telemetry::{Batch, Point, PointId, Resource};
 
 pub use config::{Config, Fold, GaugeFunction, Output, State};
 
@@ -37,6 +38,7 @@ pub(crate) use groups::class_name;
 use host::{Ends, Host, Tools, Verdict};
 pub(crate) use identity::{CLASS, is_cpu_share, is_group};
 use identity::{Desc, Interner, entities_desc};
+use layouts::Layouts;
 use number::Sum;
 use own::Counts;
 use series::{Action, Order};
@@ -68,6 +70,9 @@ pub(crate) fn settings_of(stage: &mut dyn Processor) -> Option<Config> {
     stage.as_any().downcast_ref::<Aggregate>().map(|stage| stage.config.clone())
 }
 
+/// The place of a resource that is of none of the hosts of which there are times.
+const NOWHERE: usize = usize::MAX;
+
 /// All that crosses a swap.
 #[derive(Debug, Default)]
 struct Books {
@@ -84,6 +89,8 @@ struct Aggregate {
     counts: Counts,
     books: Books,
     entities: Arc<Desc>,
+    layouts: Layouts,
+    orders: Orders,
     /// Points that found no room in their batch.
     unsent: Batch,
     swept: Option<Instant>,
@@ -105,67 +112,94 @@ impl Aggregate {
             counts: Counts::new(site),
             books: Books::default(),
             entities: Arc::new(entities_desc()),
+            layouts: Layouts::default(),
+            orders: Orders::default(),
             unsent: Batch::default(),
             swept: None,
             store,
         }
     }
 
-    /// What every host's points of a batch span in time, in the order of first sight.
-    fn windows(batch: &Batch) -> Vec<(&str, Window)> {
+    /// What every host's points of a batch span in time, in the order of first sight; and each resource's place there, by its
+    /// place in the batch.
+    fn windows<'b>(batch: &'b Batch, hosts: &HashMap<Box<str>, Host>) -> (Vec<(&'b str, Window)>, Vec<usize>) {
         let mut windows: Vec<(&str, Window)> = Vec::new();
         let mut places: HashMap<&str, usize> = HashMap::new();
+        let mut of_resources = Vec::new();
+        let mut without = Vec::new();
+        // A resource is most likely of the host of the one before.
+        let mut last: Option<(usize, &Host)> = None;
         for resource in batch.resources() {
-            let host = host_of(resource.attributes());
-            let times = resource.metrics().flat_map(|metric| metric.points()).map(Point::time).filter(|time| *time > 0);
+            let points = resource.scopes().flat_map(|scope| scope.points()).flatten();
+            let times = points.map(Point::time).filter(|time| *time > 0);
             let Some((earliest, latest)) = times.fold(None, |span: Option<(u64, u64)>, time| match span {
                 None => Some((time, time)),
                 Some((first, last)) => Some((first.min(time), last.max(time))),
             }) else {
+                without.push((resource.id().index(), host_of(resource.attributes())));
                 continue;
             };
-            let place = *places.entry(host).or_insert(windows.len());
-            match windows.get_mut(place) {
-                None => windows.push((host, Window { earliest, latest })),
-                Some((_, known)) => {
-                    known.earliest = known.earliest.min(earliest);
-                    known.latest = known.latest.max(latest);
+            let place = match last {
+                Some((place, host)) if host.has(resource) => place,
+                _ => {
+                    let name = host_of(resource.attributes());
+                    let place = *places.entry(name).or_insert(windows.len());
+                    if place == windows.len() {
+                        windows.push((name, Window { earliest, latest }));
+                    }
+                    last = hosts.get(name).map(|host| (place, host));
+                    place
                 }
+            };
+            if let Some((_, known)) = windows.get_mut(place) {
+                known.earliest = known.earliest.min(earliest);
+                known.latest = known.latest.max(latest);
+            }
+            of_resources.resize(resource.id().index(), NOWHERE);
+            of_resources.push(place);
+        }
+        let all = of_resources.len().max(without.last().map_or(0, |(resource, _)| resource + 1));
+        of_resources.resize(all, NOWHERE);
+        for (resource, host) in without {
+            if let (Some(place), Some(of)) = (of_resources.get_mut(resource), places.get(host)) {
+                *place = *of;
             }
         }
-        windows
+        (windows, of_resources)
     }
 
     /// Works off a batch: says what becomes of its points, and what is said beside them: of earlier times, and of its own.
-    fn work(&mut self, batch: &Batch, cx: &Context<'_>) -> (Pieces, Vec<Order>, Pieces) {
-        let Aggregate { config, counts, books: Books { hosts, interner, ends, lost }, entities, .. } = self;
+    fn work(&mut self, batch: &Batch, cx: &Context<'_>) -> (Pieces, Pieces) {
+        let Aggregate { config, counts, books, entities, layouts, orders, .. } = self;
+        let Books { hosts, interner, ends, lost } = books;
+        layouts.clear();
         let (mut early, mut out) = (Pieces::default(), Pieces::default());
         let mut tools = Tools { config, interner, ends, counts, out: &mut early, entities };
-        let windows: HashMap<&str, Window> = Self::windows(batch)
-            .into_iter()
-            .filter(|(name, window)| {
-                if !hosts.contains_key(*name) && hosts.len() >= MAX_HOSTS {
-                    return false;
-                }
-                let host = hosts.entry((*name).into()).or_insert_with(|| {
-                    let mut host = Host::new(name, cx.now);
-                    host.reopens = lost.since(name, window.latest);
-                    host
-                });
-                host.arrived = cx.now;
-                host.move_on(window.latest, &mut tools);
-                true
-            })
-            .collect();
+        let (mut windows, of_resources) = Self::windows(batch, hosts);
+        for (name, window) in &windows {
+            if !hosts.contains_key(*name) && hosts.len() >= MAX_HOSTS {
+                continue;
+            }
+            let host = hosts.entry((*name).into()).or_insert_with(|| {
+                let mut host = Host::new(name, cx.now);
+                host.reopens = lost.since(name, window.latest);
+                host
+            });
+            host.arrived = cx.now;
+            host.move_on(window.latest, &mut tools);
+        }
         let Tools { interner, ends, counts, .. } = tools;
         let mut tools = Tools { config, interner, ends, counts, out: &mut out, entities };
-        let mut orders = Vec::new();
+        // The hosts are lent out one at a time: resources of one mostly lie together.
+        let mut last: Option<(usize, &mut Host)> = None;
         for resource in batch.resources() {
-            let name = host_of(resource.attributes());
-            let (Some(window), Some(host)) = (windows.get(name), hosts.get_mut(name)) else {
-                continue;
-            };
-            one_resource(host, resource, *window, cx.marks, &mut tools, &mut orders);
+            let Some(&place) = of_resources.get(resource.id().index()) else { continue };
+            let Some(&mut (name, window)) = windows.get_mut(place) else { continue };
+            if last.as_ref().is_none_or(|(known, _)| *known != place) {
+                last = hosts.get_mut(name).map(|host| (place, host));
+            }
+            let Some((_, host)) = &mut last else { continue };
+            one_resource(host, resource, (place + 1, window.latest), cx.marks, layouts, &mut tools, orders);
         }
         for (name, window) in &windows {
             let Some(host) = hosts.get_mut(*name) else { continue };
@@ -176,7 +210,7 @@ impl Aggregate {
                 host.speak(true, &mut tools);
             }
         }
-        (early, orders, out)
+        (early, out)
     }
 
     /// Adds what was said to the batch, or keeps it for the next where it finds no room.
@@ -231,25 +265,37 @@ impl Aggregate {
 fn one_resource(
     host: &mut Host,
     resource: Resource<'_>,
-    window: Window,
+    window: (usize, u64),
     marks: &Marks,
+    layouts: &mut Layouts,
     tools: &mut Tools<'_>,
-    orders: &mut Vec<Order>,
+    orders: &mut Orders,
 ) {
     let Some(first) = resource.metrics().flat_map(|metric| metric.points()).next() else { return };
     let all = tools.config.fold == Fold::All && is_process(resource.attributes());
     let mark = marks.decide(resource.id(), first.id());
-    let mut visit = host.visit(resource, window.latest, (verdict(mark, all), mark.class), tools);
-    for metric in resource.metrics() {
-        let desc = tools.interner.desc(metric, tools.config.temporality);
-        for point in metric.points() {
+    let mut visit = host.visit(resource, window, (verdict(mark, all), mark.class), tools);
+    for scope in resource.scopes() {
+        let begin = layouts.of(scope, tools.interner, tools.config);
+        for (place, point) in (begin..).zip(scope.points()) {
+            let Some(point) = point else { continue };
+            let Some(meaning) = layouts.meaning(place, point, tools.interner, tools.config) else { continue };
             let fold = folds(marks.decide(resource.id(), point.id()), all);
-            match host.point(point, &desc, &mut visit, fold, tools) {
+            match host.point(point, meaning, &mut visit, fold, tools) {
                 Action::Pass => {}
-                order => orders.push((point.id(), order)),
+                Action::Fold => orders.folded.push(point.id()),
+                order => orders.others.push((point.id(), order)),
             }
         }
     }
+}
+
+/// What is to be done with the points of a batch that do not pass as they came.
+#[derive(Default)]
+struct Orders {
+    /// These are their groups' now, in the order of the batch.
+    folded: Vec<PointId>,
+    others: Vec<Order>,
 }
 
 /// Whether a mark means to fold; `all` says that an open decision does.
@@ -280,16 +326,16 @@ impl Processor for Aggregate {
             store.restore(&mut self.books, cx.now, &mut self.counts);
         }
         self.sweep(cx.now);
-        let (early, orders, out) = self.work(batch, cx);
-        for (point, order) in orders {
+        let (early, out) = self.work(batch, cx);
+        let Orders { folded, others } = &mut self.orders;
+        self.counts.folded(folded.len() as u64);
+        batch.drop_ids(folded);
+        folded.clear();
+        for (point, order) in others.drain(..) {
             match order {
                 Action::Pass => {}
                 Action::Rewrite(start, value) => batch.rewrite_point(point, start, value),
-                Action::Fold => {
-                    self.counts.folded();
-                    batch.set_verdict(point, phoenix_telemetry::Verdict::Drop);
-                }
-                Action::Replace => batch.set_verdict(point, phoenix_telemetry::Verdict::Drop),
+                Action::Fold | Action::Replace => batch.set_verdict(point, phoenix_telemetry::Verdict::Drop),
                 Action::Drop(reason) => {
                     self.counts.dropped(reason);
                     batch.set_verdict(point, phoenix_telemetry::Verdict::Drop);
@@ -335,6 +381,8 @@ impl Processor for Aggregate {
     fn adopt(&mut self, previous: &mut dyn Processor) -> Handover {
         let Some(previous) = previous.as_any().downcast_mut::<Aggregate>() else { return Handover::default() };
         self.books = std::mem::take(&mut previous.books);
+        // Whose group is which is the settings' to say, and these may be others.
+        self.books.hosts.values_mut().for_each(|host| host.groups.changes += 1);
         self.counts.adopt(&mut previous.counts);
         self.unsent = std::mem::take(&mut previous.unsent);
         self.swept = previous.swept;

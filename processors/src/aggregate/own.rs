@@ -132,8 +132,8 @@ impl Counts {
         self.unwritten.increment(1);
     }
 
-    pub(crate) fn folded(&self) {
-        self.folded.increment(1);
+    pub(crate) fn folded(&self, points: u64) {
+        self.folded.increment(points);
     }
 
     pub(crate) fn reset(&self) {

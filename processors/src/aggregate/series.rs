@@ -8,10 +8,10 @@ use super::config::{Config, GaugeFunction};
 use super::convert::{Written, written};
 use super::distribution::Distribution;
 use super::emit::Pieces;
-use super::groups::{Groups, Holding};
+use super::groups::{Group, GroupSeries, Groups, Hint, Holding};
 use super::host::Tools;
-use super::identity::{Desc, Role};
-use super::ledger::{GroupId, Holder, Life, Outcome, Reading, Write};
+use super::identity::{Desc, Ident, Role};
+use super::ledger::{Holder, Life, Outcome, Reading, Write};
 use super::number::{Sum, less, zero_of};
 
 /// How a series is treated.
@@ -30,14 +30,15 @@ pub(super) enum Kind {
 /// A series of an entity.
 #[derive(Debug)]
 pub(super) struct Series {
+    pub(super) ident: Arc<Ident>,
     pub(super) life: Life,
     pub(super) kind: Kind,
-    pub(super) desc: Arc<Desc>,
-    pub(super) attributes: Arc<[u8]>,
     /// Its current value is its group's to tell.
     pub(super) in_group: bool,
     /// A reader of the output takes it for alive.
     pub(super) shown: bool,
+    /// Where its group's series was last found.
+    pub(super) place: Hint,
     /// What was written of it, where deltas leave as a cumulative sum.
     pub(super) total: Option<Box<Sum>>,
     /// What it holds, where it is a histogram.
@@ -149,7 +150,7 @@ impl Series {
 
     /// Writes its end.
     pub(super) fn close(&mut self, resource: &Arc<[u8]>, time: u64, out: &mut Pieces) {
-        out.closed(resource, self.desc.written(), &self.attributes, (self.life.out_start, time));
+        out.closed(resource, self.ident.written(), (self.life.out_start, time));
         (self.life.closing, self.shown) = (false, false);
         self.life.written = time;
     }
@@ -157,29 +158,40 @@ impl Series {
     /// Its sender says that it has ended.
     pub(super) fn end(&mut self, resource: &Arc<[u8]>, time: u64, out: &mut Pieces) -> Action {
         let open = self.shown && self.life.written < time;
-        if open && self.desc.out.is_some() {
+        if open && self.converts() {
             self.close(resource, time, out);
         }
         self.life.last.time = time;
         self.life.ended = true;
         self.life.closing = false;
         (self.in_group, self.shown) = (false, false);
-        match (open, &self.desc.out) {
+        match (open, self.converts()) {
             (false, _) => Action::Fold,
-            (true, Some(_)) => Action::Replace,
-            (true, None) => {
+            (true, true) => Action::Replace,
+            (true, false) => {
                 self.life.written = time;
                 Action::Pass
             }
         }
     }
 
+    /// Whether it leaves in the other temporality.
+    pub(super) fn converts(&self) -> bool {
+        self.ident.desc.out.is_some()
+    }
+
     /// Adds its current value to its group's.
-    pub(super) fn tell(&self, group: GroupId, groups: &mut Groups) {
-        if let Some(group) = groups.get(group) {
-            let Reading { value, time, .. } = self.life.last;
-            group.series(self.desc.written(), &self.attributes, time, || self.holding()).hold(value, time);
-        }
+    pub(super) fn tell(&mut self, group: &mut Group) {
+        let Reading { value, time, .. } = self.life.last;
+        self.of_group(group, time).hold(value, time);
+    }
+
+    /// Its group's series; it begins at `start` if it is new.
+    pub(super) fn of_group<'g>(&mut self, group: &'g mut Group, start: u64) -> &'g mut GroupSeries {
+        let mut place = self.place;
+        let found = group.series(self.ident.written(), &mut place, start, || self.holding());
+        self.place = place;
+        found
     }
 }
 
@@ -188,13 +200,13 @@ pub(super) fn settle(
     series: &mut Series,
     former: Option<Life>,
     outcome: Outcome,
-    (resource, point, next): (&Arc<[u8]>, Point<'_>, Option<Distribution>),
+    (resource, point, next): (&Arc<[u8]>, Point<'_>, Option<Box<Distribution>>),
     groups: &mut Groups,
     tools: &mut Tools<'_>,
 ) -> Action {
     let kind = series.kind;
     if let (Some(histogram), Some(next)) = (&mut series.histogram, next) {
-        histogram.moves(next, outcome.increment, kind);
+        histogram.moves(*next, outcome.increment, kind);
         if series.life.offset.as_f64() == 0.0 {
             histogram.offset = None;
         } else if former.is_none() || (outcome.to != Holder::Individual && series.life.holder == Holder::Individual) {
@@ -205,17 +217,17 @@ pub(super) fn settle(
     if let Some((group, start)) = outcome.opens.filter(|_| kind != Kind::Opaque)
         && let Some(group) = groups.get(group)
     {
-        group.series(series.desc.written(), &series.attributes, start, || series.holding());
+        series.of_group(group, start);
     }
     if matches!(kind, Kind::Counter | Kind::Delta) {
         tools.ends.taken.add(outcome.increment);
         match outcome.to {
-            Holder::Individual if series.desc.out.is_some() => tools.ends.exported.add(outcome.increment),
+            Holder::Individual if series.converts() => tools.ends.exported.add(outcome.increment),
             Holder::Individual => tools.ends.exported.add(read(&series.life, former, kind, outcome)),
             Holder::Group(group) => {
                 let start = former.map_or(series.life.last.time, |former| former.last.time);
                 if let Some(group) = groups.get(group) {
-                    let account = group.series(series.desc.written(), &series.attributes, start, || series.holding());
+                    let account = series.of_group(group, start);
                     match &series.histogram {
                         None => account.add(outcome.increment),
                         Some(histogram) => account.add_distribution(&histogram.gain),
@@ -224,7 +236,7 @@ pub(super) fn settle(
             }
         }
     }
-    if series.desc.out.is_some() {
+    if series.converts() {
         return convert(series, former, outcome, (resource, point), tools);
     }
     series.shown |= matches!(outcome.write, Write::Untouched | Write::As(..));
@@ -235,10 +247,8 @@ pub(super) fn settle(
             Some(histogram) => {
                 let times = (start, series.life.last.time);
                 match histogram.offset.as_ref().and_then(|offset| histogram.last.since(offset)) {
-                    Some(rest) => {
-                        tools.out.distribution(resource, &series.desc, &series.attributes, times, &rest, false)
-                    }
-                    None => tools.out.restarted(resource, &series.desc, point.body(), times),
+                    Some(rest) => tools.out.distribution(resource, &series.ident, times, &rest, false),
+                    None => tools.out.restarted(resource, &series.ident.desc, point.body(), times),
                 }
                 Action::Replace
             }
@@ -257,11 +267,11 @@ fn convert(
 ) -> Action {
     match written(series, former, &outcome) {
         Some((start, said)) => {
-            let (desc, times) = (series.desc.written(), (start, series.life.last.time));
+            let (ident, times) = (series.ident.written(), (start, series.life.last.time));
             match said {
-                Written::Number(value) => tools.out.number(resource, desc, point.body(), times, value),
+                Written::Number(value) => tools.out.number(resource, &ident.desc, point.body(), times, value),
                 Written::Distribution(value, range) => {
-                    tools.out.distribution(resource, desc, &series.attributes, times, &value, range);
+                    tools.out.distribution(resource, ident, times, &value, range);
                 }
             }
             series.shown = true;

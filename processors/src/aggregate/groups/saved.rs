@@ -1,12 +1,12 @@
 //! The groups of a host in the state.
 
-use std::collections::HashMap;
-
 use super::{Group, GroupSeries, Groups, Holding};
 use crate::aggregate::distribution::Distribution;
+use crate::aggregate::identity::Interner;
 use crate::aggregate::ledger::GroupId;
 use crate::aggregate::number::Sum;
 use crate::aggregate::state::code::{Read, Reader, Unreadable, Writer};
+use crate::measure::ByKey;
 
 impl Groups {
     pub(crate) fn save(&self, out: &mut Writer) {
@@ -20,11 +20,11 @@ impl Groups {
         out.maybe(self.overflow.map(|id| u64::from(id.0)));
     }
 
-    pub(crate) fn load(from: &mut Reader<'_>) -> Read<Groups> {
+    pub(crate) fn load(from: &mut Reader<'_>, interner: &mut Interner) -> Read<Groups> {
         let mut groups = Groups::default();
         for id in 0..from.long()? {
             let id = u32::try_from(id).map_err(|_| Unreadable)?;
-            let group = if from.flag()? { Some(Group::load(from)?) } else { None };
+            let group = if from.flag()? { Some(Group::load(from, interner)?) } else { None };
             match &group {
                 Some(group) => {
                     groups.by_key.insert(group.key.clone(), GroupId(id));
@@ -57,7 +57,7 @@ impl Group {
         self.series.iter().for_each(|series| series.save(out));
     }
 
-    fn load(from: &mut Reader<'_>) -> Read<Group> {
+    fn load(from: &mut Reader<'_>, interner: &mut Interner) -> Read<Group> {
         let mut group = Group {
             key: from.bytes()?.to_vec(),
             resource: from.set()?,
@@ -66,12 +66,11 @@ impl Group {
             counted: from.long()?,
             named: from.flag()?,
             series: Vec::new(),
-            places: HashMap::new(),
+            places: ByKey::default(),
         };
         for place in 0..from.long()? {
-            let series = GroupSeries::load(from)?;
-            let key = (series.desc.id, std::sync::Arc::clone(&series.attributes));
-            group.places.insert(key, usize::try_from(place).map_err(|_| Unreadable)?);
+            let series = GroupSeries::load(from, interner)?;
+            group.places.insert(series.ident.id, u32::try_from(place).map_err(|_| Unreadable)?);
             group.series.push(series);
         }
         Ok(group)
@@ -80,8 +79,8 @@ impl Group {
 
 impl GroupSeries {
     fn save(&self, out: &mut Writer) {
-        out.desc(&self.desc);
-        out.set(&self.attributes);
+        out.desc(&self.ident.desc);
+        out.set(&self.ident.attributes);
         out.long(self.start);
         match &self.holding {
             Holding::Counter(sum) => {
@@ -114,10 +113,9 @@ impl GroupSeries {
         out.flag(self.touched);
     }
 
-    fn load(from: &mut Reader<'_>) -> Read<GroupSeries> {
+    fn load(from: &mut Reader<'_>, interner: &mut Interner) -> Read<GroupSeries> {
         Ok(GroupSeries {
-            desc: from.desc()?,
-            attributes: from.set()?,
+            ident: from.ident(interner)?,
             start: from.long()?,
             holding: match from.byte()? {
                 0 => Holding::Counter(Sum::load(from)?),

@@ -7,7 +7,7 @@ use phoenix_telemetry::{Number, Temporality};
 use crate::aggregate::config::GaugeFunction;
 use crate::aggregate::distribution::Distribution;
 use crate::aggregate::emit::Pieces;
-use crate::aggregate::identity::Desc;
+use crate::aggregate::identity::Ident;
 use crate::aggregate::number::{Sum, is_finite, zero_of};
 
 /// What a series of a group holds.
@@ -28,8 +28,7 @@ pub(crate) enum Holding {
 /// A series of a group.
 #[derive(Debug)]
 pub(crate) struct GroupSeries {
-    pub(super) desc: Arc<Desc>,
-    pub(super) attributes: Arc<[u8]>,
+    pub(super) ident: Arc<Ident>,
     pub(super) start: u64,
     pub(super) holding: Holding,
     /// Time and value of the last point.
@@ -52,7 +51,7 @@ impl GroupSeries {
     }
 
     pub(super) fn is_delta(&self) -> bool {
-        self.desc.temporality == Temporality::Delta
+        self.ident.desc.temporality == Temporality::Delta
     }
 
     /// Adds to a counter.
@@ -148,9 +147,9 @@ impl GroupSeries {
         };
         match &self.holding {
             Holding::Distribution(held) => {
-                out.distribution(resource, &self.desc, &self.attributes, (start, time), held, delta);
+                out.distribution(resource, &self.ident, (start, time), held, delta);
             }
-            _ => out.number(resource, &self.desc, &self.attributes, (start, time), value),
+            _ => out.number(resource, &self.ident.desc, &self.ident.attributes, (start, time), value),
         }
         if matches!(self.holding, Holding::Counter(_) | Holding::Distribution(_)) {
             if delta {

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use phoenix_pipeline::Class;
 use phoenix_telemetry::{MetricKind, Number, Point};
 
-use super::{Entity, Host, SERIES_PER_ENTITY, Tools, Visit, nanos};
+use super::{Entity, Found, Host, SERIES_PER_ENTITY, Slot, Tools, Visit, nanos};
+use crate::aggregate::config::Config;
 use crate::aggregate::convert::opening;
 use crate::aggregate::distribution::Distribution;
-use crate::aggregate::identity::{Desc, Key, Role};
-use crate::aggregate::ledger::{Holder, Life, Reading, Write};
+use crate::aggregate::groups::Groups;
+use crate::aggregate::identity::{Ident, Role};
+use crate::aggregate::layouts::Meaning;
+use crate::aggregate::ledger::{GroupId, Holder, Life, Reading, Write};
 use crate::aggregate::number::{is_finite, is_negative};
 use crate::aggregate::series::{Action, Histogram, Kind, Series, settle};
 
@@ -20,18 +24,23 @@ impl Host {
     pub(crate) fn point(
         &mut self,
         point: Point<'_>,
-        desc: &Arc<Desc>,
+        meaning: &Meaning,
         visit: &mut Visit,
         fold: bool,
         tools: &mut Tools<'_>,
     ) -> Action {
-        if visit.refused {
+        let Some(slot) = visit.slot else {
             if fold {
                 tools.counts.unfolded("entity_limit");
             }
             return Action::Pass;
+        };
+        if let Some(action) = self.usual((point, meaning), (slot, visit), fold, tools) {
+            return action;
         }
-        let kind = match Kind::of(desc, tools.config) {
+        let Meaning { ident, kind, heard: heard_by } = meaning;
+        let desc = &ident.desc;
+        let kind = match *kind {
             Ok(kind) => kind,
             Err(reason) => {
                 if fold {
@@ -40,16 +49,16 @@ impl Host {
                 Kind::Opaque
             }
         };
-        let histogram = if kind == Kind::Opaque || point.no_recorded_value() { None } else { Distribution::of(point) };
+        let is_number = matches!(desc.kind, MetricKind::Sum | MetricKind::Gauge);
+        let opaque = kind == Kind::Opaque || point.no_recorded_value();
+        let histogram = if is_number || opaque { None } else { Distribution::of(point).map(Box::new) };
         let count = histogram.as_ref().map(|histogram| Number::Int(i64::try_from(histogram.count).unwrap_or(i64::MAX)));
         let value = match (kind, point.value().or(count)) {
             _ if point.time() == 0 && kind == Kind::Opaque => return Action::Pass,
             _ if point.time() == 0 => return Action::Drop("no_time"),
             (Kind::Opaque, _) => Number::Int(0),
             _ if point.no_recorded_value() => Number::Int(0),
-            (_, None) if desc.kind != MetricKind::Sum && desc.kind != MetricKind::Gauge => {
-                return Action::Drop("bad_histogram");
-            }
+            (_, None) if !is_number => return Action::Drop("bad_histogram"),
             (_, None) => return Action::Drop("no_value"),
             (Kind::Counter | Kind::Delta, _) if point.start_time() > point.time() => {
                 return Action::Drop("start_after_time");
@@ -63,23 +72,30 @@ impl Host {
             (_, Some(value)) => value,
         };
         let reading = Reading { start: point.start_time(), time: point.time(), value };
-        let before = self.before(reading.time);
-        let mut decided = self.decide(point, kind, visit, fold, tools);
-        let key = tools.interner.series(point, desc);
+        let before = match visit.before {
+            Some((time, before)) if time == reading.time => before,
+            _ => self.before(reading.time),
+        };
+        visit.before = Some((reading.time, before));
+        let mut decided = self.decide(point, kind, (slot, visit), fold, tools);
         if let Some(histogram) = &histogram {
-            decided = self.histogram(histogram, (point, desc, reading.time), (visit.key, key), decided, tools);
+            decided = self.histogram(histogram, (slot, visit.guess), (ident, reading.time), decided, tools);
         }
         let Host { entities, groups, series: count, closing, heard, refused, reopens, .. } = self;
-        let Some(entity) = entities.get_mut(&visit.key) else { return Action::Pass };
-        heard.insert(desc.written().id);
+        let Some(entity) = entities.get_mut(slot) else { return Action::Pass };
+        if heard_by.replace(visit.host) != visit.host {
+            heard.insert(desc.written().id);
+        }
+        let found = entity.series.find(ident, visit.guess);
+        visit.guess = found.unwrap_or(entity.series.len()) + 1;
         if kind == Kind::Share {
             entity.usage.share(reading.time, value);
-            if decided != Holder::Individual && !entity.has_time_of(desc, &key, point, tools) {
+            if decided != Holder::Individual && !entity.has_time_of(ident) {
                 tools.counts.unfolded("gauge");
                 decided = Holder::Individual;
             }
         }
-        let Some(series) = entity.series.get_mut(&key) else {
+        let Some(series) = found.and_then(|place| entity.series.get_mut(place)) else {
             if point.no_recorded_value() {
                 return if decided == Holder::Individual { Action::Pass } else { Action::Fold };
             }
@@ -92,8 +108,7 @@ impl Host {
             let expiry = nanos(tools.config.member_expiry);
             let unsure = refused.is_some_and(|at| at.saturating_add(expiry) > reading.time);
             let newborn = before.is_some_and(|before| reading.start > before);
-            let attributes = tools.interner.attributes(point);
-            let Ok(flipped) = entity.flip(&attributes, desc, reading.time, count, tools) else {
+            let Ok(flipped) = entity.flip(ident, reading.time, count, tools) else {
                 return Action::Drop("out_of_order");
             };
             let decided = if unsure && !newborn { Holder::Individual } else { decided };
@@ -108,17 +123,17 @@ impl Host {
                 (life.written, outcome.write) = (0, Write::Nothing);
             }
             let mut series = Series {
+                ident: Arc::clone(ident),
                 life,
                 kind,
-                desc: Arc::clone(desc),
-                attributes,
                 in_group: false,
                 shown: false,
+                place: 0,
                 total: None,
-                histogram: histogram.clone().map(|first| Box::new(Histogram::new(first))),
+                histogram: histogram.clone().map(|first| Box::new(Histogram::new(*first))),
             };
             let action = settle(&mut series, None, outcome, (&entity.resource, point, histogram), groups, tools);
-            entity.series.insert(key, series);
+            entity.series.push(series);
             *count += 1;
             return action;
         };
@@ -141,10 +156,10 @@ impl Host {
         if outcome.write == Write::Close && series.shown {
             series.shown = false;
             let times = (former.out_start, reading.time);
-            tools.out.closed(&entity.resource, series.desc.written(), &series.attributes, times);
+            tools.out.closed(&entity.resource, ident.written(), times);
         }
         if series.life.closing && !former.closing {
-            closing.push((visit.key, key));
+            closing.push((slot, Arc::clone(ident)));
         }
         if desc.role == Role::CpuTime {
             let folded = outcome.to != Holder::Individual;
@@ -158,23 +173,23 @@ impl Host {
     fn histogram(
         &mut self,
         next: &Distribution,
-        (point, desc, time): (Point<'_>, &Arc<Desc>, u64),
-        (entity, key): (Key, Key),
+        (slot, guess): (Slot, usize),
+        (ident, time): (&Arc<Ident>, u64),
         decided: Holder,
         tools: &mut Tools<'_>,
     ) -> Holder {
-        if let Some(entity) = self.entities.get_mut(&entity)
-            && let Some(series) = entity.series.get(&key)
+        if let Some(entity) = self.entities.get_mut(slot)
+            && let Some(place) = entity.series.find(ident, guess)
+            && let Some(series) = entity.series.get(place)
             && series.life.last.time < time
             && series.histogram.as_ref().is_some_and(|known| !known.last.fits(next))
         {
-            entity.series.remove(&key);
+            entity.series.remove(place);
             self.series -= 1;
             return Holder::Individual;
         }
         let Holder::Group(id) = decided else { return decided };
-        let attributes = tools.interner.attributes(point);
-        if self.groups.get(id).is_none_or(|group| group.takes(desc.written(), &attributes, next)) {
+        if self.groups.get(id).is_none_or(|group| group.takes(ident.written(), next)) {
             return decided;
         }
         tools.counts.unfolded("bounds");
@@ -182,19 +197,25 @@ impl Host {
     }
 
     /// Who the series is to belong to.
-    fn decide(&mut self, point: Point<'_>, kind: Kind, visit: &mut Visit, fold: bool, tools: &mut Tools<'_>) -> Holder {
+    fn decide(
+        &mut self,
+        point: Point<'_>,
+        kind: Kind,
+        (slot, visit): (Slot, &mut Visit),
+        fold: bool,
+        tools: &mut Tools<'_>,
+    ) -> Holder {
         if !fold || kind == Kind::Opaque {
             return Holder::Individual;
         }
-        if self.entities.get(&visit.key).is_some_and(|entity| entity.is_group) {
+        let Some(entity) = self.entities.get_mut(slot) else { return Holder::Individual };
+        if entity.is_group {
             tools.counts.unfolded("is_group");
             return Holder::Individual;
         }
-        let (groups, config) = (&mut self.groups, tools.config);
-        let group = *visit.group.get_or_insert_with(|| {
-            groups.of((point.metric().resource(), visit.class), &config.group_by, config.max_groups, tools.interner)
-        });
-        match group {
+        let groups = &mut self.groups;
+        let class = visit.class;
+        match *visit.group.get_or_insert_with(|| entity.group((point, class), groups, tools)) {
             None => {
                 tools.counts.unfolded("no_group_key");
                 Holder::Individual
@@ -213,42 +234,53 @@ impl Host {
 struct Newer;
 
 impl Entity {
+    /// Its group and whether that is `other`; looked for only if it may have become another one.
+    fn group(
+        &mut self,
+        (point, class): (Point<'_>, Class),
+        groups: &mut Groups,
+        tools: &mut Tools<'_>,
+    ) -> Option<(GroupId, bool)> {
+        if let Some(found) = self.group.filter(|found| found.is_of(class, groups)) {
+            return Some((found.group, found.overflow));
+        }
+        let Config { group_by, max_groups, .. } = tools.config;
+        let (group, overflow) = groups.of((point.metric().resource(), class), group_by, *max_groups, tools.interner)?;
+        self.group = Some(Found { group, overflow, class, changes: groups.changes });
+        Some((group, overflow))
+    }
+
     /// Whether it has the CPU time that a utilization is of, by the same attributes.
-    fn has_time_of(&self, share: &Desc, key: &Key, point: Point<'_>, tools: &mut Tools<'_>) -> bool {
-        let attributes = match self.series.get(key) {
-            Some(series) => Arc::clone(&series.attributes),
-            None => tools.interner.attributes(point),
+    fn has_time_of(&self, share: &Ident) -> bool {
+        let is_it = |series: &Series| {
+            Arc::ptr_eq(&series.ident.attributes, &share.attributes) && series.ident.desc.is_time_of(&share.desc)
         };
-        let is_it = |series: &Series| Arc::ptr_eq(&series.attributes, &attributes) && series.desc.is_time_of(share);
-        self.series.len() <= COMPARED && self.series.values().any(is_it)
+        self.series.len() <= COMPARED && self.series.iter().any(is_it)
     }
 
     /// A series begins at `time`: if it was there in the other temporality, that one ends, as neither says what the other has
     /// counted. Whether it was; an error where the other is newer.
-    fn flip(
-        &mut self,
-        attributes: &Arc<[u8]>,
-        desc: &Arc<Desc>,
-        time: u64,
-        count: &mut usize,
-        tools: &mut Tools<'_>,
-    ) -> Result<bool, Newer> {
+    fn flip(&mut self, ident: &Ident, time: u64, count: &mut usize, tools: &mut Tools<'_>) -> Result<bool, Newer> {
         if self.series.len() > COMPARED {
             return Ok(false);
         }
-        let is_it = |series: &Series| Arc::ptr_eq(&series.attributes, attributes) && series.desc.is_flip_of(desc);
-        let Some((&key, former)) = self.series.iter().find(|(_, series)| is_it(series)) else { return Ok(false) };
+        let is_it = |series: &Series| {
+            Arc::ptr_eq(&series.ident.attributes, &ident.attributes) && series.ident.desc.is_flip_of(&ident.desc)
+        };
+        let Some((place, former)) = self.series.iter().enumerate().find(|(_, series)| is_it(series)) else {
+            return Ok(false);
+        };
         match former.life.last.time {
             last if last > time => return Err(Newer),
             // Both at one time: two senders.
             last if last == time => return Ok(false),
             _ => {}
         }
-        let Some(mut former) = self.series.remove(&key) else { return Ok(false) };
+        let Some(mut former) = self.series.remove(place) else { return Ok(false) };
         *count -= 1;
         tools.counts.flip();
         // Where both leave in one temporality, they are one series to a reader, and it goes on.
-        let ends = former.desc.written().id != desc.written().id;
+        let ends = former.ident.desc.written().id != ident.desc.written().id;
         if ends && former.shown && former.life.written < time {
             former.close(&self.resource, time, tools.out);
         }

@@ -1,13 +1,13 @@
 //! A host in the state: its times, its entities with their series and who they belong to, its groups.
 //!
-//! Keys are not in it: their second half is of this process alone. They are found again by writing every entity as a batch
+//! Keys are not in it: their second half is of this process alone. They are found again by writing a point of every entity
 //! and reading it as one that came in.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Entity, Host, Usage};
+use super::{Entity, Host, Table, Usage};
 use crate::aggregate::distribution::Distribution;
 use crate::aggregate::emit::Pieces;
 use crate::aggregate::groups::Groups;
@@ -31,8 +31,10 @@ impl Host {
         out.long(heard.len() as u64);
         heard.iter().for_each(|desc| out.desc(desc));
         self.groups.save(out);
-        out.long(self.entities.len() as u64);
-        self.entities.values().for_each(|entity| entity.save(out));
+        // One that has had no good point yet is not worth it.
+        let entities = || self.entities.iter().filter(|entity| !entity.series.is_empty());
+        out.long(entities().count() as u64);
+        entities().for_each(|entity| entity.save(out));
     }
 
     /// Reads one host.
@@ -46,7 +48,7 @@ impl Host {
         for _ in 0..from.long()? {
             host.heard.insert(from.desc()?.id);
         }
-        host.groups = Groups::load(from)?;
+        host.groups = Groups::load(from, interner)?;
         for _ in 0..from.long()? {
             host.entity(from, interner)?;
         }
@@ -56,29 +58,36 @@ impl Host {
     fn entity(&mut self, from: &mut Reader<'_>, interner: &mut Interner) -> Read<()> {
         let resource = from.set()?;
         let verdict = (if from.flag()? { "fold" } else { "individual" }, "restored");
-        let mut entity =
-            Entity { resource, series: HashMap::new(), is_group: from.flag()?, verdict, usage: Usage::default() };
-        let mut all = Vec::new();
+        let mut entity = Entity {
+            key: (0, 0),
+            resource,
+            series: Table::default(),
+            group: None,
+            is_group: from.flag()?,
+            verdict,
+            usage: Usage::default(),
+        };
         for _ in 0..from.long()? {
-            all.push(Series::load(from)?);
-        }
-        // The order in which they are written.
-        all.sort_by_key(|series| series.desc.id);
-        let mut pieces = Pieces::default();
-        all.iter().for_each(|series| pieces.closed(&entity.resource, &series.desc, &series.attributes, (0, 1)));
-        let batch = pieces.finish();
-        let resource = batch.resources().next().ok_or(Unreadable)?;
-        let key = interner.resource(resource);
-        let mut points = resource.metrics().flat_map(|metric| metric.points());
-        for series in all {
-            let own = interner.series(points.next().ok_or(Unreadable)?, &series.desc);
-            if series.life.closing {
-                self.closing.push((key, own));
+            let series = Series::load(from, interner)?;
+            if entity.series.find(&series.ident, entity.series.len()).is_some() {
+                return Err(Unreadable);
             }
-            entity.series.insert(own, series);
+            entity.series.push(series);
         }
         self.series += entity.series.len();
-        if self.entities.insert(key, entity).is_some() { Err(Unreadable) } else { Ok(()) }
+        let mut pieces = Pieces::default();
+        let first = entity.series.get(0).ok_or(Unreadable)?;
+        pieces.closed(&entity.resource, &first.ident, (0, 1));
+        let batch = pieces.finish();
+        let Err(key) = self.entities.find(batch.resources().next().ok_or(Unreadable)?, interner) else {
+            return Err(Unreadable);
+        };
+        entity.key = key;
+        let closing: Vec<_> =
+            entity.series.iter().filter(|series| series.life.closing).map(|series| Arc::clone(&series.ident)).collect();
+        let slot = self.entities.insert(entity);
+        self.closing.extend(closing.into_iter().map(|ident| (slot, ident)));
+        Ok(())
     }
 }
 
@@ -88,14 +97,14 @@ impl Entity {
         out.flag(self.verdict.0 == "fold");
         out.flag(self.is_group);
         out.long(self.series.len() as u64);
-        self.series.values().for_each(|series| series.save(out));
+        self.series.iter().for_each(|series| series.save(out));
     }
 }
 
 impl Series {
     fn save(&self, out: &mut Writer) {
-        out.desc(&self.desc);
-        out.set(&self.attributes);
+        out.desc(&self.ident.desc);
+        out.set(&self.ident.attributes);
         match self.kind {
             Kind::Counter => out.byte(0),
             Kind::Delta => out.byte(1),
@@ -136,8 +145,8 @@ impl Series {
         }
     }
 
-    fn load(from: &mut Reader<'_>) -> Read<Series> {
-        let (desc, attributes) = (from.desc()?, from.set()?);
+    fn load(from: &mut Reader<'_>, interner: &mut Interner) -> Read<Series> {
+        let ident = from.ident(interner)?;
         let kind = match from.byte()? {
             0 => Kind::Counter,
             1 => Kind::Delta,
@@ -169,6 +178,6 @@ impl Series {
         } else {
             None
         };
-        Ok(Series { life, kind, desc, attributes, in_group, shown, total, histogram })
+        Ok(Series { ident, life, kind, in_group, shown, place: 0, total, histogram })
     }
 }

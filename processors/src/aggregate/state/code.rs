@@ -8,7 +8,7 @@ use phoenix_telemetry::{Batch, MetricKind, Number, Temporality};
 
 use super::super::config::GaugeFunction;
 use super::super::emit::Pieces;
-use super::super::identity::{Desc, Interner, Role};
+use super::super::identity::{Desc, Ident, Interner, Role};
 
 /// The bytes are not what this code wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -152,10 +152,11 @@ impl<'a> Reader<'a> {
             descs.push(Arc::new(Desc {
                 id,
                 name: reader.text()?,
+                unit: String::new(),
                 kind: *KINDS.get(usize::from(reader.byte()?)).ok_or(Unreadable)?,
                 temporality: *TEMPORALITIES.get(usize::from(reader.byte()?)).ok_or(Unreadable)?,
                 monotonic: reader.flag()?,
-                // The interner knows it of the name.
+                // The interner knows both of the metric it makes of it.
                 role: Role::Other,
                 scope: reader.bytes()?.to_vec(),
                 scope_schema: reader.text()?,
@@ -241,6 +242,12 @@ impl<'a> Reader<'a> {
         self.sets.get(place).cloned().ok_or(Unreadable)
     }
 
+    /// A description and a set of attributes.
+    pub(crate) fn ident(&mut self, interner: &mut Interner) -> Read<Arc<Ident>> {
+        let (desc, attributes) = (self.desc()?, self.set()?);
+        Ok(interner.ident_of(&desc, &attributes))
+    }
+
     /// Whether all was read.
     pub(crate) fn end(&self) -> Read<()> {
         if self.rest.is_empty() { Ok(()) } else { Err(Unreadable) }
@@ -252,7 +259,7 @@ impl<'a> Reader<'a> {
 fn known(descs: &[Arc<Desc>], outs: &[Option<u64>], interner: &mut Interner) -> Read<Vec<Arc<Desc>>> {
     let mut pieces = Pieces::default();
     let resource: Arc<[u8]> = Arc::new([]);
-    descs.iter().for_each(|desc| pieces.closed(&resource, desc, &[], (0, 1)));
+    descs.iter().for_each(|desc| pieces.closed_as(&resource, desc, &[], (0, 1)));
     let batch: Batch = pieces.finish();
     let metrics = batch.resources().flat_map(|resource| resource.metrics());
     let mut known: Vec<Arc<Desc>> = Vec::new();

@@ -1,0 +1,89 @@
+//! The entities of one host, found by their resource.
+//!
+//! A resource is first looked for by the stable hash that it came with; what is found is compared byte by byte. Only where
+//! that fails (it is new, its attributes came in another order, or somebody made two resources of one hash) does its key
+//! decide.
+
+use std::collections::HashMap;
+
+use phoenix_telemetry::Resource;
+
+use super::Entity;
+use crate::aggregate::identity::{Interner, Key};
+use crate::measure::ByKey;
+
+/// Where an entity is, until it is forgotten.
+pub(super) type Slot = u32;
+
+#[derive(Debug, Default)]
+pub(super) struct Entities {
+    slots: Vec<Option<Entity>>,
+    free: Vec<Slot>,
+    by_key: HashMap<Key, Slot>,
+    /// The last one found of that hash, if it is still there.
+    hints: ByKey<Slot>,
+}
+
+impl Entities {
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whether these are the very bytes of a resource that is there.
+    pub(super) fn has(&self, resource: Resource<'_>) -> bool {
+        self.by_bytes(resource).is_some()
+    }
+
+    fn by_bytes(&self, resource: Resource<'_>) -> Option<Slot> {
+        let slot = *self.hints.get(&resource.hash())?;
+        self.get(slot).is_some_and(|entity| entity.is_of(resource)).then_some(slot)
+    }
+
+    /// The entity of a resource, or the key of one that is not there.
+    pub(super) fn find(&mut self, resource: Resource<'_>, interner: &mut Interner) -> Result<Slot, Key> {
+        if let Some(slot) = self.by_bytes(resource) {
+            return Ok(slot);
+        }
+        let key = interner.resource(resource);
+        let slot = *self.by_key.get(&key).ok_or(key)?;
+        self.hints.insert(key.0, slot);
+        Ok(slot)
+    }
+
+    pub(super) fn get(&self, slot: Slot) -> Option<&Entity> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Entity> {
+        self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// Adds an entity of a key that is not there.
+    pub(super) fn insert(&mut self, entity: Entity) -> Slot {
+        let key = entity.key;
+        let slot = self.free.pop().unwrap_or(self.slots.len() as Slot);
+        match self.slots.get_mut(slot as usize) {
+            Some(free) => *free = Some(entity),
+            None => self.slots.push(Some(entity)),
+        }
+        self.by_key.insert(key, slot);
+        self.hints.insert(key.0, slot);
+        slot
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entity> {
+        self.slots.iter().flatten()
+    }
+
+    /// Keeps those that `stays` says so of.
+    pub(super) fn retain(&mut self, mut stays: impl FnMut(&mut Entity) -> bool) {
+        let Entities { slots, free, by_key, hints } = self;
+        for (slot, place) in (0..).zip(slots.iter_mut()) {
+            if let Some(gone) = place.take_if(|entity| !stays(entity)) {
+                by_key.remove(&gone.key);
+                hints.remove(&gone.key.0);
+                free.push(slot);
+            }
+        }
+    }
+}

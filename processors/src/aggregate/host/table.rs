@@ -1,0 +1,96 @@
+//! The series of one entity, in the order of first sight, which is the order in which they come again.
+//!
+//! A series is first looked for behind the one before; what lies there is compared, so a guess costs nothing but time.
+
+use std::sync::Arc;
+
+use crate::aggregate::identity::Ident;
+use crate::aggregate::series::Series;
+use crate::measure::ByKey;
+
+/// Up to so many are looked through one by one; a table of more would cost more than it saves.
+const FEW: usize = 32;
+
+/// Series of different identities.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    series: Vec<Series>,
+    /// Their places by identity, where they are many.
+    places: Option<Box<ByKey<u32>>>,
+}
+
+impl Table {
+    pub(super) fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Series> {
+        self.series.iter()
+    }
+
+    /// The place of a series, which is probably `guess`.
+    pub(super) fn find(&self, ident: &Arc<Ident>, guess: usize) -> Option<usize> {
+        let is_it = |series: &Series| Arc::ptr_eq(&series.ident, ident);
+        if self.series.get(guess).is_some_and(is_it) {
+            return Some(guess);
+        }
+        match &self.places {
+            Some(places) => places.get(&ident.id).map(|place| *place as usize),
+            None => self.series.iter().position(is_it),
+        }
+    }
+
+    pub(super) fn get(&self, place: usize) -> Option<&Series> {
+        self.series.get(place)
+    }
+
+    pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut Series> {
+        self.series.get_mut(place)
+    }
+
+    /// Adds a series that is not there; its place is the last one.
+    pub(super) fn push(&mut self, series: Series) {
+        if self.series.len() == self.series.capacity() {
+            // Entities are many, and have few series: a quarter more, not twice as many.
+            self.series.reserve_exact(4.max(self.series.len() / 4));
+        }
+        if let Some(places) = &mut self.places {
+            places.insert(series.ident.id, self.series.len() as u32);
+        }
+        self.series.push(series);
+        if self.places.is_none() && self.series.len() > FEW {
+            self.note_places();
+        }
+    }
+
+    /// Takes out the series at a place; the last one moves there.
+    pub(super) fn remove(&mut self, place: usize) -> Option<Series> {
+        let taken = (place < self.series.len()).then(|| self.series.swap_remove(place))?;
+        if let Some(places) = &mut self.places {
+            places.remove(&taken.ident.id);
+            if let Some(moved) = self.series.get(place) {
+                places.insert(moved.ident.id, place as u32);
+            }
+        }
+        Some(taken)
+    }
+
+    /// Keeps those that `stays` says so of.
+    pub(super) fn retain(&mut self, stays: impl FnMut(&mut Series) -> bool) {
+        let before = self.series.len();
+        self.series.retain_mut(stays);
+        if self.series.len() < before {
+            self.note_places();
+        }
+    }
+
+    fn note_places(&mut self) {
+        let of = |(place, series): (u32, &Series)| (series.ident.id, place);
+        let many = self.series.len() > FEW;
+        self.places = many.then(|| Box::new((0u32..).zip(&self.series).map(of).collect()));
+    }
+}

@@ -1,0 +1,90 @@
+//! What the points of a batch mean, found once for all scopes of one shape.
+//!
+//! A host of a thousand processes sends a thousand scopes that differ in times and values. Which series of its resource a point
+//! is, and how it is treated, is looked up for the first of them; the others take it from its place.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use phoenix_telemetry::{Point, Scope};
+
+use super::config::Config;
+use super::identity::{Desc, Ident, Interner};
+use super::series::Kind;
+
+/// What a point is.
+#[derive(Debug)]
+pub(crate) struct Meaning {
+    pub(crate) ident: Arc<Ident>,
+    /// How its series is treated, or why it cannot be folded.
+    pub(crate) kind: Result<Kind, &'static str>,
+    /// The last host of the batch that heard of it, by its number.
+    pub(crate) heard: Cell<usize>,
+}
+
+impl Meaning {
+    fn new(point: Point<'_>, desc: &Arc<Desc>, interner: &mut Interner, config: &Config) -> Meaning {
+        Meaning { ident: interner.ident(point, desc), kind: Kind::of(desc, config), heard: Cell::new(0) }
+    }
+}
+
+/// The meanings of one batch.
+#[derive(Debug, Default)]
+pub(crate) struct Layouts {
+    /// Where the meanings of a shape begin.
+    begins: Vec<Option<usize>>,
+    meanings: Vec<Option<Meaning>>,
+}
+
+impl Layouts {
+    /// Forgets the batch, and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.begins.clear();
+        self.meanings.clear();
+    }
+
+    /// Where the meanings of a scope's points begin.
+    pub(crate) fn of(&mut self, scope: Scope<'_>, interner: &mut Interner, config: &Config) -> usize {
+        let known = scope.shape().and_then(|shape| *self.begins.get(shape)?);
+        if let Some(begin) = known {
+            return begin;
+        }
+        let begin = self.meanings.len();
+        if let Some(shape) = scope.shape() {
+            if self.begins.len() <= shape {
+                self.begins.resize(shape + 1, None);
+            }
+            self.begins[shape] = Some(begin);
+        }
+        let mut last = None;
+        for point in scope.points() {
+            let meaning = point.map(|point| {
+                let metric = point.metric();
+                let desc = match last.take() {
+                    Some((place, desc)) if place == metric.place() => desc,
+                    _ => interner.desc(metric, config.temporality),
+                };
+                let meaning = Meaning::new(point, &desc, interner, config);
+                last = Some((metric.place(), desc));
+                meaning
+            });
+            self.meanings.push(meaning);
+        }
+        begin
+    }
+
+    /// What a point at a place means. Where the first scope of its shape had lost that point, it is found now.
+    pub(crate) fn meaning(
+        &mut self,
+        place: usize,
+        point: Point<'_>,
+        interner: &mut Interner,
+        config: &Config,
+    ) -> Option<&Meaning> {
+        let meaning = self.meanings.get_mut(place)?;
+        Some(meaning.get_or_insert_with(|| {
+            let desc = interner.desc(point.metric(), config.temporality);
+            Meaning::new(point, &desc, interner, config)
+        }))
+    }
+}
