@@ -18,6 +18,8 @@ mod number;
 mod own;
 mod series;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -359,6 +361,10 @@ impl Processor for Aggregate {
         if !self.unsent.is_empty() {
             *batch = std::mem::take(&mut self.unsent);
             return;
+        }
+        if let Some(store) = &mut self.store {
+            // There may be something to say though nothing has come since the restart.
+            store.restore(&mut self.books, cx.now, &mut self.counts);
         }
         let Aggregate { config, counts, books: Books { hosts, interner, ends, .. }, entities, .. } = self;
         let mut out = Pieces::default();

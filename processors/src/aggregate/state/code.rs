@@ -1,7 +1,6 @@
 //! The bytes of the state: numbers of fixed width, and each description and set of attributes once. Reading takes nothing
 //! for granted: what does not fit is an error, never a guess.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use phoenix_telemetry::{Batch, MetricKind, Number, Temporality};
@@ -9,6 +8,7 @@ use phoenix_telemetry::{Batch, MetricKind, Number, Temporality};
 use super::super::config::GaugeFunction;
 use super::super::emit::Pieces;
 use super::super::identity::{Desc, Ident, Interner, Role};
+use crate::measure::ByKey;
 
 /// The bytes are not what this code wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,9 +35,10 @@ const FUNCTIONS: [GaugeFunction; 4] =
 pub(crate) struct Writer {
     body: Vec<u8>,
     descs: Vec<Arc<Desc>>,
-    desc_places: HashMap<u64, u32>,
+    desc_places: ByKey<u32>,
     sets: Vec<Arc<[u8]>>,
-    set_places: HashMap<usize, u32>,
+    /// By their address.
+    set_places: ByKey<u32>,
 }
 
 impl Writer {
@@ -107,7 +108,7 @@ impl Writer {
     /// Shared bytes, by their place in the table.
     pub(crate) fn set(&mut self, set: &Arc<[u8]>) {
         let next = self.sets.len() as u32;
-        let place = *self.set_places.entry(set.as_ptr() as usize).or_insert(next);
+        let place = *self.set_places.entry(set.as_ptr() as u64).or_insert(next);
         if place == next {
             self.sets.push(Arc::clone(set));
         }
