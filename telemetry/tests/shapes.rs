@@ -1,5 +1,7 @@
 //! Shapes: what scopes of one batch have in common stays true through edits, joins and splits.
 
+#![allow(clippy::unwrap_used)]
+
 use bytes::Bytes;
 use phoenix_telemetry::{AnyValue, Batch, BatchBuilder, Descriptor, Limits, Number, PointId, Shape, Temporality};
 use proptest::prelude::*;
@@ -29,9 +31,12 @@ fn batch(kinds: &[u8], time: u64) -> Batch {
     Batch::decode(Bytes::from(builder.finish().encode().to_vec()), &Limits::default()).unwrap()
 }
 
+/// What is at each place of a scope.
+type What = Vec<Option<(u64, String)>>;
+
 /// Scopes of one shape have the same metrics and points at the same places.
 fn hold(batch: &Batch) {
-    let mut first: Vec<Option<Vec<Option<(u64, String)>>>> = Vec::new();
+    let mut first: Vec<Option<What>> = Vec::new();
     let scopes: Vec<_> = batch.resources().flat_map(|resource| resource.scopes()).collect();
     for scope in scopes {
         let what: Vec<_> = scope
@@ -49,7 +54,10 @@ fn hold(batch: &Batch) {
             Some(known) => {
                 assert_eq!(known.len(), what.len());
                 let pairs = known.iter().zip(&what);
-                assert!(pairs.filter_map(|(a, b)| a.as_ref().zip(b.as_ref())).all(|(a, b)| a == b), "{known:?} {what:?}");
+                assert!(
+                    pairs.filter_map(|(a, b)| a.as_ref().zip(b.as_ref())).all(|(a, b)| a == b),
+                    "{known:?} {what:?}"
+                );
             }
         }
     }
