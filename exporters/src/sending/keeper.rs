@@ -29,6 +29,9 @@ use super::{QueueSettings, Sizer};
 
 /// Most parcels written before those who wait for them hear of it, and before anything is read again.
 const GROUP: usize = 64;
+/// Memory that requests on the disk may hold in case they are sent soon: as long as the destination keeps up, nothing is read
+/// back. Twice the largest request that most backends take.
+const RECENT: usize = 8 << 20;
 /// Between two attempts at a disk that failed, and two looks at what has grown too old.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Between two attempts to open what an exporter that is being replaced still holds.
@@ -53,6 +56,39 @@ impl Drop for Shown {
     }
 }
 
+/// Requests that are on the disk and in memory as well, oldest first.
+#[derive(Default)]
+struct Recent {
+    requests: VecDeque<(Stored, u64)>,
+    bytes: usize,
+}
+
+impl Recent {
+    /// Remembers a request that was written at that time, if there is room.
+    fn keep(&mut self, id: Id, shipment: Shipment, written: u64) {
+        let bytes = shipment.batch().retained_bytes();
+        if self.bytes + bytes <= RECENT {
+            self.bytes += bytes;
+            self.requests.push_back((Stored { id, shipment }, written));
+        }
+    }
+
+    /// The next request that is to be sent, if it is here.
+    fn next(&mut self, disk: &mut Disk, now: u64) -> Option<Stored> {
+        let id = disk.peek()?;
+        // What is older was evicted.
+        while self.requests.front().is_some_and(|(oldest, _)| oldest.id <= id) {
+            let (oldest, written) = self.requests.pop_front()?;
+            let shipment = &oldest.shipment;
+            self.bytes -= shipment.batch().retained_bytes();
+            if disk.take(oldest.id, shipment.bytes().len(), shipment.points() as u64, written, now) {
+                return Some(oldest);
+            }
+        }
+        None
+    }
+}
+
 /// What the thread owns.
 pub(super) struct Keeper {
     site: Site,
@@ -69,6 +105,8 @@ pub(super) struct Keeper {
     waiting: VecDeque<oneshot::Sender<Stored>>,
     /// Nothing is read before this: a read failed, and failures in quick succession say nothing new.
     rests_until: Instant,
+    /// The youngest records, as long as nobody had to wait for older ones: they need not be read.
+    recent: Recent,
     /// Records that consumers have.
     out: BTreeSet<Id>,
     /// Who waits for the destination's answer.
@@ -106,6 +144,7 @@ impl Keeper {
             orders,
             waiting: VecDeque::new(),
             rests_until: Instant::now(),
+            recent: Recent::default(),
             out: BTreeSet::new(),
             deliveries: BTreeMap::new(),
             before: Stats::default(),
@@ -191,9 +230,11 @@ impl Keeper {
         for mut parcel in group {
             let mut delivery = parcel.delivery.take();
             let points = parcel.shipment.points();
-            match self.append(disk, &parcel.shipment, delivery.is_awaited()) {
+            let now = self.site.clock.unix_nanos();
+            match self.append(disk, &parcel.shipment, delivery.is_awaited(), now) {
                 Ok(id) => {
                     delivery.reached(Ack::OnQueue);
+                    self.recent.keep(id, parcel.shipment, now);
                     written.push((id, delivery));
                     self.journal.enqueued();
                 }
@@ -221,8 +262,7 @@ impl Keeper {
         }
     }
 
-    fn append(&mut self, disk: &mut Disk, shipment: &Shipment, awaited: bool) -> Result<Id, Refusal> {
-        let now = self.site.clock.unix_nanos();
+    fn append(&mut self, disk: &mut Disk, shipment: &Shipment, awaited: bool, now: u64) -> Result<Id, Refusal> {
         let points = shipment.points() as u64;
         // Data that nobody can send again is worth more than what waits the longest.
         let on_full = if self.evict || !awaited { OnFull::EvictOldest } else { OnFull::Refuse };
@@ -282,7 +322,12 @@ impl Keeper {
             if consumer.is_closed() {
                 continue;
             }
-            let record = match disk.next(self.site.clock.unix_nanos()) {
+            let now = self.site.clock.unix_nanos();
+            if let Some(stored) = self.recent.next(disk, now) {
+                self.give(disk, consumer, stored);
+                continue;
+            }
+            let record = match disk.next(now) {
                 Ok(record) => record,
                 Err(error) => {
                     self.journal.disk(&error.to_string());
@@ -294,18 +339,13 @@ impl Keeper {
                 self.waiting.push_front(consumer);
                 return;
             };
-            self.forget_older(record.id);
             let bytes = Bytes::from(record.payload);
             // It was a batch when it was written: what it could hold then, it may hold now.
             let limits = Limits { max_bytes: usize::MAX, max_points: usize::MAX, ..Limits::default() };
             match Batch::decode(bytes.clone(), &limits) {
                 Ok(batch) => {
-                    self.out.insert(record.id);
-                    let stored = Stored { id: record.id, shipment: Shipment::decoded(batch, bytes) };
-                    if let Err(stored) = consumer.send(stored) {
-                        self.out.remove(&stored.id);
-                        disk.give_back(stored.id);
-                    }
+                    let shipment = Shipment::decoded(batch, bytes);
+                    self.give(disk, consumer, Stored { id: record.id, shipment });
                 }
                 Err(error) => {
                     self.waiting.push_front(consumer);
@@ -313,6 +353,15 @@ impl Keeper {
                     self.journal.dropped(record.points, "undecodable", &format!("a record of the queue: {error}"));
                 }
             }
+        }
+    }
+
+    fn give(&mut self, disk: &mut Disk, consumer: oneshot::Sender<Stored>, stored: Stored) {
+        self.forget_older(stored.id);
+        self.out.insert(stored.id);
+        if let Err(stored) = consumer.send(stored) {
+            self.out.remove(&stored.id);
+            disk.give_back(stored.id);
         }
     }
 

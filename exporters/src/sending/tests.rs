@@ -261,7 +261,7 @@ async fn the_end_with_a_full_queue_on_disk_and_a_dead_peer_keeps_everything() {
     assert_eq!(subject.counted("phoenix_exporter_dropped_metric_points_total", "shutdown"), 0.0, "kept is not lost");
     drop(subject);
     let alive = Peer::away_for(Duration::ZERO);
-    let next = Subject::start(site, &alive, queue, "{}");
+    let _next = Subject::start(site, &alive, queue, "{}");
     while alive.taken().len() < 20 {
         sleep(Duration::from_millis(10)).await;
     }

@@ -20,7 +20,7 @@ impl Queue {
     /// nothing about the medium (no descriptors, no memory) never cost a record.
     pub fn next(&mut self, now: u64) -> Result<Option<Record>, Error> {
         loop {
-            let Some(id) = self.given_back.first().copied().or_else(|| self.find()) else {
+            let Some(id) = self.peek() else {
                 return Ok(None);
             };
             let read = match self.read(id) {
@@ -79,6 +79,24 @@ impl Queue {
                 Read::Missing => self.lose(id.segment, Gone::Missing),
             }
         }
+    }
+
+    /// The record that [`Queue::next`] would read now.
+    pub fn peek(&mut self) -> Option<Id> {
+        self.given_back.first().copied().or_else(|| self.find())
+    }
+
+    /// Hands a record out without reading it, to a caller who still has the payload (of that many bytes) that was appended with
+    /// these points at that time; false, and nothing is handed out, if it is older than `max_age` or not the one that
+    /// [`Queue::next`] would read.
+    pub fn take(&mut self, id: Id, payload: usize, points: u64, enqueued: u64, now: u64) -> bool {
+        if self.peek() != Some(id) || self.is_old(enqueued, now) {
+            return false;
+        }
+        let bytes = (HEADER + payload) as u64;
+        self.pass(id, id.offset + bytes);
+        self.under_way.insert(id, UnderWay { loss: Loss { records: 1, points, bytes }, gone: None });
+        true
     }
 
     /// The next place in order where a record stands that was not handed out.

@@ -87,3 +87,29 @@ fn it_opens_on_a_medium_that_cannot_be_read() {
     let queue = Queue::open_on(disk.files(), Path::new("/queue"), SETTINGS).unwrap();
     assert_eq!(queue.stats().records, 6);
 }
+
+#[test]
+fn what_the_caller_still_has_is_handed_out_unread_in_its_turn_only() {
+    let disk = SimDisk::default();
+    let settings = Settings { max_age: Some(std::time::Duration::from_nanos(50)), ..SETTINGS };
+    let mut queue = Queue::open_on(disk.files(), Path::new("/queue"), settings.clone()).unwrap();
+    let append =
+        |queue: &mut Queue, number: u8| queue.append(&[&[number; 30]], u64::from(number), 100, OnFull::Refuse).unwrap();
+    let ids: Vec<_> = (1..=4).map(|number| append(&mut queue, number)).collect();
+    disk.fail(Some(("read", EIO)));
+    assert!(!queue.take(ids[1], 30, 2, 100, 100), "the first comes first");
+    assert!(!queue.take(ids[0], 30, 1, 100, 151), "too old: next() evicts it");
+    assert!(queue.take(ids[0], 30, 1, 100, 100));
+    assert!(!queue.take(ids[0], 30, 1, 100, 100), "it is handed out");
+    assert!(queue.take(ids[1], 30, 2, 100, 100));
+    disk.fail(None);
+    assert!(queue.finish(ids[0]));
+    assert!(queue.give_back(ids[1]));
+    for number in 2..=3 {
+        assert_eq!(queue.next(100).unwrap().unwrap().payload, [number; 30]);
+    }
+    assert_eq!(queue.stats().points, 9);
+    drop(queue);
+    let mut queue = Queue::open_on(disk.files(), Path::new("/queue"), settings).unwrap();
+    assert_eq!(queue.next(100).unwrap().unwrap().points, 2, "the first is finished");
+}
