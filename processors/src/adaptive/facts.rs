@@ -18,6 +18,8 @@ pub(super) type Shares = [f64; MEASURES.len()];
 const MAX_SERIES: usize = 200_000;
 /// Resources whose host is remembered, at some 60 bytes each; of further ones it is looked for in every batch.
 const MAX_RESOURCES: usize = 100_000;
+/// Metrics of which it is remembered whether they are measured; then all is forgotten and learned again.
+const MAX_METRICS: usize = 10_000;
 /// A counter or a resource not heard of for so long is forgotten, nanoseconds.
 const SILENCE: u64 = 600_000_000_000;
 
@@ -80,6 +82,8 @@ pub(super) struct Facts {
     pub(super) time: u64,
     last: Ordered<Last>,
     known: Ordered<Known>,
+    /// Places in [`MEASURES`] by the metric's hash: comparing names costs more than all else here.
+    measures: Ordered<u8>,
     swept: u64,
 }
 
@@ -91,6 +95,7 @@ impl Default for Facts {
             time: 0,
             last: Ordered::new(COMMON_SEED),
             known: Ordered::new(COMMON_SEED),
+            measures: Ordered::new(COMMON_SEED),
             swept: 0,
         }
     }
@@ -109,7 +114,8 @@ impl Facts {
             for scope in resource.scopes() {
                 for metric in scope.metrics() {
                     let shared = metric.hash();
-                    let measure = MEASURES.iter().position(|name| *name == metric.name());
+                    let measure = self.measure(metric, shared);
+                    let is_measured = usize::from(measure) < MEASURES.len();
                     for point in metric.points() {
                         self.time = self.time.max(point.time());
                         let series = point.series();
@@ -118,8 +124,7 @@ impl Facts {
                             of.content = mix(of.content, series);
                             live(series);
                         }
-                        let amount = measure.map_or(0.0, |_| self.amount(metric, point, series, now));
-                        let measure = measure.unwrap_or(MEASURES.len()) as u8;
+                        let amount = if is_measured { self.amount(metric, point, series, now) } else { 0.0 };
                         let fact = Fact { identity: mix(shared, point.hash()), measure, amount };
                         fact.add_to(&mut of.all);
                         put(&mut self.points, point.id().index(), fact);
@@ -128,6 +133,20 @@ impl Facts {
             }
             put(&mut self.resources, resource.id().index(), of);
         }
+    }
+
+    /// A metric's place in [`MEASURES`], or beyond their end.
+    fn measure(&mut self, metric: Metric<'_>, hash: u64) -> u8 {
+        if let Some(measure) = self.measures.find(hash).and_then(|at| self.measures.get_mut(at)) {
+            return *measure;
+        }
+        let name = metric.name();
+        let measure = MEASURES.iter().position(|known| *known == name).unwrap_or(MEASURES.len()) as u8;
+        if self.measures.len() >= MAX_METRICS {
+            self.measures.retain(|_, _| false);
+        }
+        self.measures.insert(hash, measure);
+        measure
     }
 
     /// A resource's host, and whether it is a process.
