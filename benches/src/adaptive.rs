@@ -41,7 +41,7 @@ adaptive:
     aggressive: [priority, topk/tight, adaptive_filter, aggregate]
 ";
 
-/// The steady response of each profile: means over the scrapes of [`SCRAPES`].
+/// The steady response of each profile: means over the scrapes of `SCRAPES`.
 ///
 /// # Errors
 /// The stage cannot be built, or measures nothing.

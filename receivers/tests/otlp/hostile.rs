@@ -75,7 +75,7 @@ async fn without_room_a_peer_hears_later_at_once_and_others_still_have_theirs() 
     let rig = Rig::new("ack: on_export, admission: {limit_mib: 1, connection_percentage: 60}", "", "");
     rig.mood(Mood::Hold);
     let mut greedy = client(&rig).await;
-    let large = || request(1, 280 << 10);
+    let large = || request(1, 300 << 10);
     let mut again = greedy.clone();
     let waiting = tokio::spawn(async move { greedy.export(large()).await });
     rig.until("the first arrives", |rig| rig.sink.held.lock().unwrap().len() == 1).await;
@@ -83,12 +83,12 @@ async fn without_room_a_peer_hears_later_at_once_and_others_still_have_theirs() 
     assert_eq!(status.code(), tonic::Code::ResourceExhausted);
     assert!(RpcStatus::decode(status.details()).unwrap().retry_delay().is_some(), "it may come again");
     // Another connection has a share of its own.
-    let other = tokio::spawn(export(rig.http, &[], request(1, 100 << 10).encode_to_vec()));
+    let other = tokio::spawn(export(rig.http, &[], request(1, 150 << 10).encode_to_vec()));
     rig.until("another peer's arrives", |rig| rig.sink.held.lock().unwrap().len() == 2).await;
     // Now the receiver's room is short for everybody, and HTTP says so, too.
-    let heard = export(rig.http, &[], request(1, 290 << 10).encode_to_vec()).await;
-    let more = export(rig.http, &[], request(1, 290 << 10).encode_to_vec()).await;
-    assert!([heard.status, more.status].contains(&429), "{heard:?} {more:?}");
+    let heard = export(rig.http, &[], request(1, 300 << 10).encode_to_vec()).await;
+    let more = export(rig.http, &[], request(1, 300 << 10).encode_to_vec()).await;
+    assert_eq!([heard.status, more.status], [429, 429], "{heard:?} {more:?}");
     for delivery in rig.sink.held.lock().unwrap().drain(..) {
         delivery.delivered();
     }

@@ -55,6 +55,9 @@ fn scan(bytes: &[u8], limits: &Limits) -> Outcome<(Index, bool)> {
     scan.index.points.reserve(bytes.len() / BYTES_PER_POINT);
     scan.index.metrics.reserve(bytes.len() / BYTES_PER_METRIC);
     scan.request()?;
+    // A few giant points must not keep the room of many.
+    scan.index.points.shrink_to(2 * scan.index.points.len());
+    scan.index.metrics.shrink_to(2 * scan.index.metrics.len());
     Ok((scan.index, scan.validator.in_pieces))
 }
 
