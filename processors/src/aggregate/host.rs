@@ -291,7 +291,10 @@ impl Host {
             let Some(entity) = entities.get_mut(*entity) else { return false };
             let place = entity.series.find(series, 0);
             let Some(series) = place.and_then(|place| entity.series.get_mut(place)) else { return false };
-            if series.life.closing && series.life.written < time {
+            if !series.shown {
+                // As a delta it had nothing to say yet: there is nothing to close.
+                series.life.closing = false;
+            } else if series.life.closing && series.life.written < time {
                 series.close(&entity.resource, time, tools.out);
             }
             series.life.closing

@@ -57,6 +57,28 @@ proptest! {
     }
 }
 
+/// A life that begins with the very scrape before it has nothing to say as a delta; folded at once, it is not closed either.
+#[test]
+fn what_was_never_said_is_not_closed() {
+    use crate::world::Event::{Broken, Counts, Ends};
+    use crate::world::Step;
+    let scrape = |steps: &[(Event, bool)]| {
+        let steps = steps.iter().map(|(event, fold)| Step { event: *event, fold: *fold, added: 0, level: 0 });
+        Scrape { gap: 1, steps: steps.collect(), swap: false, wire: false }
+    };
+    let (mut bench, mut world) = (wanting("temporality: delta", DELTA), World::new(5));
+    for scrape in [
+        scrape(&[(Counts, false), (Counts, false)]),
+        scrape(&[(Ends, false), (Broken, false), (Counts, false)]),
+        scrape(&[(Counts, false), (Counts, false), (Counts, false), (Counts, true)]),
+        scrape(&[(Counts, true), (Counts, false), (Counts, false)]),
+    ] {
+        bench.run(&mut world, &scrape);
+    }
+    bench.flush(true);
+    assert!(bench.balanced(&world).is_ok());
+}
+
 /// The worked example of the ledger as deltas: start, time and value of all that is said.
 #[test]
 fn the_worked_example_in_deltas() {
