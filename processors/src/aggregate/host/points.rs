@@ -96,8 +96,10 @@ impl Host {
             }
         }
         let Some(series) = found.and_then(|place| entity.series.get_mut(place)) else {
+            let newborn = before.is_some_and(|before| reading.start > before);
             if point.no_recorded_value() {
-                return if decided == Holder::Individual { Action::Pass } else { Action::Fold };
+                // What began after the scrape before and is not known was never exported: its first point was bad.
+                return if decided == Holder::Individual && !newborn { Action::Pass } else { Action::Fold };
             }
             if *count >= tools.config.max_entities.saturating_mul(SERIES_PER_ENTITY) {
                 *refused = Some(reading.time);
@@ -107,7 +109,6 @@ impl Host {
             // What may have passed while there was no room is not folded before its own account is settled.
             let expiry = nanos(tools.config.member_expiry);
             let unsure = refused.is_some_and(|at| at.saturating_add(expiry) > reading.time);
-            let newborn = before.is_some_and(|before| reading.start > before);
             let Ok(flipped) = entity.flip(ident, reading.time, count, tools) else {
                 return Action::Drop("out_of_order");
             };
