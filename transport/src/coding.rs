@@ -79,7 +79,8 @@ pub fn undo<E>(
             decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(Undone::Malformed)?;
             read(decoder, limit, FIRST, room)
         }
-        Coding::Snappy if input.starts_with(SNAPPY_STREAM) => {
+        // A stream that nothing was written to is empty.
+        Coding::Snappy if input.is_empty() || input.starts_with(SNAPPY_STREAM) => {
             read(snap::read::FrameDecoder::new(input), limit, FIRST, room)
         }
         Coding::Snappy => snappy_block(input, limit, room),
@@ -218,6 +219,14 @@ mod tests {
                 prop_assert!(granted <= 10_001, "{name} was granted {granted}");
                 prop_assert!(out.map_or(0, |out| out.len()) <= 10_000, "{name}");
             }
+        }
+    }
+
+    #[test]
+    fn nothing_comes_out_of_packed_nothing() {
+        for name in PACKED {
+            let out = undo(Coding::named(name).unwrap(), &pack(name, &[]), 0, free);
+            assert!(matches!(&out, Ok(out) if out.is_empty()), "{name}: {out:?}");
         }
     }
 

@@ -33,11 +33,13 @@ impl Room {
         path
     }
 
-    /// Starts a process whose output goes to files in this folder, with a pipe for its input.
+    /// Starts a process whose output goes to files in this folder, with a pipe for its input. An agent that is told no
+    /// state directory keeps its state in this folder, too: what another test has left must not go on here.
     pub fn start(&self, name: &str, command: &mut Command) -> Running {
         let (stdout, stderr) = (self.path(&format!("{name}.stdout")), self.path(&format!("{name}.stderr")));
         let out = File::create(&stdout).expect("the folder is writable");
         let err = File::create(&stderr).expect("the folder is writable");
+        command.env_remove("STATE_DIRECTORY").env("XDG_STATE_HOME", self.path("state"));
         let child = command.stdin(Stdio::piped()).stdout(out).stderr(err).spawn();
         let child = child.unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         Running { name: name.to_owned(), child, stdout, stderr }

@@ -94,9 +94,7 @@ fn profiles_change_every_100_ms_and_every_sum_stays_true() {
     let (room, admin, own_metrics) = (Room::new(), free_port(), free_port());
     let mut host = Host::new(&room.path("host"), 11);
     let config = room.file("phoenix.yaml", &config(&room, admin, own_metrics));
-    // A state of its own: what another run has left would go on here.
-    let mut phoenix =
-        room.start("phoenix", agent().arg("--config").arg(config).arg("--state-dir").arg(room.path("state")));
+    let mut phoenix = room.start("phoenix", agent().arg("--config").arg(config));
     scraped(own_metrics);
     let (begin, over) = (Instant::now(), AtomicBool::new(false));
     let swaps = std::thread::scope(|scope| {

@@ -291,10 +291,9 @@ impl Host {
             let Some(entity) = entities.get_mut(*entity) else { return false };
             let place = entity.series.find(series, 0);
             let Some(series) = place.and_then(|place| entity.series.get_mut(place)) else { return false };
-            if !series.shown {
-                // As a delta it had nothing to say yet: there is nothing to close.
-                series.life.closing = false;
-            } else if series.life.closing && series.life.written < time {
+            // As a delta it may have had nothing to say yet: then there is nothing to close.
+            series.life.closing &= series.shown;
+            if series.life.closing {
                 series.close(&entity.resource, time, tools.out);
             }
             series.life.closing
@@ -312,9 +311,7 @@ impl Host {
             let mut member_of = None;
             series.retain(|series| {
                 if series.life.last.time.saturating_add(expiry) < time {
-                    if series.shown && series.life.written < time {
-                        series.close(resource, time, tools.out);
-                    }
+                    series.close(resource, time, tools.out);
                     *count -= 1;
                     return false;
                 }

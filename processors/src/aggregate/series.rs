@@ -148,8 +148,16 @@ impl Series {
         histogram.map_or_else(|| self.kind.holding(), Holding::Distribution)
     }
 
-    /// Writes its end.
+    /// Whether it was exported, and has no point at `time` yet: only such a series can be closed then.
+    fn is_open(&self, time: u64) -> bool {
+        self.shown && self.life.written < time
+    }
+
+    /// Writes its end, if it is open.
     pub(super) fn close(&mut self, resource: &Arc<[u8]>, time: u64, out: &mut Pieces) {
+        if !self.is_open(time) {
+            return;
+        }
         out.closed(resource, self.ident.written(), (self.life.out_start, time));
         (self.life.closing, self.shown) = (false, false);
         self.life.written = time;
@@ -157,8 +165,8 @@ impl Series {
 
     /// Its sender says that it has ended.
     pub(super) fn end(&mut self, resource: &Arc<[u8]>, time: u64, out: &mut Pieces) -> Action {
-        let open = self.shown && self.life.written < time;
-        if open && self.converts() {
+        let open = self.is_open(time);
+        if self.converts() {
             self.close(resource, time, out);
         }
         self.life.last.time = time;

@@ -282,7 +282,7 @@ impl Entity {
         tools.counts.flip();
         // Where both leave in one temporality, they are one series to a reader, and it goes on.
         let ends = former.ident.desc.written().id != ident.desc.written().id;
-        if ends && former.shown && former.life.written < time {
+        if ends {
             former.close(&self.resource, time, tools.out);
         }
         Ok(true)

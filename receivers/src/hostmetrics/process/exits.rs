@@ -7,7 +7,7 @@
 //! reading on each of its threads, on no more CPUs than the host has. The rest stays unattributed; nothing is
 //! ever given to a process of another parent.
 //!
-//! A process whose parent died too was waited for by that parent before, or by the living ancestor that inherited it: the
+//! A process whose parent ended too was waited for by that parent before, or by the living ancestor that inherited it: the
 //! nearest one whose growth covers it. A parent that ignores its children (`SIGCHLD`) covers none, and they get nothing.
 //!
 //! Pure: reads nothing and knows no metric.
@@ -59,6 +59,8 @@ pub(crate) struct Kin {
     pub parent: i64,
     /// How much its waited-for times grew since the scrape before; `None`: it was not read then.
     pub grown: Option<Ticks>,
+    /// A zombie: its children have another parent by now.
+    pub ended: bool,
 }
 
 /// How far a family is followed upwards. Shells, build tools and supervisors are rarely nested so deep.
@@ -139,10 +141,10 @@ fn ancestors(exit: &Exit, dead: &HashMap<u32, &Exit>, living: impl Fn(u32) -> Op
         let Some(kin) = living(pid).filter(|kin| kin.start <= start) else { break };
         let Some(grown) = kin.grown else { break };
         found.push((pid, grown));
-        if !orphan {
+        if !orphan && !kin.ended {
             break;
         }
-        (parent, start) = (kin.parent, kin.start);
+        (parent, start, orphan) = (kin.parent, kin.start, true);
     }
     found
 }

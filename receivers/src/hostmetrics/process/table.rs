@@ -45,9 +45,6 @@ struct Tracked {
     times: Option<Times>,
     /// How much those that it waited for grew between its last two readings.
     waited: Option<Ticks>,
-    /// It was listed and then gone: what it used after its last reading is asked for at the next scrape, when its parent's
-    /// times are sure to hold it.
-    late: bool,
 }
 
 pub(crate) struct Table {
@@ -58,6 +55,9 @@ pub(crate) struct Table {
     /// Time of the scrape before, nanoseconds since the Unix epoch.
     before: Option<u64>,
     pids: Vec<u32>,
+    /// Listed in this scrape and then gone: what they used after their last reading is asked for at the next one, when
+    /// their parents' times are sure to hold it.
+    late: Vec<u32>,
     /// Gone, with a last value written at the scrape before: to be closed.
     ending: Vec<(u32, Tracked)>,
     /// Gone, and their ids taken by others since.
@@ -93,6 +93,7 @@ impl Table {
             scrapes: 0,
             before: None,
             pids: Vec::new(),
+            late: Vec::new(),
             ending: Vec::new(),
             replaced: Vec::new(),
             balance,
@@ -135,8 +136,9 @@ impl Table {
         let stat = match self.files.read(pid, Source::Stat) {
             Ok(text) => reading::stat(text.bytes).map_err(Cause::from),
             Err(Failure::Gone) => {
-                let known = self.processes.get_mut(&pid).filter(|known| known.seen + 1 == self.scrapes);
-                known.into_iter().for_each(|known| known.late = true);
+                if self.processes.get(&pid).is_some_and(|known| known.seen + 1 == self.scrapes) {
+                    self.late.push(pid);
+                }
                 return 0;
             }
             Err(Failure::Failed(error)) => Err(error.into()),
@@ -225,7 +227,6 @@ impl Table {
             renew: second_look.then(|| at.now + RENEW_AFTER + spread),
             times: None,
             waited: None,
-            late: false,
         };
         let Some(old) = self.processes.remove(&pid) else {
             self.processes.insert(pid, tracked);
@@ -267,15 +268,27 @@ impl Table {
         self.projection.write(entity, &Values::NONE, tracked.written, at.unix_nanos, out).1
     }
 
+    /// Writes the CPU time at the end of a process and closes all else; `None` if no CPU time was ever written.
+    fn write_last(
+        &self,
+        pid: u32,
+        tracked: &Tracked,
+        tail: [f64; 2],
+        at: &Moment,
+        out: &mut BatchBuilder,
+    ) -> Option<(Written, usize)> {
+        let times = tracked.times.filter(|_| tracked.written.has(Metric::CpuTime))?;
+        let values = self.measure.last(&times, tail);
+        Some(self.projection.write(self.entity(pid, tracked)?, &values, tracked.written, at.unix_nanos, out))
+    }
+
     /// Closes a process, or says what it used after its last reading and closes it at the next scrape.
     fn part(&mut self, pid: u32, mut tracked: Tracked, tail: [f64; 2], at: &Moment, out: &mut BatchBuilder) -> usize {
         let used: f64 = tail.iter().sum();
-        let last = tracked.times.filter(|_| used > 0.0 && tracked.written.has(Metric::CpuTime));
-        let Some((entity, times)) = self.entity(pid, &tracked).zip(last) else {
+        let last = if used > 0.0 { self.write_last(pid, &tracked, tail, at, out) } else { None };
+        let Some((written, points)) = last else {
             return self.close(pid, &tracked, at, out);
         };
-        let values = self.measure.last(&times, tail);
-        let (written, points) = self.projection.write(entity, &values, tracked.written, at.unix_nanos, out);
         self.balance.count(used);
         tracked.written = written;
         self.ending.push((pid, tracked));
@@ -291,19 +304,16 @@ impl Table {
 
     /// Processes that ended while this scrape was under way: their parents were read before they were waited for, so what
     /// they used up to their end is told at the next scrape. Until then their CPU time stands still; all else is closed.
-    fn hold_late(&mut self, at: &Moment, out: &mut BatchBuilder) -> usize {
-        let scrapes = self.scrapes;
-        let is_late = |tracked: &Tracked| tracked.seen + 1 == scrapes && !tracked.written.is_empty();
-        let late: Vec<(u32, Tracked)> = self.processes.extract_if(|_, tracked| is_late(tracked)).collect();
+    fn hold_late(&mut self, late: &[u32], at: &Moment, out: &mut BatchBuilder) -> usize {
         let mut points = 0;
-        for (pid, mut tracked) in late {
-            let last = tracked.times.filter(|_| tracked.written.has(Metric::CpuTime));
-            let values = last.map_or(Values::NONE, |times| self.measure.last(&times, [0.0; 2]));
-            if let Some(entity) = self.entity(pid, &tracked) {
-                let (written, count) = self.projection.write(entity, &values, tracked.written, at.unix_nanos, out);
-                (tracked.written, points) = (written, points + count);
+        for pid in late {
+            let Some(tracked) = self.processes.get(pid) else { continue };
+            let last = self.write_last(*pid, tracked, [0.0; 2], at, out);
+            let (written, count) = last.unwrap_or_else(|| (Written::default(), self.close(*pid, tracked, at, out)));
+            points += count;
+            if let Some(tracked) = self.processes.get_mut(pid) {
+                tracked.written = written;
             }
-            self.processes.insert(pid, tracked);
         }
         points
     }
@@ -311,19 +321,21 @@ impl Table {
     /// Parts with the processes that were not there this time.
     fn part_with_gone(&mut self, at: &Moment, out: &mut BatchBuilder) -> usize {
         let scrapes = self.scrapes;
-        let is_gone = |tracked: &mut Tracked| tracked.seen != scrapes && !std::mem::take(&mut tracked.late);
-        let gone: Vec<(u32, Tracked)> = self.processes.extract_if(|_, tracked| is_gone(tracked)).collect();
+        let late = std::mem::take(&mut self.late);
+        let is_gone = |pid: &u32, tracked: &Tracked| tracked.seen != scrapes && !late.contains(pid);
+        let gone: Vec<(u32, Tracked)> = self.processes.extract_if(|pid, tracked| is_gone(pid, tracked)).collect();
         let mut exits: Vec<Exit> = gone.iter().filter_map(|(pid, tracked)| exit(*pid, tracked)).collect();
         exits.append(&mut self.replaced);
         let living = |pid: u32| {
             let known = self.processes.get(&pid).filter(|known| known.seen == scrapes)?;
-            Some(Kin { start: known.start, parent: known.parent, grown: known.waited })
+            let ended = known.times.is_some_and(|times| times.threads == 0);
+            Some(Kin { start: known.start, parent: known.parent, grown: known.waited, ended })
         };
         let tails = self.measure.cpus().filter(|_| !exits.is_empty()).map(|(cpus, _)| {
             let tails = exits::tails(&exits, living, at.now, (cpus, self.measure.ticks_per_second()));
             exits.iter().map(|exit| exit.pid).zip(tails).collect::<HashMap<_, _>>()
         });
-        let mut points = self.hold_late(at, out);
+        let mut points = self.hold_late(&late, at, out);
         for (pid, tracked) in gone {
             let tail = tails.as_ref().and_then(|tails| tails.get(&pid)).copied().unwrap_or_default();
             points += self.part(pid, tracked, tail, at, out);

@@ -155,6 +155,20 @@ fn when_the_parent_dies_too_an_ancestor_tells() {
 }
 
 #[test]
+fn the_child_of_a_zombie_was_waited_for_by_those_above_it() {
+    let init = Spec { pid: 1, parent: 0, start: 1, comm: b"init", waited: [0, 0], user: 0, system: 0, ..parent() };
+    let shell = Spec { parent: 1, ..parent() };
+    let idle = Spec { parent: 1, user: 0, system: 0, ..child(50) };
+    let (host, mut scraper) = family(&[init.clone(), shell.clone(), child(42), idle]);
+    host.process(&Spec { state: 'Z', ..shell });
+    host.remove(42);
+    host.remove(50);
+    host.process(&Spec { waited: [150, 50], ..init });
+    let (batch, _) = host.scrape(&mut scraper, 10);
+    assert_eq!(used(&batch, 50), None, "what init waited for was the grandchild's, and told before");
+}
+
+#[test]
 fn an_id_that_was_taken_again_explains_what_its_parent_waited_for() {
     let (host, mut scraper) = family(&[child(42), child(43)]);
     host.process(&Spec { start: 1500, user: 1, system: 0, ..child(42) });
