@@ -64,6 +64,8 @@ pub struct Host {
     chance: Chance,
     next_pid: i64,
     time: u64,
+    /// `host.name`, where it has one.
+    name: Option<String>,
 }
 
 impl Host {
@@ -74,7 +76,7 @@ impl Host {
 
     /// The same with a seed of its own.
     pub fn seeded(count: usize, seed: u64) -> Self {
-        let mut host = Host { processes: Vec::new(), chance: Chance(seed), next_pid: 1, time: BEGIN };
+        let mut host = Host { processes: Vec::new(), chance: Chance(seed), next_pid: 1, time: BEGIN, name: None };
         for (name, number) in DAEMONS {
             for _ in 0..number {
                 host.begin(name.to_owned(), None);
@@ -85,6 +87,11 @@ impl Host {
             host.begin(name, None);
         }
         host
+    }
+
+    /// The same with this `host.name` on each of its processes.
+    pub fn named(self, name: String) -> Self {
+        Host { name: Some(name), ..self }
     }
 
     /// One of the programs, the first most often.
@@ -178,7 +185,17 @@ impl Host {
 
     /// An export request with all points as of now.
     pub fn scrape(&self) -> Vec<u8> {
-        request(self.processes.iter().map(|(process, _)| process), self.time)
+        self.request(&self.processes)
+    }
+
+    /// The same as so many requests, each with the number of its processes.
+    pub fn scrape_in(&self, pieces: usize) -> impl Iterator<Item = (Vec<u8>, usize)> {
+        let size = self.processes.len().div_ceil(pieces.max(1)).max(1);
+        self.processes.chunks(size).map(|part| (self.request(part), part.len()))
+    }
+
+    fn request(&self, processes: &[(Process, Load)]) -> Vec<u8> {
+        request(processes.iter().map(|(process, _)| process), self.time, self.name.as_deref())
     }
 }
 

@@ -59,7 +59,7 @@ pub struct Process {
 
 impl Process {
     /// Writes its [`POINTS_PER_PROCESS`] points as of `time`, Unix nanoseconds; about 149 bytes each.
-    fn write(&self, builder: &mut BatchBuilder, time: u64) {
+    fn write(&self, builder: &mut BatchBuilder, time: u64, host: Option<&str>) {
         let Process { pid, name, start, .. } = self;
         let mut resource = builder.resource();
         resource.schema_url("https://opentelemetry.io/schemas/1.9.0");
@@ -71,6 +71,9 @@ impl Process {
             .attribute("process.command", &format!("/usr/lib/{name}/bin/{name}"))
             .attribute("process.command_line", &format!("/usr/lib/{name}/bin/{name} --config /etc/{name}/{pid}.conf"))
             .attribute("process.owner", "service");
+        if let Some(host) = host {
+            resource.attribute("host.name", host);
+        }
         let mut scope = resource.scope(SCOPE, "0.145.0");
         let mut cpu = scope.metric(&CPU_TIME);
         for (seconds, state) in self.cpu.into_iter().zip(["user", "system", "wait"]) {
@@ -92,11 +95,11 @@ impl Process {
     }
 }
 
-/// An export request with all points of these processes as of `time`, Unix nanoseconds.
-pub(crate) fn request<'p>(processes: impl IntoIterator<Item = &'p Process>, time: u64) -> Vec<u8> {
+/// An export request with all points of these processes as of `time`, Unix nanoseconds, with this `host.name` if any.
+pub(crate) fn request<'p>(processes: impl IntoIterator<Item = &'p Process>, time: u64, host: Option<&str>) -> Vec<u8> {
     let mut builder = BatchBuilder::new();
     for process in processes {
-        process.write(&mut builder, time);
+        process.write(&mut builder, time, host);
     }
     builder.finish().encode().to_vec()
 }
@@ -120,7 +123,7 @@ pub fn process_metrics(processes: usize) -> Vec<u8> {
         }
     };
     let all: Vec<Process> = (0..processes as i64).zip(names.iter().cycle()).map(process).collect();
-    request(&all, time)
+    request(&all, time, None)
 }
 
 #[cfg(test)]

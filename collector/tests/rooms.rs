@@ -17,6 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("phoenix", EVERY_ROOM),
     ("phoenix-benches", EVERY_ROOM),
     ("phoenix-faults", &[]),
+    ("phoenix-race", &["phoenix-benches", "phoenix-telemetry"]),
 ];
 
 /// What stands above all rooms may use each of them.

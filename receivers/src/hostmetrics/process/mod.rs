@@ -58,7 +58,7 @@ impl Process {
         let table = Table::new(Parts {
             max: config.max_processes,
             delay: config.scrape_process_delay,
-            files: Files::new(&root.proc),
+            files: Files::new(&root.proc, open_files(config.max_open_files)),
             facts: FactReader::new(config, Filter::new(&config.include, &config.exclude)?, owners),
             measure: Measure::new(&projection, root, boot_unix_nanos, !config.scrape_process_delay.is_zero()),
             projection,
@@ -67,6 +67,21 @@ impl Process {
         });
         Ok(Self { table })
     }
+}
+
+/// How many files may stay open: half of what this process may open at most, so that there is room for all else.
+fn open_files(wanted: usize) -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let most = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX));
+    if most < wanted {
+        tracing::info!(
+            scraper = "process",
+            max_open_files = wanted,
+            open = most,
+            "the limit of open files (RLIMIT_NOFILE) is low: files of processes beyond half of it are opened at every scrape"
+        );
+    }
+    wanted.min(most)
 }
 
 impl Scraper for Process {

@@ -335,6 +335,9 @@ impl Table {
             let tails = exits::tails(&exits, living, at.now, (cpus, self.measure.ticks_per_second()));
             exits.iter().map(|exit| exit.pid).zip(tails).collect::<HashMap<_, _>>()
         });
+        if !gone.is_empty() || self.full {
+            self.files.close_others(|pid| self.processes.contains_key(&pid));
+        }
         let mut points = self.hold_late(&late, at, out);
         for (pid, tracked) in gone {
             let tail = tails.as_ref().and_then(|tails| tails.get(&pid)).copied().unwrap_or_default();

@@ -1,5 +1,6 @@
 //! The scraper against a host made of files, and against this machine.
 
+mod cost;
 mod exits;
 mod faults;
 mod host;
