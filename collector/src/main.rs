@@ -10,6 +10,7 @@ mod control;
 mod extensions;
 mod identity;
 mod logs;
+mod notify;
 mod own;
 mod run;
 mod service;

@@ -1,6 +1,7 @@
 //! One run of the agent, from the checked configuration to the last signal.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use phoenix_pipeline::admission::Budget;
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::config::{Model, Request};
 use crate::control::{Control, World};
 use crate::logs::{self, Valve};
+use crate::notify::Notifier;
 use crate::own::{self, SUMMARY_EVERY, Summary};
 use crate::service::{Agent, GRACE, Shared};
 use crate::state::{self, Place, StateDir};
@@ -152,26 +154,52 @@ async fn serve(
         tracing::info!("{line}");
     }
 
+    let notifier = Arc::new(Notifier::find(|name| std::env::var_os(name)));
+    notifier.ready("running");
+    if let Some(period) = notifier.watchdog() {
+        // A task of its own, so that it is fed during a reload and while queues drain, too.
+        tokio::spawn(feed(notifier.clone(), period));
+    }
+
     let mut summary = Summary::new(metrics);
     let mut redraw = tokio::time::interval_at(tokio::time::Instant::now() + Duration::from_secs(3), SUMMARY_EVERY);
     let outcome = loop {
         tokio::select! {
             signal = signals.next() => match signal {
-                RELOAD => reload(request, &mut agent, valve).await,
+                RELOAD => {
+                    notifier.reloading();
+                    notifier.ready(reload(request, &mut agent, valve).await);
+                }
                 end => {
                     tracing::info!(signal = end, grace_seconds = GRACE.as_secs(), "ending: receivers stop, queues drain");
                     break Ok(());
                 }
             },
             Some(why) = broken.recv() => break Err(Failure::Host(why)),
-            _ = redraw.tick(), if terminal.is_terminal() => terminal.live(&summary.line(&clock)),
+            _ = redraw.tick(), if terminal.is_terminal() || notifier.is_heard() => {
+                let line = summary.line(&clock);
+                notifier.status(&line);
+                if terminal.is_terminal() {
+                    terminal.live(&line);
+                }
+            }
         }
     };
+    notifier.stopping();
     tokio::select! {
         () = agent.shutdown(GRACE) => tracing::info!("ended"),
         name = signals.insisted() => tracing::warn!(signal = name, "ended at once by a second signal; what was queued is lost"),
     }
     outcome
+}
+
+/// Feeds the watchdog until the runtime ends.
+async fn feed(notifier: Arc<Notifier>, period: Duration) {
+    let mut timer = tokio::time::interval(period);
+    loop {
+        timer.tick().await;
+        notifier.alive();
+    }
 }
 
 /// Room for data that comes in, by the memory this process may use.
@@ -183,8 +211,8 @@ fn admission() -> Budget {
     Budget::of_memory(available)
 }
 
-/// SIGHUP: the new configuration is read, checked, built and only then put in place.
-async fn reload(request: &Request, agent: &mut Agent, valve: &Valve) {
+/// SIGHUP: the new configuration is read, checked, built and only then put in place. Says in a line what came of it.
+async fn reload(request: &Request, agent: &mut Agent, valve: &Valve) -> &'static str {
     let (model, notices) = match request.load() {
         Ok(loaded) => loaded,
         Err(mistakes) => {
@@ -192,7 +220,7 @@ async fn reload(request: &Request, agent: &mut Agent, valve: &Valve) {
                 tracing::error!("{mistake}");
             }
             tracing::error!(mistakes = mistakes.len(), "the new config is wrong; the old one goes on");
-            return;
+            return "the new config is wrong; the old one goes on";
         }
     };
     match agent.apply(&model).await {
@@ -200,7 +228,11 @@ async fn reload(request: &Request, agent: &mut Agent, valve: &Valve) {
             notices.iter().for_each(crate::config::Notice::log);
             valve.set(model.telemetry.logs.level(), model.telemetry.logs.sampling());
             tracing::info!("reloaded: the new config is in place");
+            "running"
         }
-        Err(error) => tracing::error!("the new config cannot be put in place: {error}; the old one goes on"),
+        Err(error) => {
+            tracing::error!("the new config cannot be put in place: {error}; the old one goes on");
+            "the new config cannot be put in place; the old one goes on"
+        }
     }
 }

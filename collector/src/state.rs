@@ -42,6 +42,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// The directory, whether it is there or not.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// `--state-dir`, else `STATE_DIRECTORY` (the first of its paths), else `$XDG_STATE_HOME/phoenix`, else
     /// `~/.local/state/phoenix`; none if there is no home either.
     pub fn find(flag: Option<&Path>, environment: impl Fn(&str) -> Option<OsString>) -> Option<Self> {

@@ -1,25 +1,19 @@
 //! `phoenix profile` and `phoenix explain`: questions to a running agent's admin endpoint, and its answers for people.
 //!
-//! One request on a plain connection, bounded in time and size. A token comes from the environment, never from the
-//! command line, where every user of the host could read it.
+//! A token comes from the environment, never from the command line, where every user of the host could read it.
 
-use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, SystemTime};
 
 use phoenix_pipeline::config::duration;
 use serde_json::{Value, json};
 
+use super::client::{Answer, Call, Failure};
 use crate::admin::DEFAULT_ENDPOINT;
 
 /// The variable that holds the token.
-const TOKEN: &str = "PHOENIX_ADMIN_TOKEN";
-/// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(3);
+pub(super) const TOKEN: &str = "PHOENIX_ADMIN_TOKEN";
 /// How long an answer may take: building a profile may read files.
 const ANSWER: Duration = Duration::from_secs(20);
-/// The longest answer that is read; the longest that is given is far below.
-const MAX_ANSWER: u64 = 16 << 20;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,50 +72,28 @@ pub(super) fn address(named: Option<&str>) -> &str {
 /// # Errors
 /// Nobody answers, or what the agent answered that it will not do.
 pub(super) fn exchange(address: &str, method: &str, target: &str, body: &str) -> Result<Value, String> {
-    let nobody = |error: std::io::Error| {
-        format!(
-            "nobody answers: {error}; is the agent running, and is its service::admin::endpoint another? --admin names it"
-        )
-    };
-    let resolved = address.to_socket_addrs().map_err(|error| format!("{address:?} is no host:port: {error}"))?;
-    let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-    let connected = resolved.into_iter().find_map(|resolved| match TcpStream::connect_timeout(&resolved, CONNECT) {
-        Ok(stream) => Some(stream),
-        Err(error) => {
-            last = error;
-            None
+    let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
+    let call = Call { address, method, target, token: token.as_deref(), body, patience: ANSWER };
+    let answer = call.ask().map_err(|why| match why {
+        Failure::Nobody(_) => {
+            format!("{why}; is the agent running, and is its service::admin::endpoint another? --admin names it")
         }
-    });
-    let Some(mut stream) = connected else { return Err(nobody(last)) };
-    let authorization = match std::env::var(TOKEN) {
-        Ok(token) if !token.is_empty() && !token.contains(['\r', '\n']) => format!("Authorization: Bearer {token}\r\n"),
-        _ => String::new(),
-    };
-    let request = format!(
-        "{method} {target} HTTP/1.1\r\nHost: {address}\r\n{authorization}Content-Type: application/json\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let mut answer = Vec::new();
-    let outcome = stream
-        .set_read_timeout(Some(ANSWER))
-        .and_then(|()| stream.write_all(request.as_bytes()))
-        .and_then(|()| (&mut stream).take(MAX_ANSWER).read_to_end(&mut answer));
-    outcome.map_err(nobody)?;
-    understood(&String::from_utf8_lossy(&answer))
+        Failure::Strange => STRANGE.to_owned(),
+        Failure::Address(..) => why.to_string(),
+    })?;
+    understood(&answer)
 }
 
+const STRANGE: &str = "what answers there is not Phoenix's admin endpoint";
+
 /// The answer's JSON, or what it says went wrong.
-fn understood(answer: &str) -> Result<Value, String> {
-    let strange = "what answers there is not Phoenix's admin endpoint";
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or(strange)?;
-    let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).ok_or(strange)?;
-    let value: Value = serde_json::from_str(body).map_err(|_| strange)?;
-    match (status, value.get("error").and_then(Value::as_str)) {
-        ("200", _) => Ok(value),
-        ("401", Some(why)) => Err(format!("{why}; the variable {TOKEN} gives it")),
+fn understood(answer: &Answer) -> Result<Value, String> {
+    let value: Value = serde_json::from_str(&answer.body).map_err(|_| STRANGE)?;
+    match (answer.status, value.get("error").and_then(Value::as_str)) {
+        (200, _) => Ok(value),
+        (401, Some(why)) => Err(format!("{why}; the variable {TOKEN} gives it")),
         (_, Some(why)) => Err(why.to_owned()),
-        (_, None) => Err(strange.to_owned()),
+        (_, None) => Err(STRANGE.to_owned()),
     }
 }
 
@@ -203,7 +175,8 @@ mod tests {
 
     #[test]
     fn answers_are_worded_and_errors_are_the_agents() {
-        let ok = |body: &str| understood(&format!("HTTP/1.1 200 OK\r\na: b\r\n\r\n{body}"));
+        let answered = |status, body: &str| understood(&Answer { status, body: body.to_owned() });
+        let ok = |body| answered(200, body);
         let answer = ok(
             r#"{"profile":"b","processors":[{"pipeline":"metrics","processor":"adaptive","active":"b","base":"a","expires_in":"9m30s","profiles":["a","b"]}]}"#,
         );
@@ -213,11 +186,10 @@ mod tests {
         );
         let expected = "pid 7 x\n  1m30s ago, topk: fold (topk_rank, class low)\nthere are more; ask more narrowly\n";
         assert_eq!(explained(&answer.unwrap(), SystemTime::UNIX_EPOCH + Duration::from_secs(91)), expected);
-        let refused = understood("HTTP/1.1 404 Not Found\r\n\r\n{\"error\":\"no profile\"}");
+        let refused = answered(404, r#"{"error":"no profile"}"#);
         assert_eq!(refused.unwrap_err(), "no profile");
-        assert!(understood("HTTP/1.1 401 X\r\n\r\n{\"error\":\"no\"}").unwrap_err().contains(TOKEN));
-        assert!(understood("SSH-2.0\r\n").unwrap_err().contains("not Phoenix's"));
-        assert!(understood("HTTP/1.1 200 OK\r\n\r\n<html>").unwrap_err().contains("not Phoenix's"));
+        assert!(answered(401, r#"{"error":"no"}"#).unwrap_err().contains(TOKEN));
+        assert!(ok("<html>").unwrap_err().contains("not Phoenix's"));
     }
 
     #[test]

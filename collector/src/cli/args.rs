@@ -3,12 +3,13 @@
 use super::admin::Question;
 use super::gates;
 use super::simulate::SimulateArgs;
+use super::support_bundle;
 use crate::config::Request;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,14 @@ pub(super) enum Command {
     Admin(Option<String>, Question),
     /// Watch a running agent at this address, or at the usual one.
     Top(Option<String>),
+    /// Ask a running agent at this address, or at the usual one, whether it is ready.
+    Health(Option<String>),
+    /// Make a config of a Collector's.
+    Migrate(String),
+    /// Collect what a bug report needs.
+    SupportBundle(Request, support_bundle::Options),
+    /// Write the manual pages into this directory.
+    Manual(PathBuf),
     /// Check the config.
     Validate(Request),
     /// Show the resolved config.
@@ -107,6 +116,27 @@ struct ConfigArgs {
 enum Sub {
     /// Checks the config and starts nothing; silent if it is right
     Validate(#[command(flatten)] ConfigArgs),
+    /// Says whether a running agent is ready: status 0 if it is, else 1
+    Health {
+        /// The page of its health_check extension; localhost:13133 by default
+        #[arg(long, value_name = "HOST:PORT[/PATH]")]
+        endpoint: Option<String>,
+    },
+    /// Prints a config for Phoenix, made from an OpenTelemetry Collector's, with a comment for every change
+    Migrate {
+        /// The Collector's config
+        file: String,
+    },
+    /// Writes what a bug report needs into a .tar.gz, without the secrets of the config
+    SupportBundle {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// The file; by default phoenix-support-TIME.tar.gz here
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
     /// Lists the components that a config can name
     Components,
     /// Prints the config as it is after merging and expanding
@@ -121,6 +151,12 @@ enum Sub {
     Completion {
         /// The shell
         shell: Shell,
+    },
+    /// Writes the manual pages
+    #[command(hide = true)]
+    Manual {
+        /// An existing directory
+        folder: PathBuf,
     },
     /// Shows the profiles of a running agent, or puts another one to work
     Profile {
@@ -214,6 +250,13 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
             Command::Admin(admin.admin, question)
         }
         Some(Sub::Top(admin)) => Command::Top(admin.admin),
+        Some(Sub::Health { endpoint }) => Command::Health(endpoint),
+        Some(Sub::Migrate { file }) => Command::Migrate(file),
+        Some(Sub::SupportBundle { admin, output, config }) => {
+            let options = support_bundle::Options { admin: admin.admin, state_dir: cli.state_dir, output };
+            Command::SupportBundle(before.and(config).request()?, options)
+        }
+        Some(Sub::Manual { folder }) => Command::Manual(folder),
         Some(Sub::Validate(config)) => Command::Validate(before.and(config).request()?),
         Some(Sub::PrintConfig { options, config }) => Command::PrintConfig(before.and(config).request()?, options),
         Some(Sub::Components) => Command::Components,
@@ -242,6 +285,14 @@ pub(super) fn completion(shell: Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "phoenix", &mut script);
     String::from_utf8_lossy(&script).into_owned()
+}
+
+/// Writes `phoenix.1` and a page for each subcommand.
+///
+/// # Errors
+/// A file cannot be written.
+pub(super) fn manual(folder: &Path) -> Result<(), String> {
+    clap_mangen::generate_to(Cli::command(), folder).map_err(|error| format!("{}: {error}", folder.display()))
 }
 
 #[cfg(test)]
@@ -334,6 +385,32 @@ mod tests {
         assert!(parsed("phoenix explain").is_err() && parsed("phoenix explain --pid 1 --resource a").is_err());
         let state = Command::Run(request(&[], &[]), Some("/s".into()));
         assert_eq!(command("phoenix --state-dir /s"), state);
+    }
+
+    #[test]
+    fn packaging_and_support_are_asked_for() {
+        assert_eq!(command("phoenix health"), Command::Health(None));
+        assert_eq!(command("phoenix health --endpoint a:1/x"), Command::Health(Some("a:1/x".into())));
+        assert_eq!(command("phoenix migrate c.yaml"), Command::Migrate("c.yaml".into()));
+        assert!(parsed("phoenix migrate").is_err());
+        let options = support_bundle::Options {
+            admin: Some("a:1".into()),
+            state_dir: Some("/s".into()),
+            output: Some("o".into()),
+        };
+        let line = "phoenix --config c --state-dir /s support-bundle --admin a:1 --output o";
+        assert_eq!(command(line), Command::SupportBundle(request(&["c"], &[]), options));
+    }
+
+    #[test]
+    fn every_subcommand_that_is_shown_has_a_page() {
+        let folder = tempfile::tempdir().unwrap();
+        manual(folder.path()).unwrap();
+        for sub in Cli::command().get_subcommands().filter(|sub| !sub.is_hide_set()) {
+            let page = std::fs::read_to_string(folder.path().join(format!("phoenix-{}.1", sub.get_name()))).unwrap();
+            assert!(page.contains(".SH NAME"), "{}", sub.get_name());
+        }
+        assert!(std::fs::read_to_string(folder.path().join("phoenix.1")).unwrap().contains("support\\-bundle"));
     }
 
     #[test]

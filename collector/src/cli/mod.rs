@@ -4,10 +4,14 @@
 
 mod admin;
 mod args;
+mod client;
 mod components;
 mod gates;
+mod health;
+mod migrate;
 mod print_config;
 mod simulate;
+mod support_bundle;
 mod top;
 
 use crate::components::{EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS};
@@ -45,6 +49,10 @@ fn answer(arguments: impl IntoIterator<Item = OsString>) -> Result<String, Strin
         }
         Parsed::Command(Command::Admin(address, question)) => admin::ask(address.as_deref(), &question),
         Parsed::Command(Command::Top(address)) => top::run(address.as_deref()),
+        Parsed::Command(Command::Health(endpoint)) => health::ask(endpoint.as_deref()),
+        Parsed::Command(Command::Migrate(file)) => migrate::text(&file),
+        Parsed::Command(Command::SupportBundle(request, options)) => support_bundle::write(&request, &options),
+        Parsed::Command(Command::Manual(folder)) => args::manual(&folder).map(|()| String::new()),
         Parsed::Command(Command::Validate(request)) => validate(&request),
         Parsed::Command(Command::PrintConfig(request, options)) => print_config::text(&request, &options),
         Parsed::Command(Command::Components) => {

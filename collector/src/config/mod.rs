@@ -96,6 +96,19 @@ impl Loaded {
     }
 }
 
+/// The config with its references followed; what cannot be followed is empty. For looking at a config that runs elsewhere.
+pub fn expanded(value: Value, environment: load::Environment<'_>) -> Value {
+    expand::expand(value, environment).0
+}
+
+/// The text of a config file.
+///
+/// # Errors
+/// It cannot be read, is too large, or no UTF-8.
+pub fn text_file(path: &str) -> Result<String, String> {
+    source::file(path)
+}
+
 /// Sets `naming: v1` on the `hostmetrics` receivers that do not say otherwise.
 fn newer_names(config: &mut Value) {
     let mark = Mark::new("--feature-gates", 0, 0);

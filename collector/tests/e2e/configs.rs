@@ -16,11 +16,11 @@ fn variables(text: &str) -> Vec<String> {
 
 #[test]
 fn every_file_validates() {
-    let folders = [catalog(), catalog().join("catalog")];
+    let folders = [catalog(), catalog().join("catalog"), catalog().join("environments")];
     let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).expect("configs/").flatten());
     let entries = entries.map(|entry| entry.path());
     let files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|suffix| suffix == "yaml")).collect();
-    assert!(files.len() >= 10, "{files:?}");
+    assert!(files.len() >= 15, "{files:?}");
     for path in files {
         let text = std::fs::read_to_string(&path).expect("a readable config");
         let mut command = agent();
