@@ -82,7 +82,9 @@ fn it_scrapes_on_schedule_into_a_lane_and_stops() {
     for scraper in ["cpu", "memory", "load", "network", "paging", "processes", "system", "process"] {
         assert!(scraped(scraper) > 0.0, "{scraper}");
     }
-    assert!(own.series().any(|point| point.metric().name() == "phoenix_scrape_duration_seconds"));
+    for name in ["phoenix_scrape_duration_seconds", "phoenix_scrape_interval_seconds"] {
+        assert!(own.series().any(|point| point.metric().name() == name), "{name}");
+    }
 }
 
 #[test]

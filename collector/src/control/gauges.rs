@@ -17,6 +17,7 @@ macro_rules! instruments {
 
 instruments! {
     BUDGET = "phoenix_control_budget", "{series}", "Series that may leave within the window.", Basic;
+    FLOOR = "phoenix_control_attribution_floor", "1", "Part of CPU that should stay individually attributed; 0 = no floor is set.", Basic;
     STEERED = "phoenix_control_series", "{series}", "Series the budget is held against: those of the profile at work.", Basic;
     ERROR = "phoenix_control_error", "1", "Distance from the band in parts of the budget; 0 inside of it.", Basic;
     TERM = "phoenix_control_term", "1", "Terms of the PID: p, i and d.", Normal;
@@ -82,8 +83,10 @@ pub(super) struct Gauges {
 }
 
 impl Gauges {
-    pub(super) fn new(metrics: &Metrics, pipeline: &str, processor: &ComponentId) -> Self {
+    /// `floor` is the attribution floor, 0 if there is none.
+    pub(super) fn new(metrics: &Metrics, pipeline: &str, processor: &ComponentId, floor: f64) -> Self {
         let own = [("pipeline", pipeline), ("processor", processor.as_str())];
+        metrics.gauge(&FLOOR, &own).set(floor);
         let [a, b] = own;
         Gauges {
             budget: metrics.gauge(&BUDGET, &own),

@@ -77,9 +77,10 @@ fn controller(place: &Place) -> Option<Controller> {
 impl Steered {
     pub(super) fn new(place: Place, world: &World, desk: &Desk) -> Self {
         let now = world.clock.now();
+        let floor = place.config.control.attribution_floor.unwrap_or(0.0);
         let stage = Steered {
             controller: controller(&place),
-            gauges: Gauges::new(&world.metrics, &place.pipeline, &place.processor),
+            gauges: Gauges::new(&world.metrics, &place.pipeline, &place.processor, floor),
             began: now,
             due: now + place.config.budget.interval,
             seen: None,

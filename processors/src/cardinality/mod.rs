@@ -7,6 +7,7 @@
 mod attributes;
 mod by_metric;
 mod config;
+mod leading;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ pub use config::Config;
 
 use attributes::{Attributes, Weight};
 use by_metric::ByMetric;
+use leading::Leading;
 
 /// The row of the table of processors.
 pub const FACTORY: ProcessorFactory = ProcessorFactory::new::<Config>(
@@ -97,6 +99,7 @@ struct Stage {
     config: Config,
     publisher: Publisher<Cardinality>,
     gauges: [metrics::Gauge; 4],
+    leading: Leading,
     began: Option<Instant>,
     published: Option<Instant>,
     time: u64,
@@ -115,6 +118,7 @@ impl Stage {
         Stage {
             publisher: site.estimates.cardinality.publisher(&pipeline, &site.id),
             gauges: [&SERIES, &NEW, &GONE, &SAMPLED].map(|instrument| site.metrics.gauge(instrument, &labels)),
+            leading: Leading::new(config.leading, &pipeline, site),
             began: None,
             published: None,
             time: 0,
@@ -231,6 +235,7 @@ impl Stage {
         let values =
             [snapshot.series.series, snapshot.new_per_minute, snapshot.gone_per_minute, snapshot.sampled as f64];
         self.gauges.iter().zip(values).for_each(|(gauge, value)| gauge.set(value));
+        self.leading.show(&snapshot);
         self.publisher.publish(snapshot);
     }
 }
@@ -251,10 +256,13 @@ impl Processor for Stage {
     fn adopt(&mut self, previous: &mut dyn Processor) -> Handover {
         let Some(previous) = previous.as_any().downcast_mut::<Stage>() else { return Handover::default() };
         let pieces = previous.sample.len();
+        // What the previous one shows is this one's to take off the page, whatever becomes of the rest.
+        std::mem::swap(&mut self.leading, &mut previous.leading);
         if previous.config != self.config {
             return Handover { discarded: pieces, ..Handover::default() };
         }
         // All but where it publishes and counts.
+        std::mem::swap(&mut self.leading, &mut previous.leading);
         std::mem::swap(&mut self.publisher, &mut previous.publisher);
         std::mem::swap(&mut self.gauges, &mut previous.gauges);
         std::mem::swap(self, previous);

@@ -32,14 +32,18 @@ impl Bench {
     fn until(&mut self, second: i64) -> Arc<Cardinality> {
         while self.second < second {
             self.second += 10;
-            let mut batch = scrape("host", self.second, &self.processes);
-            let points = batch.points();
-            let now = self.began + Duration::from_secs(self.second as u64);
-            let (mut delivery, mut marks) = (Delivery::none(), Marks::default());
-            self.stage.process(&mut batch, &mut Context { now, delivery: &mut delivery, marks: &mut marks });
-            assert_eq!(batch.points(), points, "it changes nothing");
+            let batch = scrape("host", self.second, &self.processes);
+            self.pass(batch);
         }
         self.newest()
+    }
+
+    fn pass(&mut self, mut batch: Batch) {
+        let points = batch.points();
+        let now = self.began + Duration::from_secs(self.second as u64);
+        let (mut delivery, mut marks) = (Delivery::none(), Marks::default());
+        self.stage.process(&mut batch, &mut Context { now, delivery: &mut delivery, marks: &mut marks });
+        assert_eq!(batch.points(), points, "it changes nothing");
     }
 
     fn newest(&self) -> Arc<Cardinality> {
@@ -69,6 +73,36 @@ fn it_counts_by_metric_and_attribute_exactly_while_there_is_room() {
     let names = seen.attributes.iter().find(|row| &*row.key == "process.executable.name").unwrap();
     assert_eq!((&*names.leading[0].name, names.leading[0].series), ("nginx", 900.0));
     assert_eq!(counted(&bench.site, "phoenix_series_sampled"), 1);
+}
+
+#[test]
+fn what_leads_is_on_the_page_and_leaves_it_when_it_leads_no_longer() {
+    let mut bench = Bench::new("{ window: 10s, leading: 1 }");
+    bench.spawn(10, "nginx");
+    bench.until(10);
+    let shown = |bench: &Bench| {
+        let own = bench.site.metrics.gather(1, Level::Normal);
+        let names = ["phoenix_metric_series", "phoenix_attribute_values"];
+        let points = own.series().filter(|point| names.contains(&point.metric().name()));
+        let row = |point: phoenix_telemetry::Point<'_>| {
+            let label = |key| point.attributes().get_str(key).map(str::to_owned);
+            let name = label("metric").or_else(|| label("attribute")).unwrap_or_default();
+            (name, point.value().map_or(0.0, |value| value.as_f64().round()))
+        };
+        points.map(row).collect::<Vec<_>>()
+    };
+    let leads = |name: &str, value: f64| (name.to_owned(), value);
+    assert_eq!(shown(&bench), [leads("process.pid", 10.0), leads("process.cpu.time", 20.0)]);
+    // Everything ends; another metric of another kind of thing comes.
+    bench.processes.clear();
+    for second in [60, 120, 180] {
+        bench.second = second;
+        bench.pass(crate::testing::batch_of(1));
+    }
+    assert_eq!(shown(&bench), [leads("group", 1.0), leads("m", 1.0)]);
+    let Bench { stage, site, .. } = bench;
+    drop(stage);
+    assert_eq!(counted(&site, "phoenix_metric_series") + counted(&site, "phoenix_attribute_values"), 0);
 }
 
 #[test]

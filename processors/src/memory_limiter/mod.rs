@@ -44,6 +44,18 @@ static REFUSED: Instrument = Instrument {
     description: "Number of metric points that the memory limiter refused.",
     level: Level::Basic,
 };
+static USED: Instrument = Instrument {
+    name: "phoenix_memory_used_bytes",
+    unit: "By",
+    description: "Resident memory as the memory limiter read it last.",
+    level: Level::Basic,
+};
+static LIMIT: Instrument = Instrument {
+    name: "phoenix_memory_limit_bytes",
+    unit: "By",
+    description: "Resident memory above which data is refused (soft), and the limit that keeps room above it (hard).",
+    level: Level::Basic,
+};
 
 /// What a refused sender is told; the Collector's sentence, so that logs and alerts for it keep matching.
 const REASON: &str = "data refused due to high memory usage";
@@ -171,12 +183,16 @@ struct MemoryLimiter {
     publisher: Publisher<MemoryUse>,
     accepted: metrics::Counter,
     refused: metrics::Counter,
+    used: metrics::Gauge,
 }
 
 impl MemoryLimiter {
     fn new(config: &Config, limits: Limits, memory: Box<dyn Memory>, site: &Site) -> Self {
         let labels = [("processor", site.id.as_str())];
         let pipeline = site.pipeline.clone().unwrap_or_default();
+        for (kind, bytes) in [("soft", limits.soft()), ("hard", limits.hard())] {
+            site.metrics.gauge(&LIMIT, &[labels[0], ("limit", kind)]).set(bytes as f64);
+        }
         let (soft, hard) = (config.min_gc_interval_when_soft_limited, config.min_gc_interval_when_hard_limited);
         MemoryLimiter {
             gate: Gate::new(limits, soft, hard),
@@ -187,6 +203,7 @@ impl MemoryLimiter {
             publisher: site.estimates.memory.publisher(&pipeline, &site.id),
             accepted: site.metrics.counter(&ACCEPTED, &labels),
             refused: site.metrics.counter(&REFUSED, &labels),
+            used: site.metrics.gauge(&USED, &labels),
         }
     }
 
@@ -208,6 +225,7 @@ impl MemoryLimiter {
                 self.gate.decide(resident);
             }
         }
+        self.used.set(self.gate.usage() as f64);
         let used = self.gate.usage() as f64 / self.gate.limits().soft().max(1) as f64;
         self.publisher.publish(MemoryUse { at: now, used });
         let (resident_mib, soft_mib) = (self.gate.usage() / MIB, self.gate.limits().soft() / MIB);

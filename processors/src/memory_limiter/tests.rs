@@ -65,6 +65,8 @@ fn above_the_soft_limit_data_is_refused_and_counted() {
     assert_eq!(run(&mut stage, start + Duration::from_secs(2)), Ok(()));
     assert_eq!(counted(&site, ACCEPTED.name), 9);
     assert_eq!(counted(&site, REFUSED.name), 3);
+    assert_eq!(counted(&site, USED.name), 79 * MIB as i64);
+    assert_eq!(counted(&site, LIMIT.name), (80 + 100) * MIB as i64, "the soft and the hard one");
 }
 
 #[test]

@@ -37,6 +37,12 @@ static DURATION: Instrument = Instrument {
     description: "Time one scrape of the receiver took, all scrapers together.",
     level: Level::Normal,
 };
+static INTERVAL: Instrument = Instrument {
+    name: "phoenix_scrape_interval_seconds",
+    unit: "s",
+    description: "Time from the beginning of one scrape of the receiver to that of the next: collection_interval.",
+    level: Level::Normal,
+};
 static MISSED: Instrument = Instrument {
     name: "phoenix_scrape_missed_total",
     unit: "{scrape}",
@@ -80,8 +86,10 @@ impl HostMetrics {
 impl Receiver for HostMetrics {
     fn start(&mut self, outlet: Outlet) -> Result<(), BuildError> {
         let round = self.round.take().ok_or("the receiver was started before")?;
-        let missed = self.site.metrics.counter(&MISSED, &[("receiver", self.site.id.as_str())]);
-        let duration = self.site.metrics.histogram(&DURATION, &[("receiver", self.site.id.as_str())], DURATION_BOUNDS);
+        let labels = [("receiver", self.site.id.as_str())];
+        let missed = self.site.metrics.counter(&MISSED, &labels);
+        let duration = self.site.metrics.histogram(&DURATION, &labels, DURATION_BOUNDS);
+        self.site.metrics.gauge(&INTERVAL, &labels).set(self.interval.as_secs_f64());
         let schedule = Schedule::new(self.site.clock.now() + self.initial_delay, self.interval);
         let (stop, clock, status) = (Arc::clone(&self.stop), self.site.clock.clone(), self.site.status.clone());
         let receiver = self.site.id.to_string();
