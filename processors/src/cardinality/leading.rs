@@ -59,13 +59,11 @@ impl Leading {
     fn set(&mut self, which: usize, rows: Vec<(&Arc<str>, f64)>) {
         let Leading { metrics, pipeline, processor, shown, .. } = self;
         let Some(Shown { instrument, key, gauges }) = shown.get_mut(which) else { return };
-        let labels = |name: &str, act: &mut dyn FnMut(&[(&'static str, &str)])| {
-            act(&[("pipeline", pipeline), ("processor", processor.as_str()), (*key, name)]);
-        };
+        let own: [(&'static str, &str); 2] = [("pipeline", pipeline), ("processor", processor)];
         gauges.retain(|(name, _)| {
             let leads = rows.iter().any(|(row, _)| *row == name);
             if !leads {
-                labels(name, &mut |labels| metrics.forget(instrument, labels));
+                metrics.forget(instrument, &[own[0], own[1], (key, name)]);
             }
             leads
         });
@@ -73,11 +71,9 @@ impl Leading {
             if let Some((_, gauge)) = gauges.iter().find(|(known, _)| known == name) {
                 gauge.set(value);
             } else {
-                labels(name, &mut |labels| {
-                    let gauge = metrics.gauge(instrument, labels);
-                    gauge.set(value);
-                    gauges.push((Arc::clone(name), gauge));
-                });
+                let gauge = metrics.gauge(instrument, &[own[0], own[1], (key, name)]);
+                gauge.set(value);
+                gauges.push((Arc::clone(name), gauge));
             }
         }
     }
