@@ -1,8 +1,8 @@
 //! What a queue costs an agent that relays OTLP: how fast requests go in, through the queue and out, for each setting of `ack`
 //! and of the disk.
 //!
-//! `cargo run --release -p phoenix-exporters --example relay -- PHOENIX DIRECTORY [SECONDS]`: starts the program PHOENIX with its
-//! queue in DIRECTORY once for every row, with clients and a backend that do as little as they can. It needs nothing but the
+//! `cargo run --release -p phoenix-exporters --example relay -- PHOENIX DIRECTORY [SECONDS] [ROUNDS]`: starts the program
+//! PHOENIX with its queue in DIRECTORY for every row in turn, in each round anew, and prints medians, with clients and a backend that do as little as they can. It needs nothing but the
 //! standard library, so that it takes as little as possible of the machine it measures.
 
 #![allow(clippy::print_stdout)]
@@ -11,7 +11,7 @@ use std::error::Error;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,31 +32,56 @@ const ROWS: [(&str, &str, Option<&str>); 7] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args_os().skip(1);
-    let (Some(phoenix), Some(directory)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: relay PHOENIX DIRECTORY [SECONDS]".into());
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [phoenix, directory, more @ ..] = &arguments[..] else {
+        return Err("usage: relay PHOENIX DIRECTORY [SECONDS] [ROUNDS]".into());
     };
-    let seconds: u64 = arguments.next().and_then(|text| text.to_str()?.parse().ok()).unwrap_or(5);
+    let number = |place: usize, default: usize| more.get(place).map_or(Ok(default), |text| text.parse());
+    let (time, rounds) = (Duration::from_secs(number(0, 5)? as u64), number(1, 1)?.max(1));
     let sink = Sink::start()?;
-    println!("| request | queue | ack | MB/s | requests/s | median answer, ms | CPU, s/GB |");
-    println!("|---|---|---|---|---|---|---|");
+    println!("| request | queue | ack | MB/s | of memory | requests/s | median answer, ms | CPU, s/GB |");
+    println!("|---|---|---|---|---|---|---|---|");
     for (size, body) in [("13 KB", request(13_000)), ("1.3 MB", request(1_300_000))] {
-        for (queue, ack, storage) in ROWS {
-            let room = PathBuf::from(&directory).join(format!("relay-{}", std::process::id()));
-            fs::create_dir_all(&room)?;
-            let mut agent = Agent::start(Path::new(&phoenix), &room, &sink, ack, storage)?;
-            let row = run(&agent, &sink, &body, Duration::from_secs(seconds));
-            agent.child.kill()?;
-            agent.child.wait()?;
-            fs::remove_dir_all(&room)?;
-            println!("| {size} | {queue} | `{ack}` | {} |", row?);
+        let mut figures = ROWS.map(|_| Vec::new());
+        // In turn, so that what else the machine does meets all rows alike.
+        for _ in 0..rounds {
+            for ((_, ack, storage), figures) in ROWS.into_iter().zip(&mut figures) {
+                let room = Path::new(directory).join(format!("relay-{}", std::process::id()));
+                fs::create_dir_all(&room)?;
+                let mut agent = Agent::start(Path::new(phoenix), &room, &sink, ack, storage)?;
+                let run = run(&agent, &sink, &body, time);
+                agent.child.kill()?;
+                agent.child.wait()?;
+                fs::remove_dir_all(&room)?;
+                figures.push(run?);
+            }
+        }
+        let [best, ..] = median(&figures[0]);
+        for ((queue, ack, _), figures) in ROWS.iter().zip(&figures) {
+            let [speed, answer, cpu] = median(figures);
+            let (ratio, requests) = (speed / best, speed * 1e6 / body.len() as f64);
+            println!(
+                "| {size} | {queue} | `{ack}` | {speed:.0} | {ratio:.2} | {requests:.0} | {answer:.1} | {cpu:.1} |"
+            );
         }
     }
     Ok(())
 }
 
+/// MB/s, median milliseconds until the answer, seconds of CPU for a GB.
+type Figures = [f64; 3];
+
+/// The median of each figure.
+fn median(rounds: &[Figures]) -> Figures {
+    [0, 1, 2].map(|figure| {
+        let mut values: Vec<f64> = rounds.iter().map(|round| round[figure]).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    })
+}
+
 /// Sends for a time and waits until all that was taken has arrived.
-fn run(agent: &Agent, sink: &Sink, body: &[u8], time: Duration) -> Result<String, Box<dyn Error>> {
+fn run(agent: &Agent, sink: &Sink, body: &[u8], time: Duration) -> Result<Figures, Box<dyn Error>> {
     let before = sink.bytes.load(Ordering::Relaxed);
     let (cpu, began) = (agent.cpu()?, Instant::now());
     let clients: Vec<_> = (0..CLIENTS)
@@ -80,12 +105,7 @@ fn run(agent: &Agent, sink: &Sink, body: &[u8], time: Duration) -> Result<String
     answers.sort_unstable();
     let median = answers.get(answers.len() / 2).map_or(0.0, |answer| answer.as_secs_f64() * 1e3);
     let megabytes = sent as f64 / 1e6;
-    Ok(format!(
-        "{:.0} | {:.0} | {median:.1} | {:.1}",
-        megabytes / took,
-        answers.len() as f64 / took,
-        cpu / megabytes * 1e3,
-    ))
+    Ok([megabytes / took, median, cpu / megabytes * 1e3])
 }
 
 /// Sends the request again and again; how long each that was taken waited for its answer.

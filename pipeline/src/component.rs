@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use phoenix_telemetry::Batch;
+use phoenix_telemetry::{Batch, Limits};
 
 use crate::admission::Budget;
 use crate::auth::{Authenticator, Authenticators};
@@ -356,33 +356,81 @@ pub trait Extension: Send {
     fn shutdown(&mut self) -> BoxFuture<'_, ()>;
 }
 
-/// A batch on its way out: shared by all exporters of a pipeline, encoded at most once.
+/// A batch on its way out: shared by all exporters of a pipeline, encoded at most once, and decoded only to be looked into.
 #[derive(Clone)]
-pub struct Shipment(Arc<(Batch, OnceLock<Bytes>)>);
+pub struct Shipment(Arc<Content>);
+
+/// At least one of `batch` and `bytes` is there from the beginning; the other is made when it is asked for.
+struct Content {
+    batch: OnceLock<Batch>,
+    bytes: OnceLock<Bytes>,
+    points: usize,
+}
 
 impl Shipment {
     /// Seals a batch.
     pub fn new(batch: Batch) -> Self {
-        Shipment(Arc::new((batch, OnceLock::new())))
+        let points = batch.points();
+        Shipment(Arc::new(Content { batch: batch.into(), bytes: OnceLock::new(), points }))
     }
 
-    /// A batch that was decoded from `bytes`, which are sent on as they are.
-    pub fn decoded(batch: Batch, bytes: Bytes) -> Self {
-        Shipment(Arc::new((batch, OnceLock::from(bytes))))
+    /// What [`Shipment::bytes`] was, with that many data points.
+    pub fn encoded(bytes: Bytes, points: usize) -> Self {
+        Shipment(Arc::new(Content { batch: OnceLock::new(), bytes: bytes.into(), points }))
     }
 
-    /// The batch, to be read.
+    /// The batch, to be read. Of a shipment that was given bytes which are no request it is empty, whatever
+    /// [`Shipment::points`] says.
     pub fn batch(&self) -> &Batch {
-        &self.0.0
+        let decode = |bytes: &Bytes| {
+            // It was a batch before: what it could hold then, it may hold now.
+            let limits = Limits { max_bytes: usize::MAX, max_points: usize::MAX, ..Limits::default() };
+            Batch::decode(bytes.clone(), &limits).ok()
+        };
+        self.0.batch.get_or_init(|| self.0.bytes.get().and_then(decode).unwrap_or_default())
     }
 
     /// The batch as an `ExportMetricsServiceRequest`.
     pub fn bytes(&self) -> Bytes {
-        self.0.1.get_or_init(|| self.0.0.encode()).clone()
+        self.0.bytes.get_or_init(|| self.batch().encode()).clone()
+    }
+
+    /// The length of [`Shipment::bytes`], without encoding.
+    pub fn encoded_len(&self) -> usize {
+        self.0.bytes.get().map_or_else(|| self.batch().encoded_len(), Bytes::len)
     }
 
     /// How many data points it holds.
     pub fn points(&self) -> usize {
-        self.0.0.points()
+        self.0.points
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use phoenix_telemetry::{BatchBuilder, Descriptor, Number, Shape};
+
+    use super::*;
+
+    #[test]
+    fn what_was_encoded_is_sent_as_it_is_and_decoded_when_it_is_looked_into() {
+        let mut builder = BatchBuilder::new();
+        let descriptor = Descriptor { name: "m", unit: "1", description: "", shape: Shape::Gauge };
+        let mut resource = builder.resource();
+        let mut scope = resource.scope("tests", "1");
+        let mut metric = scope.metric(&descriptor);
+        metric.point(0, 7, Number::Int(1), &[]);
+        metric.point(0, 8, Number::Int(2), &[]);
+        drop(metric);
+        drop(scope);
+        drop(resource);
+        let sealed = Shipment::new(builder.finish());
+        let again = Shipment::encoded(sealed.bytes(), sealed.points());
+        assert_eq!((again.points(), again.encoded_len()), (2, sealed.encoded_len()));
+        assert_eq!((again.bytes(), again.batch().points()), (sealed.bytes(), 2));
+        assert_eq!(sealed.batch().encode(), again.batch().encode());
+
+        let none = Shipment::encoded(Bytes::from_static(b"no request"), 5);
+        assert_eq!((none.points(), none.batch().points(), none.bytes().len()), (5, 0, 10));
     }
 }

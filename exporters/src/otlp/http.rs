@@ -252,8 +252,11 @@ impl Destination for Http {
         let plain = match self.encoding {
             Encoding::Proto => shipment.bytes(),
             Encoding::Json => {
-                let mut json = Vec::new();
-                phoenix_telemetry::json::write(shipment.batch(), &mut json);
+                let (mut json, batch) = (Vec::new(), shipment.batch());
+                if batch.points() != shipment.points() {
+                    return Err("a record of the queue is no request".to_owned());
+                }
+                phoenix_telemetry::json::write(batch, &mut json);
                 json.into()
             }
         };

@@ -13,12 +13,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use metrics::Gauge;
 use phoenix_pipeline::storage::Storage;
 use phoenix_pipeline::{Ack, Delivery, Refusal, Shipment, Site};
 use phoenix_storage::{AppendError, Damage, Fsync, Id, Loss, OnFull, OpenError, Queue as Disk, Settings, Stats};
-use phoenix_telemetry::{Batch, Limits};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -29,9 +27,6 @@ use super::{QueueSettings, Sizer};
 
 /// Most parcels written before those who wait for them hear of it, and before anything is read again.
 const GROUP: usize = 64;
-/// Memory that requests on the disk may hold in case they are sent soon: as long as the destination keeps up, nothing is read
-/// back. Twice the largest request that most backends take.
-const RECENT: usize = 8 << 20;
 /// Between two attempts at a disk that failed, and two looks at what has grown too old.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Between two attempts to open what an exporter that is being replaced still holds.
@@ -56,39 +51,6 @@ impl Drop for Shown {
     }
 }
 
-/// Requests that are on the disk and in memory as well, oldest first.
-#[derive(Default)]
-struct Recent {
-    requests: VecDeque<(Stored, u64)>,
-    bytes: usize,
-}
-
-impl Recent {
-    /// Remembers a request that was written at that time, if there is room.
-    fn keep(&mut self, id: Id, shipment: Shipment, written: u64) {
-        let bytes = shipment.batch().retained_bytes();
-        if self.bytes + bytes <= RECENT {
-            self.bytes += bytes;
-            self.requests.push_back((Stored { id, shipment }, written));
-        }
-    }
-
-    /// The next request that is to be sent, if it is here.
-    fn next(&mut self, disk: &mut Disk, now: u64) -> Option<Stored> {
-        let id = disk.peek()?;
-        // What is older was evicted.
-        while self.requests.front().is_some_and(|(oldest, _)| oldest.id <= id) {
-            let (oldest, written) = self.requests.pop_front()?;
-            let shipment = &oldest.shipment;
-            self.bytes -= shipment.batch().retained_bytes();
-            if disk.take(oldest.id, shipment.bytes().len(), shipment.points() as u64, written, now) {
-                return Some(oldest);
-            }
-        }
-        None
-    }
-}
-
 /// What the thread owns.
 pub(super) struct Keeper {
     site: Site,
@@ -105,8 +67,6 @@ pub(super) struct Keeper {
     waiting: VecDeque<oneshot::Sender<Stored>>,
     /// Nothing is read before this: a read failed, and failures in quick succession say nothing new.
     rests_until: Instant,
-    /// The youngest records, as long as nobody had to wait for older ones: they need not be read.
-    recent: Recent,
     /// Records that consumers have.
     out: BTreeSet<Id>,
     /// Who waits for the destination's answer.
@@ -144,7 +104,6 @@ impl Keeper {
             orders,
             waiting: VecDeque::new(),
             rests_until: Instant::now(),
-            recent: Recent::default(),
             out: BTreeSet::new(),
             deliveries: BTreeMap::new(),
             before: Stats::default(),
@@ -234,7 +193,7 @@ impl Keeper {
             match self.append(disk, &parcel.shipment, delivery.is_awaited(), now) {
                 Ok(id) => {
                     delivery.reached(Ack::OnQueue);
-                    self.recent.keep(id, parcel.shipment, now);
+                    self.line.keep(id, &parcel.shipment, now);
                     written.push((id, delivery));
                     self.journal.enqueued();
                 }
@@ -323,7 +282,7 @@ impl Keeper {
                 continue;
             }
             let now = self.site.clock.unix_nanos();
-            if let Some(stored) = self.recent.next(disk, now) {
+            if let Some(stored) = self.line.recall(disk, now) {
                 self.give(disk, consumer, stored);
                 continue;
             }
@@ -339,20 +298,9 @@ impl Keeper {
                 self.waiting.push_front(consumer);
                 return;
             };
-            let bytes = Bytes::from(record.payload);
-            // It was a batch when it was written: what it could hold then, it may hold now.
-            let limits = Limits { max_bytes: usize::MAX, max_points: usize::MAX, ..Limits::default() };
-            match Batch::decode(bytes.clone(), &limits) {
-                Ok(batch) => {
-                    let shipment = Shipment::decoded(batch, bytes);
-                    self.give(disk, consumer, Stored { id: record.id, shipment });
-                }
-                Err(error) => {
-                    self.waiting.push_front(consumer);
-                    disk.finish(record.id);
-                    self.journal.dropped(record.points, "undecodable", &format!("a record of the queue: {error}"));
-                }
-            }
+            let points = usize::try_from(record.points).unwrap_or(usize::MAX);
+            let shipment = Shipment::encoded(record.payload.into(), points);
+            self.give(disk, consumer, Stored { id: record.id, shipment });
         }
     }
 

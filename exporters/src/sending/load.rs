@@ -51,6 +51,11 @@ impl Charge {
         load.size.increment(units as f64);
         Charge { load: Arc::clone(load), units, memory }
     }
+
+    /// Bytes of memory it stands for.
+    pub fn memory(&self) -> u64 {
+        self.memory
+    }
 }
 
 impl Drop for Charge {

@@ -21,6 +21,7 @@ mod load;
 mod merge;
 mod pace;
 mod queue;
+mod recent;
 mod sender;
 mod settings;
 mod spool;

@@ -8,11 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::Gauge;
 use phoenix_pipeline::{Delivery, Refusal, Shipment};
+use phoenix_storage::{Id, Queue as Disk};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::load::{Charge, Held, Load};
 use super::merge::{Batching, Pending};
+use super::recent::{RECENT, Recent};
+use super::spool::Stored;
 use super::{OnFull, QueueSettings, Sizer};
 
 /// One request to be: what is sent together, and whom to tell.
@@ -34,6 +37,7 @@ impl Parcel {
 struct State {
     ready: VecDeque<Parcel>,
     pending: Option<Pending>,
+    recent: Recent,
     closed: bool,
 }
 
@@ -113,6 +117,9 @@ impl Queue {
         if state.closed {
             return Err(Refusal::later("the exporter is shutting down"));
         }
+        // What is on the disk as well is not what anybody is refused for.
+        let fits_alone = memory <= self.max_memory;
+        while fits_alone && self.load.memory() + memory > self.max_memory && state.recent.give_way() {}
         loop {
             let admitted = fits(self.load.units(), units, self.capacity, "sending_queue.queue_size")
                 .and_then(|()| fits(self.load.memory(), memory, self.max_memory, "sending_queue.max_memory_mib"));
@@ -179,6 +186,21 @@ impl Queue {
     pub fn pop_now(&self) -> Option<Parcel> {
         let parcel = self.state().ready.pop_front()?;
         Some(self.cut(parcel))
+    }
+
+    /// Keeps a request that was written to the disk at that time in memory as well, if there is room.
+    pub fn keep(&self, id: Id, shipment: &Shipment, written: u64) {
+        let bytes = shipment.encoded_len() as u64;
+        // Under the lock, as what enters.
+        let mut state = self.state();
+        if state.recent.bytes() + bytes <= RECENT && self.load.memory() + bytes <= self.max_memory {
+            state.recent.keep(id, shipment, written, Charge::new(&self.load, 0, bytes));
+        }
+    }
+
+    /// The next request of the disk's, if it was kept.
+    pub fn recall(&self, disk: &mut Disk, now: u64) -> Option<Stored> {
+        self.state().recent.next(disk, now)
     }
 
     /// Cuts a parcel down to the largest allowed size; the rest goes back to the head of the line.

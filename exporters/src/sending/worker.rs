@@ -102,7 +102,9 @@ impl<D: Destination> Worker<D> {
             let points = piece.points();
             match self.deliver(&piece).await {
                 Ok(accepted) => self.journal.sent(points, accepted),
-                Err(Undelivered::Failed(failure)) if failure.retry == Retry::Smaller && points > 1 => {
+                Err(Undelivered::Failed(failure))
+                    if failure.retry == Retry::Smaller && points > 1 && piece.batch().points() == points =>
+                {
                     self.journal.split();
                     let mut head = piece.batch().clone();
                     let tail = head.split_off(points / 2);
@@ -202,7 +204,7 @@ impl<D: Destination> Worker<D> {
     }
 
     async fn prepare(&self, shipment: &Shipment) -> Result<D::Request, Failure> {
-        let prepared = if shipment.batch().encoded_len() > LARGE_SHIPMENT {
+        let prepared = if shipment.encoded_len() > LARGE_SHIPMENT {
             let (destination, shipment) = (Arc::clone(&self.destination), shipment.clone());
             let task = tokio::task::spawn_blocking(move || destination.prepare(&shipment));
             task.await.unwrap_or_else(|error| Err(format!("preparing the request failed: {error}")))

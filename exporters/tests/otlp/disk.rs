@@ -7,6 +7,7 @@ use phoenix_exporters::otlp;
 use phoenix_pipeline::config::parse;
 use phoenix_pipeline::storage::Storage;
 use phoenix_pipeline::{Ack, ComponentId, Delivery, Refusal, Shipment, Site};
+use phoenix_telemetry::{Batch, Limits};
 use tokio::sync::oneshot;
 
 use super::support::*;
@@ -84,6 +85,25 @@ async fn what_is_on_disk_survives_the_end_and_is_sent_first_and_in_order() {
     let third = subject(room.path(), &alive, "");
     outcome(export(&third, Ack::OnExport, 1)).await.unwrap();
     assert_eq!(alive.count(), 22, "what was sent is not sent again");
+}
+
+#[tokio::test]
+async fn what_was_on_disk_can_be_split_and_be_sent_as_json() {
+    let room = tempfile::tempdir().unwrap();
+    let dead = Backend::start([Answer::status(503)]).await;
+    let first = subject(room.path(), &dead, "");
+    outcome(export(&first, Ack::OnDisk, 40)).await.unwrap();
+    outcome(export(&first, Ack::OnDisk, 3)).await.unwrap();
+    first.shutdown(Duration::from_secs(5)).await;
+    let alive = Backend::start([413, 413, 200].map(Answer::status)).await;
+    let second = subject(room.path(), &alive, ", num_consumers: 1 }\nencoding: json\ncompression: none\ntls: {");
+    until("all is sent", || second.counted("otelcol_exporter_sent_metric_points", "") == 43.0).await;
+    let read = |body: &[u8]| {
+        let protobuf = phoenix_telemetry::json::read(body, &Limits::default()).unwrap();
+        Batch::decode(protobuf.into(), &Limits::default()).unwrap().points()
+    };
+    let sizes: Vec<usize> = alive.received().iter().map(|request| read(&request.plain())).collect();
+    assert_eq!(sizes, [40, 20, 10, 10, 20, 3]);
 }
 
 #[tokio::test]

@@ -67,8 +67,9 @@ pub struct QueueSettings {
     pub wait_for_result: bool,
     /// The id of a storage extension: the queue is on disk and survives the agent's end. Absent by default.
     pub storage: Option<String>,
-    /// Memory the waiting data may hold (on its way to the disk, where the queue is there), in MiB, whatever `queue_size` says: 1000 requests of a large host would be more
-    /// than a gigabyte. Default 64: the largest request OTLP recommends to accept fits once. Phoenix's own key.
+    /// Memory the waiting data may hold, in MiB, whatever `queue_size` says: 1000 requests of a large host would be more than a
+    /// gigabyte. Where the queue is on disk: what is on its way there, and what was written and may be sent soon. Default 64:
+    /// the largest request OTLP recommends to accept fits once. Phoenix's own key.
     pub max_memory_mib: u64,
     /// Merging and splitting of what waits. Absent by default: shipments are sent as they come.
     #[serde(skip_serializing_if = "Option::is_none")]
