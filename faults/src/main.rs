@@ -157,7 +157,7 @@ fn one(case: &Case, form: &Form) -> bool {
         return faults::in_own_mounts(case.name, form);
     }
     let began = Instant::now();
-    let limit = Duration::from_secs(if form.long { 3600 } else { 120 });
+    let limit = Duration::from_secs(if form.long { 600 } else { 120 });
     let outcome = runtime().and_then(|runtime| {
         let ran = runtime.block_on(async { tokio::time::timeout(limit, (case.run)(form.clone())).await });
         ran.unwrap_or_else(|_| Err(format!("not done after {limit:?}").into()))
