@@ -1,8 +1,9 @@
 //! Sockets and connections: who may connect, how long a connection lives, and how it ends.
 //!
 //! Every connection has a place among a limited number, a share of the receiver's room, and a limit on each kind of
-//! waiting. In the end no new connection is taken, those that are open are told to go (GOAWAY, `connection: close`), and
-//! requests under way are answered for a while.
+//! waiting. In the end no new connection is taken, those that are open are told to go, and requests under way are answered
+//! for a while. A request that is on its way when its connection is told to go is answered, too: HTTP/2 has GOAWAY for it;
+//! an HTTP/1 connection is not closed while it is silent but after its next answer, which says `connection: close`.
 
 use std::convert::Infallible;
 use std::io;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,7 +23,7 @@ use phoenix_pipeline::{Listener, UnixSocket};
 use phoenix_transport::tls::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::counts::{Counts, Reason};
 use super::watch::{Activity, Patience, Watched};
@@ -41,6 +42,11 @@ const LEAST_WINDOW: usize = 64 << 10;
 const FRAME: u32 = 256 << 10;
 /// How long requests under way are waited for in the end: exporters and queues want the rest of the 25 s.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long a silent connection that is to go may begin one more request: a sender that is busy has begun it by then, and
+/// one that sends every few seconds hardly ever begins in the moment of the close.
+const ONE_MORE: Duration = Duration::from_secs(1);
+/// How long a socket must have been silent to be closed: the runtime looks at it at least once in this time.
+const LAST_LOOK: Duration = Duration::from_millis(10);
 
 /// Who answers.
 pub(super) enum Service {
@@ -183,10 +189,12 @@ impl Drop for Server {
 
 async fn accept(front: Arc<Front>, socket: Accepting, mut phase: watch::Receiver<Phase>) {
     let places = Arc::new(Semaphore::new(front.max_connections));
-    loop {
+    while *phase.borrow() != Phase::Over {
         let accepted = tokio::select! {
+            // First, so that in the end nobody is left waiting in the kernel's backlog.
+            biased;
             accepted = socket.accept() => accepted,
-            _ = phase.wait_for(|phase| *phase != Phase::Open) => return,
+            () = after(&mut phase, LAST_LOOK) => return,
         };
         match accepted {
             Ok(stream) => match Arc::clone(&places).try_acquire_owned() {
@@ -219,7 +227,7 @@ async fn connection(front: &Arc<Front>, stream: Box<dyn Io>, places: &Semaphore,
                 Ok(accepted) => Box::new(accepted.stream),
                 Err(error) => return tracing::debug!(%error, "a connection was not accepted"),
             },
-            _ = phase.wait_for(|phase| *phase != Phase::Open) => return,
+            () = after(&mut phase, ONE_MORE) => return,
         },
     };
     let activity = Activity::new();
@@ -227,8 +235,13 @@ async fn connection(front: &Arc<Front>, stream: Box<dyn Io>, places: &Semaphore,
     let room = front.room.share(front.share);
     let service = hyper::service::service_fn(|request| {
         let (front, room, under_way) = (Arc::clone(front), room.clone(), activity.request());
+        let activity = Arc::clone(&activity);
         async move {
-            let response = front.answer(request, &room).await;
+            let http1 = request.version() < Version::HTTP_2;
+            let mut response = front.answer(request, &room).await;
+            if http1 && activity.leaving() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             drop(under_way);
             Ok::<_, Infallible>(response)
         }
@@ -237,18 +250,20 @@ async fn connection(front: &Arc<Front>, stream: Box<dyn Io>, places: &Semaphore,
     let mut connection = pin!(builder.serve_connection(stream, service));
     let mut age = pin!(sleep(front.http2.age.unwrap_or(Duration::MAX / 4)));
     let mut told = false;
-    // How a peer breaks off is its own affair.
-    let mut end = None;
+    let (mut farewell, mut end) = (None, None);
     loop {
-        let over = async {
-            match end {
-                Some(end) => tokio::time::sleep_until(end).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
+            // How a peer breaks off is its own affair.
             _ = connection.as_mut() => return,
-            () = over => return,
+            () = at(end) => return,
+            () = at(farewell) => {
+                farewell = if activity.may_close() {
+                    connection.as_mut().graceful_shutdown();
+                    None
+                } else {
+                    Some(Instant::now() + ONE_MORE)
+                };
+            }
             () = sleep(look_again(front.patience)) => {
                 // Where places are short, a connection that does nothing makes room sooner.
                 let short = places.available_permits() == 0;
@@ -271,9 +286,25 @@ async fn connection(front: &Arc<Front>, stream: Box<dyn Io>, places: &Semaphore,
                     return;
                 }
                 told = true;
-                connection.as_mut().graceful_shutdown();
+                let wait = if activity.leave() { Duration::ZERO } else { ONE_MORE };
+                farewell = Some(Instant::now() + wait);
             }
         }
+    }
+}
+
+/// Until `time`; for ever where there is none.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Until so long after the end began.
+async fn after(phase: &mut watch::Receiver<Phase>, time: Duration) {
+    if phase.wait_for(|phase| *phase != Phase::Open).await.is_ok() {
+        sleep(time).await;
     }
 }
 

@@ -58,11 +58,14 @@ struct State {
     /// What it speaks, by its first byte; HTTP/2's own frames come without a request.
     http2: Option<bool>,
     requests: usize,
+    /// Whether the next answer is to be the last.
+    leaving: bool,
 }
 
 impl Activity {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Activity(Mutex::new(State { idle_since: Instant::now(), heard: None, http2: None, requests: 0 })))
+        let idle_since = Instant::now();
+        Arc::new(Activity(Mutex::new(State { idle_since, heard: None, http2: None, requests: 0, leaving: false })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -84,6 +87,24 @@ impl Activity {
     pub(super) fn request(self: &Arc<Self>) -> UnderWay {
         self.state().requests += 1;
         UnderWay(Arc::clone(self))
+    }
+
+    /// The connection is to go after its next answer. Whether it can be told at once, as HTTP/2 can.
+    pub(super) fn leave(&self) -> bool {
+        let mut state = self.state();
+        state.leaving = true;
+        state.http2 == Some(true)
+    }
+
+    /// Whether the next answer is to be the last.
+    pub(super) fn leaving(&self) -> bool {
+        self.state().leaving
+    }
+
+    /// Whether a connection that is to go may be closed, or told so, without the loss of a request.
+    pub(super) fn may_close(&self) -> bool {
+        let state = self.state();
+        state.http2 == Some(true) || (state.requests == 0 && state.heard.is_none())
     }
 
     /// Whether the connection has waited, or been waited for, too long.
@@ -199,6 +220,22 @@ mod tests {
         assert_eq!(after(&activity, 10_000), None, "bodies have a limit of their own");
         drop(request);
         assert_eq!((after(&activity, 299), after(&activity, 300)), (None, Some(Overdue::Idle)));
+    }
+
+    #[test]
+    fn a_connection_that_is_to_go_stays_while_a_request_is_begun() {
+        let activity = Activity::new();
+        assert!(!activity.leave() && activity.leaving() && activity.may_close());
+        activity.heard(b"POST /v1");
+        assert!(!activity.may_close(), "the head has begun");
+        let request = activity.request();
+        assert!(!activity.may_close());
+        drop(request);
+        assert!(activity.may_close());
+        let http2 = Activity::new();
+        http2.heard(b"PRI * HTTP/2.0");
+        let _request = http2.request();
+        assert!(http2.leave() && http2.may_close(), "GOAWAY lets requests under way be finished");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What an answer waits for, and how it all ends.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
@@ -72,6 +75,100 @@ async fn the_end_answers_what_is_under_way_and_takes_nothing_new() {
     drop(second);
     let rig = tokio::time::timeout(PATIENCE, stopping).await.unwrap().unwrap();
     assert_eq!(rig.counted("phoenix_receiver_connections", "grpc"), 0.0);
+}
+
+/// A request over HTTP/1 that leaves the connection open.
+fn kept_open() -> Vec<u8> {
+    let body = request(1, 1).encode_to_vec();
+    let length = body.len();
+    let head = format!(
+        "POST /v1/metrics HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-protobuf\r\ncontent-length: {length}\r\n\r\n"
+    );
+    [head.into_bytes(), body].concat()
+}
+
+// On one thread, so that what is sent just before the end is not read before it.
+#[tokio::test]
+async fn the_end_answers_what_is_on_its_way() {
+    let mut rig = Rig::new("", "", "");
+    let (bytes, http) = (kept_open(), rig.http);
+    let (used, silent, half) = (bytes.clone(), TcpStream::connect(http).unwrap(), TcpStream::connect(http).unwrap());
+    let used = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(http).unwrap();
+        assert_eq!(ask(&mut stream, &used).unwrap(), (true, false));
+        stream
+    });
+    let (used, mut idle) = (used.await.unwrap(), TcpStream::connect(http).unwrap());
+    (&half).write_all(&bytes[..20]).unwrap();
+    rig.until("four connections", |rig| rig.counted("phoenix_receiver_connections", "http") == 4.0).await;
+    let backlog = TcpStream::connect(http).unwrap();
+    for stream in [&used, &silent, &backlog] {
+        let mut stream = stream;
+        stream.write_all(&bytes).unwrap();
+    }
+    (&half).write_all(&bytes[20..30]).unwrap();
+    let stopping = tokio::spawn(async move {
+        rig.receiver.shutdown().await;
+        rig
+    });
+    let all = tokio::task::spawn_blocking(move || {
+        for mut stream in [used, silent, backlog] {
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            assert_eq!(answered(&mut stream).unwrap(), (true, true), "answered, and told that this was the last");
+        }
+        assert_eq!(ask(&mut { half }, &bytes[30..]).unwrap(), (true, true), "a head that was begun is waited for");
+        idle.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(idle.read(&mut [0]).unwrap(), 0, "who asks nothing is not waited for");
+    });
+    all.await.unwrap();
+    assert_eq!(tokio::time::timeout(PATIENCE, stopping).await.unwrap().unwrap().arrived().len(), 5);
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_replaced_leaves_no_sender_without_an_answer() {
+    let mut rig = Rig::new("", "", "");
+    let over = Arc::new(AtomicBool::new(false));
+    let mut senders = Vec::new();
+    for _ in 0..4 {
+        let (over, bytes, http) = (Arc::clone(&over), kept_open(), rig.http);
+        senders.push(tokio::task::spawn_blocking(move || {
+            let (mut stream, mut asked) = (None, 0);
+            while !over.load(Ordering::Relaxed) {
+                let mut open = stream.take().unwrap_or_else(|| TcpStream::connect(http).unwrap());
+                let (taken, last) = ask(&mut open, &bytes).unwrap();
+                assert!(taken);
+                asked += 1;
+                stream = (!last).then_some(open);
+            }
+            asked
+        }));
+    }
+    let (grpc, until) = (rig.grpc, Arc::clone(&over));
+    let over_grpc = tokio::spawn(async move {
+        let (mut client, mut asked) = (None, 0);
+        while !until.load(Ordering::Relaxed) {
+            let mut open = match client.take() {
+                Some(client) => client,
+                None => MetricsServiceClient::connect(format!("http://{grpc}")).await.unwrap(),
+            };
+            match open.export(request(1, 1)).await {
+                Ok(_) => (client, asked) = (Some(open), asked + 1),
+                // Not sent, for the connection was told to go; whoever sends gRPC sends it again.
+                Err(status) => assert!(status.message().contains("cancel"), "{status:?}"),
+            }
+        }
+        asked
+    });
+    for _ in 0..10 {
+        rig.replace().await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    over.store(true, Ordering::Relaxed);
+    let mut asked = over_grpc.await.unwrap();
+    for sender in senders {
+        asked += sender.await.unwrap();
+    }
+    assert_eq!(rig.arrived().len(), asked, "what was answered arrived, and once");
 }
 
 /// Lets in who brings the header.

@@ -59,7 +59,9 @@ pub struct Rig {
     pub site: Site,
     pub grpc: SocketAddr,
     pub http: SocketAddr,
-    _lane: Lane,
+    lane: Lane,
+    /// What it was built from.
+    text: String,
 }
 
 fn free_port() -> SocketAddr {
@@ -77,15 +79,19 @@ impl Rig {
         let (grpc_at, http_at) = (free_port(), free_port());
         let at = if http.contains("endpoint") { String::new() } else { format!("endpoint: '{http_at}', ") };
         let text = format!("{{protocols: {{grpc: {{endpoint: '{grpc_at}', {grpc}}}, http: {{{at}{http}}}}}, {more}}}");
-        let mut receiver = (FACTORY.build)(&config::parse("test", &text).unwrap(), &site).unwrap();
         let sink = Arc::new(Sink::default());
         let chain = Chain::new("metrics", Vec::new(), vec![Arc::clone(&sink) as Arc<dyn Exporter>], &site.metrics);
         let lane =
             Lane::start("lane", vec![chain], site.clock.clone(), site.metrics.clone(), |panic| panic!("{panic}"));
         let lane = lane.unwrap();
-        let targets = vec![Target { lane: lane.handle(), pipeline: "metrics".into(), durable: false }];
-        receiver.start(Outlet::new(&site.metrics, "otlp", "", targets)).unwrap();
-        Rig { receiver, sink, site, grpc: grpc_at, http: http_at, _lane: lane }
+        let receiver = started(&text, &site, &lane);
+        Rig { receiver, sink, site, grpc: grpc_at, http: http_at, lane, text }
+    }
+
+    /// Puts a receiver of the same settings in the place of the one at work, as a reload does.
+    pub async fn replace(&mut self) {
+        let new = started(&self.text, &self.site, &self.lane);
+        std::mem::replace(&mut self.receiver, new).shutdown().await;
     }
 
     pub fn mood(&self, mood: Mood) {
@@ -120,6 +126,13 @@ impl Rig {
     pub fn held(&self) -> f64 {
         self.counted("phoenix_receiver_held_bytes", "otlp")
     }
+}
+
+fn started(text: &str, site: &Site, lane: &Lane) -> Box<dyn Receiver> {
+    let mut receiver = (FACTORY.build)(&config::parse("test", text).unwrap(), site).unwrap();
+    let targets = vec![Target { lane: lane.handle(), pipeline: "metrics".into(), durable: false }];
+    receiver.start(Outlet::new(&site.metrics, "otlp", "", targets)).unwrap();
+    receiver
 }
 
 /// A request of `points` gauge points, each with an attribute of `size` bytes.
@@ -179,6 +192,28 @@ pub fn heard(stream: &mut TcpStream) -> Heard {
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     let at = all.windows(4).position(|window| window == b"\r\n\r\n").map_or(all.len(), |at| at + 4);
     Heard { status, head: head.to_ascii_lowercase(), body: all[at..].to_vec() }
+}
+
+/// A request that leaves its connection open, and what must be heard of it: whether the answer is 200, and whether it
+/// ends the connection. Blocking, for a thread of its own.
+pub fn ask(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<(bool, bool)> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(bytes)?;
+    answered(stream)
+}
+
+/// The answer to a request that was sent.
+pub fn answered(stream: &mut TcpStream) -> std::io::Result<(bool, bool)> {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |n| n.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body)?;
+    Ok((head.starts_with("http/1.1 200"), head.contains("connection: close")))
 }
 
 /// A POST with these headers, `Connection: close` and the body.
