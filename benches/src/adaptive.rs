@@ -27,19 +27,8 @@ pub const PRESSURE: [f64; 4] = [0.0, 0.5, 0.75, 1.0];
 const FIRST: usize = 40;
 const SCRAPES: usize = 20;
 
-/// The processors of a configuration that `adaptive` is built of.
-const CONFIG: &str = "
-priority: { presets: [node_essentials, container_runtimes, databases, init, self] }
-topk: {}
-topk/tight: { k: 10 }
-adaptive_filter: {}
-aggregate: {}
-adaptive:
-  profiles:
-    conservative: [priority, aggregate]
-    balanced: [priority, topk, aggregate]
-    aggressive: [priority, topk/tight, adaptive_filter, aggregate]
-";
+/// The config that is measured: the one the agent runs without being told.
+const CONFIG: &str = include_str!("../../configs/default.yaml");
 
 /// The steady response of each profile: means over the scrapes of `SCRAPES`.
 ///
@@ -75,7 +64,8 @@ impl Adaptive {
     /// # Errors
     /// A processor refuses its settings.
     pub fn new(processes: usize, seed: u64) -> Result<Self, BuildError> {
-        let config = Arc::new(parse("adaptive.yaml", CONFIG).map_err(|mistakes| format!("{mistakes:?}"))?);
+        let config = parse("default.yaml", CONFIG).map_err(|mistakes| format!("{mistakes:?}"))?;
+        let config = Arc::new(config.get("processors").cloned().ok_or("it has no processors")?);
         let build = move |id: &ComponentId, site: &Site| {
             let factory = PROCESSORS.iter().find(|factory| factory.answers_to(id.kind())).ok_or("no such processor")?;
             let settings = config.get(id.as_str()).ok_or("it is not configured")?;

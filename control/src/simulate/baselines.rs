@@ -25,6 +25,8 @@ pub struct Switch {
     pub tighten_dwell: f64,
     /// Seconds from any switch to the next looser profile.
     pub relax_dwell: f64,
+    /// The pressure at all times: what a config without a controller says.
+    pub pressure: f64,
     average: Option<f64>,
     switched: Option<f64>,
 }
@@ -40,6 +42,7 @@ impl Switch {
             low: 0.8,
             tighten_dwell: 60.0,
             relax_dwell: 1800.0,
+            pressure: 0.5,
             average: None,
             switched: None,
         }
@@ -61,12 +64,15 @@ impl Switch {
             relax_dwell,
             ..self
         };
+        let pressed = |switch: Switch| [0.5, 1.0].map(|pressure| Switch { pressure, ..switch });
         let dwells = [0.0, 60.0].into_iter().flat_map(|up| [300.0, 900.0, 1800.0, 3600.0].map(|down| [up, down]));
         let lows = [0.5, 0.6, 0.7, 0.8].into_iter().flat_map(move |low| dwells.clone().map(move |dwell| (low, dwell)));
         let bands =
             [0.95, 1.0].into_iter().flat_map(move |high| lows.clone().map(move |(low, dwell)| (high, low, dwell)));
         let weights = weights.iter().copied();
-        weights.flat_map(move |weight| bands.clone().map(move |(high, low, dwell)| with(weight, high, low, dwell)))
+        weights
+            .flat_map(move |weight| bands.clone().map(move |(high, low, dwell)| with(weight, high, low, dwell)))
+            .flat_map(pressed)
     }
 }
 
@@ -76,7 +82,7 @@ impl Decider for Switch {
     }
 
     fn decide(&mut self, now: Duration, seen: &Observation) -> (usize, f64) {
-        let Some(used) = seen.steered().map(|series| series / self.budget) else { return (seen.active, 0.0) };
+        let Some(used) = seen.steered().map(|series| series / self.budget) else { return (seen.active, self.pressure) };
         let average = self.average.map_or(used, |average| average + self.weight * (used - average));
         self.average = Some(average);
         let now = now.as_secs_f64();
@@ -92,6 +98,6 @@ impl Decider for Switch {
             // The average of one profile is none of another.
             (self.switched, self.average) = (Some(now), None);
         }
-        (next, 0.0)
+        (next, self.pressure)
     }
 }

@@ -21,13 +21,13 @@ pub struct Config {
     pub entity: EntityBy,
     /// How the threshold follows from the data: quantile, which says directly what part is folded.
     pub method: Method,
-    /// The quantile at pressure 0 and at pressure 1. Half, because half of all processes do next to nothing; 0.99 leaves
-    /// ten of a thousand by each measure.
+    /// The quantile at pressure 0 and at pressure 1; between them what is above it shrinks by the same factor with every
+    /// step. Half, because half of all processes do next to nothing; 0.99 leaves ten of a thousand by each measure.
     pub quantile: Span,
-    /// The distance from the median in median absolute deviations at pressure 0 and at pressure 1, for method mad. 6 is far
-    /// out of anything usual.
+    /// The distance from the median in median absolute deviations at pressure 0 and at pressure 1, for method mad; straight
+    /// between them. 6 is far out of anything usual.
     pub deviations: Span,
-    /// How hard to thin, from 0 to 1, until something turns it. 0.5: the middle.
+    /// How hard to thin, from 0 to 1, until something turns it. 0.2: folds three of four by each measure.
     pub pressure: f64,
     /// Time of points over which the threshold is formed. 5m: slower than a spike, faster than a working day.
     #[serde(with = "phoenix_pipeline::config::duration")]
@@ -53,7 +53,7 @@ impl Default for Config {
             method: Method::Quantile,
             quantile: Span { from: 0.5, to: 0.99 },
             deviations: Span { from: 0.0, to: 6.0 },
-            pressure: 0.5,
+            pressure: 0.2,
             window: Duration::from_secs(300),
             leave: 0.8,
             min_stay: Duration::from_secs(60),
@@ -85,7 +85,7 @@ pub enum Method {
     Mad,
 }
 
-/// A value at pressure 0 and one at pressure 1; between them it goes straight.
+/// A value at pressure 0 and one at pressure 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Span {

@@ -1,6 +1,7 @@
 //! `adaptive_filter`: what is small by every measure may be folded, by thresholds that move with the data.
 //!
 //! A threshold is a robust figure of what a scope's entities did within a window, and of one pressure from 0 to 1. What
+//! other stages have decided already has no part in it: behind a `topk` the pressure turns all of what that left. What
 //! is unusual for itself, a jump or a fall against its own habit, is kept for a while even when it is small. The stage
 //! only marks.
 
@@ -14,7 +15,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use phoenix_pipeline::config::Value;
-use phoenix_pipeline::{BuildError, Context, Decision, Handover, Processor, ProcessorFactory, Site, Stability};
+use phoenix_pipeline::{BuildError, Context, Decision, Handover, Marks, Processor, ProcessorFactory, Site, Stability};
 use phoenix_sketch::{Distribution, Habit, Recent};
 use phoenix_telemetry::Batch;
 
@@ -57,6 +58,8 @@ fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
 #[derive(Debug, Default)]
 struct State {
     habits: Vec<Habit>,
+    /// Whether the batch at hand leaves it to this stage.
+    open: bool,
     inside: bool,
     /// Newest time it was above a threshold on measured values, and until when it is kept as unusual.
     above: u64,
@@ -108,7 +111,21 @@ impl AdaptiveFilter {
         self.pressure.set(pressure.unwrap_or(self.config.pressure));
     }
 
-    /// Takes up the values of a scope's entities in this batch and forms its thresholds.
+    /// Takes down which entities of this batch nobody has decided about.
+    fn note_marks(&mut self, marks: &Marks) {
+        let AdaptiveFilter { tracker, .. } = self;
+        for i in 0..tracker.seen().len() {
+            let Some((_, at)) = tracker.seen().get(i).copied() else { continue };
+            tracker.at_mut(at).into_iter().for_each(|slot| slot.state.open = false);
+        }
+        for i in 0..tracker.targets().len() {
+            let Some(target) = tracker.targets().get(i).copied() else { continue };
+            let open = marks.of(target.entity).decision == Decision::Open;
+            tracker.of_mut(&target).into_iter().for_each(|slot| slot.state.open |= open);
+        }
+    }
+
+    /// Takes up the values of a scope's undecided entities in this batch and forms its thresholds.
     fn thresholds(&mut self, scope: u64, members: &[(u64, u32)], now: Instant) -> Vec<f64> {
         let pressure = self.pressure.get();
         let time = self.tracker.time_of(scope);
@@ -127,7 +144,8 @@ impl AdaptiveFilter {
         let one = |(measure, (recent, bounds)): (usize, (&mut Recent, &Bounds))| {
             let mut values = Distribution::default();
             for (_, at) in members {
-                if let Some(value) = tracker.at(*at).and_then(|slot| slot.fresh(measure)) {
+                let open = tracker.at(*at).filter(|slot| slot.state.open);
+                if let Some(value) = open.and_then(|slot| slot.fresh(measure)) {
                     values.add(value);
                 }
             }
@@ -204,6 +222,7 @@ fn nanos(duration: Duration) -> u64 {
 impl Processor for AdaptiveFilter {
     fn process(&mut self, batch: &mut Batch, cx: &mut Context<'_>) {
         self.tracker.read(batch, cx.now);
+        self.note_marks(cx.marks);
         let seen: Vec<(u64, u32)> = self.tracker.seen().to_vec();
         for members in seen.chunk_by(|a, b| a.0 == b.0) {
             let Some((scope, _)) = members.first().copied() else { continue };

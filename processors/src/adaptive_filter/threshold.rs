@@ -32,10 +32,24 @@ impl Pressure {
     }
 }
 
+/// The least part above a quantile that a pressure below 1 leaves.
+const LEAST_REST: f64 = 1e-3;
+
 impl Span {
-    /// The value at a pressure. Never falls as the pressure grows.
+    /// The value at a pressure, straight between the ends. Never falls as the pressure grows.
     fn at(self, pressure: f64) -> f64 {
         (self.from + (self.to - self.from) * pressure).clamp(self.from, self.to)
+    }
+
+    /// The quantile at a pressure. Never falls as the pressure grows. What is above it shrinks by the same factor with
+    /// every step of pressure: in a straight line the first half of the steps would change next to nothing, since
+    /// whoever is large by one of several measures stays.
+    fn quantile_at(self, pressure: f64) -> f64 {
+        if pressure >= 1.0 {
+            return self.to;
+        }
+        let rest = |quantile: f64| (1.0 - quantile).max(LEAST_REST);
+        (1.0 - rest(self.from) * (rest(self.to) / rest(self.from)).powf(pressure)).clamp(self.from, self.to)
     }
 }
 
@@ -56,7 +70,7 @@ impl Rule {
     pub(super) fn threshold(&self, recent: &Recent, pressure: f64, bounds: Bounds) -> Option<f64> {
         let all: Distribution = recent.all();
         let free = match self.method {
-            Method::Quantile => all.quantile(self.quantile.at(pressure))?,
+            Method::Quantile => all.quantile(self.quantile.quantile_at(pressure))?,
             Method::Mad => {
                 let median = all.quantile(0.5)?;
                 median + self.deviations.at(pressure) * all.median_distance(median)?

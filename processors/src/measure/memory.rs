@@ -25,8 +25,18 @@ impl<S: Default> Tracker<S> {
         }
         let readings = self.plan.measures.iter().map(|_| Reading::default()).collect();
         let scope = self.plan.scope.of(resource.attributes());
-        let slot =
-            Slot { key, scope, time: 0, scrape: 0, batch: 0, newest: 0, readings, told: None, state: S::default() };
+        let slot = Slot {
+            key,
+            scope,
+            time: 0,
+            scrape: 0,
+            batch: 0,
+            reborn: 0,
+            newest: 0,
+            readings,
+            told: None,
+            state: S::default(),
+        };
         let at = match self.free.pop() {
             Some(at) => at,
             None => {

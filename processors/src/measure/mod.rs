@@ -89,6 +89,11 @@ impl<S: Default> Tracker<S> {
         self.by_key.len()
     }
 
+    /// How many scopes are remembered.
+    pub(crate) fn scopes(&self) -> usize {
+        self.scopes.len()
+    }
+
     /// Takes over what another tracker knows, if both read the same; says whether it did.
     pub(crate) fn adopt(&mut self, previous: &mut Tracker<S>) -> bool {
         let same = self.plan == previous.plan;
@@ -195,6 +200,7 @@ impl<S: Default> Tracker<S> {
                 }
             }
             Taken::First(newcomer) => self.newcomers.push((at, measure, newcomer)),
+            Taken::Reborn => slot.reborn = self.batch,
             Taken::Yes => {}
         }
         if slot.batch != self.batch {

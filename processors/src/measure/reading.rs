@@ -38,6 +38,8 @@ impl Kind {
 pub(crate) enum Taken {
     /// It counts.
     Yes,
+    /// It counts, and is the first of a new life under an old name: its start lies after the last reading.
+    Reborn,
     /// It counts, and needs to know the scrape before: see [`Reading::newcomer`].
     First(Newcomer),
     /// It does not, and why.
@@ -139,6 +141,7 @@ impl Reading {
             self.time = 0;
             return self.take_first(kind, value.as_f64(), start, time, batch);
         }
+        let reborn = kind == Kind::Cumulative && start > series.time && start <= time;
         let rate = match kind {
             Kind::Level => value.as_f64(),
             Kind::Delta => {
@@ -147,8 +150,7 @@ impl Reading {
             }
             // A start after the last reading is a new life, and so is a value that fell: all of it is new.
             Kind::Cumulative => {
-                let new_life = start > series.time && start <= time;
-                let grown = if new_life { value.as_f64() } else { increase(series.value, value) };
+                let grown = if reborn { value.as_f64() } else { increase(series.value, value) };
                 by_second(grown, time - series.time)
             }
         };
@@ -157,7 +159,7 @@ impl Reading {
             return Taken::Not("negative");
         }
         self.add(rate, false, time, batch);
-        Taken::Yes
+        if reborn { Taken::Reborn } else { Taken::Yes }
     }
 
     fn take_first(&mut self, kind: Kind, value: f64, start: u64, time: u64, batch: u32) -> Taken {

@@ -17,6 +17,8 @@ pub(crate) struct Slot<S> {
     /// Number of the scrape of its scope that last showed it.
     pub(super) scrape: u64,
     pub(super) batch: u32,
+    /// Number of the batch that last began a new life.
+    pub(super) reborn: u32,
     /// Newest time the batch at hand brought.
     pub(super) newest: u64,
     pub(super) readings: Box<[Reading]>,
@@ -40,6 +42,11 @@ impl<S> Slot<S> {
     /// Whether a value is an average over a life, for want of a window.
     pub(crate) fn is_estimated(&self, measure: usize) -> bool {
         self.readings.get(measure).is_some_and(Reading::is_estimated)
+    }
+
+    /// Whether the newest batch with this entity showed another life than the one before: the same pid, started since.
+    pub(crate) fn is_reborn(&self) -> bool {
+        self.reborn == self.batch
     }
 
     /// Whether a measure was read within the time an entity is remembered.

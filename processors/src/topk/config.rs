@@ -25,9 +25,19 @@ pub struct Config {
     pub combine: Combine,
     /// Weight of each measure in the score of `weighted`; 1 where not said. Empty by default: all count the same.
     pub weights: BTreeMap<String, f64>,
-    /// Part of `k` within which an entity enters (above 0, at most 1). 1: a newcomer in the first k is seen at once.
+    /// After so long what an entity did counts half as much as what it does; 0 ranks by the newest interval alone. 5m, as
+    /// long as a series counts as active at most backends: what leads in one interval only would be as many series again.
+    #[serde(with = "phoenix_pipeline::config::duration")]
+    pub half_life: Duration,
+    /// Whose newest value is so many times what the one in the last place did of late (1 to 1e6) enters at once. 4: a hog,
+    /// and beyond what noise does.
+    pub surge: f64,
+    /// Part of `k` that may enter by rank alone within `half_life` while all places are taken (0 to 1). 0.2: ranks that
+    /// have changed for good are followed within the half hour.
+    pub turnover: f64,
+    /// Part of `k` within which an entity enters (above 0, at most 1). 1: there are k places.
     pub enter: f64,
-    /// Multiple of `k` within which one that is in stays (1 to 2). 1.25: ranks near the edge change with every scrape.
+    /// Multiple of `k` within which one that is in stays (1 to 2). 1.25: ranks near the edge change.
     pub leave: f64,
     /// Time of points for which one that came in stays whatever its rank, unless twice `k` are in. 1m: some scrapes.
     #[serde(with = "phoenix_pipeline::config::duration")]
@@ -45,6 +55,9 @@ impl Default for Config {
             entity: EntityBy::Resource,
             combine: Combine::Union,
             weights: BTreeMap::new(),
+            half_life: Duration::from_secs(300),
+            surge: 4.0,
+            turnover: 0.2,
             enter: 1.0,
             leave: 1.25,
             min_stay: Duration::from_secs(60),
@@ -89,6 +102,12 @@ impl Settings for Config {
         }
         if !self.weights.is_empty() && self.combine == Combine::Union {
             report.error("weights", "has no effect with combine: union; write combine: weighted");
+        }
+        if !(1.0..=1e6).contains(&self.surge) {
+            report.error("surge", "must be from 1 to 1e6");
+        }
+        if !(0.0..=1.0).contains(&self.turnover) {
+            report.error("turnover", "must be from 0 to 1");
         }
         if !(self.enter > 0.0 && self.enter <= 1.0) {
             report.error("enter", "must be above 0 and at most 1");

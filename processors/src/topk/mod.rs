@@ -1,7 +1,7 @@
 //! `topk`: the entities that lead by a measure stay individual, the others may be folded.
 //!
-//! Ranked are windowed rates and levels, never lifetime totals, so that a new hog is seen at the end of its first
-//! interval. What other stages have decided already takes no place. An entity without any measure stays individual and is
+//! Ranked is what windowed rates and levels, never lifetime totals, have been of late, and a hog by its first interval
+//! alone. What other stages have decided already takes no place. An entity without any measure stays individual and is
 //! counted. The stage only marks.
 
 mod config;
@@ -10,6 +10,8 @@ mod ranking;
 mod tests;
 
 use std::any::Any;
+use std::collections::HashMap;
+use std::time::Duration;
 
 use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
@@ -20,7 +22,7 @@ use phoenix_telemetry::Batch;
 pub use config::{Combine, Config};
 
 use crate::measure::{self, Plan, Report, Target, Tracker, interned};
-use ranking::{Bands, Candidate, Place};
+use ranking::{Bands, Candidate, History, Place, Turnover};
 
 /// The row of the table of processors.
 pub const FACTORY: ProcessorFactory = ProcessorFactory::new::<Config>(
@@ -42,11 +44,18 @@ fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
     Ok(Box::new(TopK::new(&config, site)))
 }
 
+/// How an entity stands in one ranking.
+#[derive(Clone, Copy, Debug, Default)]
+struct Standing {
+    place: Place,
+    history: History,
+}
+
 /// What the stage keeps of an entity.
 #[derive(Debug, Default)]
 struct State {
-    /// Its place in each ranking.
-    places: Vec<Place>,
+    /// How it stands in each ranking.
+    standings: Vec<Standing>,
     /// Class and openness as of the batch at hand, over all that belongs to it.
     class: Class,
     open: bool,
@@ -56,6 +65,8 @@ struct State {
 struct TopK {
     tracker: Tracker<State>,
     bands: Bands,
+    /// By scope, how many came into each ranking of late.
+    turnover: HashMap<u64, Vec<Turnover>>,
     /// The weight of each measure, where they make one score.
     weights: Option<Vec<f64>>,
     /// Why an entity stays, by ranking.
@@ -66,7 +77,8 @@ struct TopK {
 
 impl TopK {
     fn new(config: &Config, site: &Site) -> Self {
-        let min_stay = u64::try_from(config.min_stay.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let part = |factor: f64, round: fn(f64) -> f64| round(config.k as f64 * factor) as usize;
         let weight = |name: &String| config.weights.get(name).copied().unwrap_or(1.0);
         let weighted = config.combine == Combine::Weighted;
         let by_measure =
@@ -78,7 +90,16 @@ impl TopK {
                 scope: config.scope.clone(),
                 max_entities: config.max_entities,
             }),
-            bands: Bands::new(config.k, config.enter, config.leave, min_stay),
+            bands: Bands {
+                enter: part(config.enter, f64::floor).max(1),
+                leave: part(config.leave, f64::ceil),
+                most: config.k.saturating_mul(2),
+                turnover: part(config.turnover, f64::ceil),
+                surge: config.surge,
+                min_stay: nanos(config.min_stay),
+                half_life: nanos(config.half_life),
+            },
+            turnover: HashMap::new(),
             weights: weighted.then(|| config.rank_by.iter().map(weight).collect()),
             reasons: if weighted { vec!["topk_score"] } else { by_measure() },
             report: Report::new(site, true),
@@ -93,7 +114,7 @@ impl TopK {
         for i in 0..tracker.seen().len() {
             let Some((_, at)) = tracker.seen().get(i).copied() else { continue };
             if let Some(slot) = tracker.at_mut(at) {
-                slot.state.places.resize(rankings, Place::default());
+                slot.state.standings.resize(rankings, Standing::default());
                 slot.state.class = Class::Low;
                 slot.state.open = false;
             }
@@ -111,6 +132,9 @@ impl TopK {
     /// Ranks the scopes of this batch anew.
     fn rank(&mut self) {
         let seen: Vec<(u64, u32)> = self.tracker.seen().to_vec();
+        if self.turnover.len() > 2 * self.tracker.scopes() {
+            self.turnover.retain(|scope, _| self.tracker.time_of(*scope) > 0);
+        }
         for group in seen.chunk_by(|a, b| a.0 == b.0) {
             let Some((scope, _)) = group.first().copied() else { continue };
             let mut members: Vec<u32> = group.iter().map(|(_, at)| *at).collect();
@@ -118,18 +142,28 @@ impl TopK {
             members.extend(self.tracker.elsewhere(scope));
             let time = self.tracker.time_of(scope);
             let totals = self.weights.as_ref().map(|weights| self.totals(&members, weights.len()));
-            for ranking in 0..self.reasons.len() {
-                self.rank_one(ranking, &members, here, totals.as_deref(), time);
+            let mut turnover = self.turnover.remove(&scope).unwrap_or_default();
+            turnover.resize(self.reasons.len(), Turnover::default());
+            for (ranking, turnover) in turnover.iter_mut().enumerate() {
+                self.rank_one(ranking, (&members, here), totals.as_deref(), turnover, time);
             }
+            self.turnover.insert(scope, turnover);
         }
     }
 
     /// One ranking of one scope; the first `here` of the members are in this batch.
-    fn rank_one(&mut self, ranking: usize, members: &[u32], here: usize, totals: Option<&[f64]>, time: u64) {
+    fn rank_one(
+        &mut self,
+        ranking: usize,
+        (members, here): (&[u32], usize),
+        totals: Option<&[f64]>,
+        turnover: &mut Turnover,
+        time: u64,
+    ) {
         let TopK { tracker, bands, weights, candidates, .. } = self;
         candidates.clear();
         for (i, at) in members.iter().enumerate() {
-            let Some(slot) = tracker.at(*at).filter(|slot| slot.state.open) else { continue };
+            let Some(slot) = tracker.at_mut(*at).filter(|slot| slot.state.open) else { continue };
             let (value, measured) = match (weights.as_deref(), totals) {
                 (Some(weights), Some(totals)) => {
                     let estimated = (0..weights.len()).any(|measure| slot.is_estimated(measure));
@@ -139,14 +173,22 @@ impl TopK {
                 _ => (slot.value(ranking), !slot.is_estimated(ranking)),
             };
             let Some(value) = value else { continue };
-            let place = slot.state.places.get(ranking).copied().unwrap_or_default();
-            candidates.push(Candidate { value, class: slot.state.class, key: slot.key, at: *at, measured, place });
+            let (class, key, read, reborn) = (slot.state.class, slot.key, slot.time, i < here && slot.is_reborn());
+            let Some(standing) = slot.state.standings.get_mut(ranking) else { continue };
+            if reborn {
+                standing.history = History::default();
+            }
+            if measured {
+                standing.history.take(value, read, bands.half_life);
+            }
+            let Standing { place, history } = *standing;
+            candidates.push(Candidate { measured, place, ..Candidate::new(value, history, class, key, *at) });
         }
-        bands.rank(candidates, time);
+        bands.rank(candidates, turnover, time);
         for candidate in candidates.iter() {
             let slot = tracker.at_mut(candidate.at);
-            if let Some(place) = slot.and_then(|slot| slot.state.places.get_mut(ranking)) {
-                *place = candidate.place;
+            if let Some(standing) = slot.and_then(|slot| slot.state.standings.get_mut(ranking)) {
+                standing.place = candidate.place;
             }
         }
     }
@@ -171,8 +213,9 @@ fn decide(
         return (Decision::Fold, OVERFLOW);
     }
     let Some(slot) = tracker.of(target) else { return (Decision::Open, UNRANKED) };
-    let mut places = slot.state.places.iter().enumerate();
-    let inside = places.find(|(ranking, place)| place.inside && (weights.is_some() || slot.is_recent(*ranking)));
+    let mut standings = slot.state.standings.iter().enumerate();
+    let inside =
+        standings.find(|(ranking, standing)| standing.place.inside && (weights.is_some() || slot.is_recent(*ranking)));
     if let Some((ranking, _)) = inside {
         return (Decision::Open, reasons.get(ranking).copied().unwrap_or_default());
     }
@@ -210,6 +253,7 @@ impl Processor for TopK {
         let pieces = previous.tracker.len();
         // Places are those of the rankings: another way to combine them begins anew.
         if previous.reasons == self.reasons && self.tracker.adopt(&mut previous.tracker) {
+            self.turnover = std::mem::take(&mut previous.turnover);
             Handover { carried: pieces, ..Handover::default() }
         } else {
             Handover { discarded: pieces, ..Handover::default() }

@@ -1,7 +1,6 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::ranking::{Bands, Candidate, Place};
 use super::*;
 use crate::measure::sample::{Process, SECOND, at, scrape};
 use crate::testing::{build, counted, mistakes, value};
@@ -189,9 +188,11 @@ fn places_cross_a_swap_of_the_same_rankings() {
 fn mistakes_name_their_place() {
     let text = mistakes(
         &FACTORY,
-        "{ k: 0, rank_by: [a, a, \"\"], enter: 0, leave: 3, weights: { b: -1 }, entity: [], max_entities: 0 }",
+        "{ k: 0, rank_by: [a, a, \"\"], enter: 0, leave: 3, surge: 0, turnover: 2, weights: { b: -1 }, entity: [], max_entities: 0 }",
     );
-    for place in ["k:", "rank_by[1]", "rank_by[2]", "enter", "leave", "weights", "entity", "max_entities"] {
+    for place in
+        ["k:", "rank_by[1]", "rank_by[2]", "enter", "leave", "surge", "turnover", "weights", "entity", "max_entities"]
+    {
         assert!(text.contains(place), "{place} in\n{text}");
     }
     assert!(mistakes(&FACTORY, "entity: resources").contains("write resource or a list"));
@@ -199,16 +200,50 @@ fn mistakes_name_their_place() {
     assert_eq!(mistakes(&FACTORY, ""), "", "all defaults are right");
 }
 
+/// Bands without a past: the newest values are what is ranked.
+fn bands(k: usize, leave: usize) -> Bands {
+    Bands { enter: k, leave, most: 2 * k, turnover: k, surge: 4.0, min_stay: 0, half_life: 0 }
+}
+
 fn candidates(values: &[u32]) -> Vec<Candidate> {
-    let one = |(i, value): (usize, &u32)| Candidate {
-        value: f64::from(*value),
-        class: Class::Normal,
-        key: i as u64,
-        at: i as u32,
-        measured: true,
-        place: Place::default(),
+    let one = |(i, value): (usize, &u32)| {
+        Candidate::new(f64::from(*value), History::default(), Class::Normal, i as u64, i as u32)
     };
     values.iter().enumerate().map(one).collect()
+}
+
+/// One ranking of entities that are told by number, and what it holds from scrape to scrape.
+struct Ranked {
+    bands: Bands,
+    standings: Vec<Standing>,
+    turnover: Turnover,
+    time: u64,
+}
+
+/// Time between two scrapes of [`Ranked`].
+const STEP: u64 = 10;
+
+impl Ranked {
+    fn new(bands: Bands, entities: usize) -> Self {
+        Ranked { bands, standings: vec![Standing::default(); entities], turnover: Turnover::default(), time: 1000 }
+    }
+
+    /// The next scrape, an entity's value each; who is in after it.
+    fn step(&mut self, values: &[f64]) -> BTreeSet<usize> {
+        self.time += STEP;
+        let one = |(i, value): (usize, &f64)| {
+            let standing = &mut self.standings[i];
+            standing.history.take(*value, self.time, self.bands.half_life);
+            let fresh = Candidate::new(*value, standing.history, Class::Normal, i as u64, i as u32);
+            Candidate { place: standing.place, ..fresh }
+        };
+        let mut all: Vec<Candidate> = values.iter().enumerate().map(one).collect();
+        self.bands.rank(&mut all, &mut self.turnover, self.time);
+        for candidate in &all {
+            self.standings[candidate.at as usize].place = candidate.place;
+        }
+        all.iter().filter(|candidate| candidate.place.inside).map(|candidate| candidate.at as usize).collect()
+    }
 }
 
 proptest! {
@@ -216,37 +251,82 @@ proptest! {
     fn exactly_k_are_kept_without_bands(values in prop::collection::btree_set(1u32..1_000_000, 1..300), k in 1usize..60) {
         let values: Vec<u32> = values.into_iter().collect();
         let mut all = candidates(&values);
-        Bands::new(k, 1.0, 1.0, 0).rank(&mut all, 1);
+        bands(k, k).rank(&mut all, &mut Turnover::default(), 1);
         let mut inside: Vec<f64> = all.iter().filter(|c| c.place.inside).map(|c| c.value).collect();
         inside.sort_by(f64::total_cmp);
         let expected: Vec<f64> = values.iter().rev().take(k).rev().map(|value| f64::from(*value)).collect();
         prop_assert_eq!(inside, expected);
     }
 
-    /// Whoever comes in on a measured value stays for `min_stay`, as long as no more than twice k are in.
+    /// Whoever comes in on a measured value stays for `min_stay`, as long as no more than twice k are in; and nobody goes
+    /// while there is room.
     #[test]
-    fn nobody_flaps(scrapes in prop::collection::vec(prop::collection::vec(1u32..1000, 12), 1..120)) {
-        const STAY: u64 = 10;
+    fn nobody_flaps(
+        scrapes in prop::collection::vec(prop::collection::vec(1u32..1000, 12), 1..120),
+        half_life in prop_oneof![Just(0), 1u64..1000],
+        turnover in 0usize..7,
+    ) {
+        const STAY: u64 = 10 * STEP;
         let (k, steps) = (6, scrapes.len() as u64);
-        let bands = Bands::new(k, 1.0, 1.5, STAY);
-        let (mut places, mut switches) = ([Place::default(); 12], [0u64; 12]);
-        for (time, values) in (1..).zip(&scrapes) {
-            let mut all = candidates(values);
-            for candidate in &mut all {
-                candidate.place = places[candidate.at as usize];
-            }
-            bands.rank(&mut all, time);
-            prop_assert!(all.iter().filter(|candidate| candidate.place.inside).count() <= 2 * k);
-            for candidate in all {
-                let at = candidate.at as usize;
-                if places[at].inside && !candidate.place.inside {
-                    prop_assert!(time - places[at].since >= STAY);
+        let mut ranked = Ranked::new(Bands { min_stay: STAY, half_life, turnover, ..bands(k, 9) }, 12);
+        let mut switches = [0u64; 12];
+        for values in &scrapes {
+            let values: Vec<f64> = values.iter().map(|value| f64::from(*value)).collect();
+            let before = ranked.standings.clone();
+            let inside = ranked.step(&values);
+            prop_assert!((k..=2 * k).contains(&inside.len()));
+            for (at, standing) in before.iter().enumerate() {
+                if standing.place.inside && !inside.contains(&at) {
+                    prop_assert!(ranked.time - standing.place.since >= STAY);
                 }
-                switches[at] += u64::from(places[at].inside != candidate.place.inside);
-                places[at] = candidate.place;
+                switches[at] += u64::from(standing.place.inside != inside.contains(&at));
             }
         }
-        prop_assert!(switches.iter().all(|count| *count <= 2 * (steps / STAY) + 2));
+        prop_assert!(switches.iter().all(|count| *count <= 2 * (steps / 10) + 2));
+    }
+
+    /// Who does more than `surge` times what anybody has done is in at the end of its first interval, whatever the noise,
+    /// and at that of each further one.
+    #[test]
+    fn a_hog_is_in_at_the_end_of_its_first_interval(
+        scrapes in prop::collection::vec(prop::collection::vec(0.0..100.0f64, 40), 1..60),
+        k in 1usize..10,
+        surge in 1.0..10.0f64,
+        half_life in prop_oneof![Just(0), 1u64..10_000],
+        turnover in 0usize..3,
+    ) {
+        let mut ranked = Ranked::new(Bands { half_life, turnover, surge, ..bands(k, k) }, 41);
+        for (i, values) in scrapes.iter().enumerate() {
+            let mut values = values.clone();
+            values.push(if i + 3 >= scrapes.len() { 100.0 * surge + 1.0 } else { 0.0 });
+            let inside = ranked.step(&values);
+            prop_assert_eq!(inside.contains(&40), i + 3 >= scrapes.len());
+        }
+    }
+
+    /// Of steady entities under noise within a factor of two, the root of `surge`, no more are ever in within some time than were at its begin, and
+    /// those that the turnover lets in.
+    #[test]
+    fn under_steady_noise_few_others_come_in(
+        levels in prop::collection::vec(1.0..1000.0f64, 40..80),
+        noise in prop::collection::vec(prop::collection::vec(0.71..1.41f64, 80), 60),
+        k in 4usize..30,
+        turnover in 0usize..6,
+    ) {
+        const HALF_LIFE: u64 = 30 * STEP;
+        let settings = Bands { half_life: HALF_LIFE, turnover, surge: 4.0, ..bands(k, k + k / 4) };
+        let mut ranked = Ranked::new(settings, levels.len());
+        let mut ever = BTreeSet::new();
+        let mut at_first = 0;
+        for (i, noise) in noise.iter().enumerate() {
+            let values: Vec<f64> = levels.iter().zip(noise).map(|(level, noise)| level * noise).collect();
+            ever.extend(ranked.step(&values));
+            // Two readings are no history yet.
+            at_first = if i < 2 { ever.len() } else { at_first };
+            let half_lives = (i as u64 * STEP) as f64 / HALF_LIFE as f64;
+            prop_assert!(ever.len() as f64 <= at_first as f64 + turnover as f64 * (1.0 + half_lives) + 1e-9);
+        }
+        prop_assert!(at_first <= 2 * k);
     }
 
     /// The choice does not depend on the order of the resources, nor on the unit of the values.
