@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::detect::DetectorSettings;
+
 /// Which of two goals gives way when both cannot be met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wins {
@@ -89,6 +91,8 @@ pub struct Settings {
     pub attribution_floor: Option<f64>,
     /// See [`Wins`].
     pub wins: Wins,
+    /// What is called an explosion of series, metric by metric and attribute by attribute.
+    pub detect: DetectorSettings,
 }
 
 impl Default for Settings {
@@ -112,6 +116,7 @@ impl Default for Settings {
             max_step: Duration::from_secs(60),
             attribution_floor: None,
             wins: Wins::Budget,
+            detect: DetectorSettings::default(),
         }
     }
 }
@@ -142,7 +147,8 @@ impl Settings {
             (!self.max_step.is_zero(), "max_step", "must be longer than 0"),
             (self.attribution_floor.is_none_or(band), "attribution_floor", "must lie between 0 and 1"),
         ];
-        rules.into_iter().filter(|(right, ..)| !right).map(|(_, path, why)| (path, why)).collect()
+        let own = rules.into_iter().filter(|(right, ..)| !right).map(|(_, path, why)| (path, why));
+        own.chain(self.detect.check()).collect()
     }
 }
 

@@ -101,6 +101,19 @@ pub struct AttributeEstimate {
     pub leading: Vec<Share>,
 }
 
+/// An attribute of the points of one metric. Where values are many, a fair part of them is counted and stands for all.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyEstimate {
+    /// The metric's name.
+    pub metric: Arc<str>,
+    /// The attribute's key.
+    pub key: Arc<str>,
+    /// Distinct values within the window, or a little longer.
+    pub values: f64,
+    /// Values that came, since the stage has known the attribute: the difference of two snapshots is what came between them.
+    pub new: f64,
+}
+
 /// What the stage `cardinality` measured at its place.
 #[derive(Clone, Debug)]
 pub struct Cardinality {
@@ -120,6 +133,8 @@ pub struct Cardinality {
     pub metrics: Vec<Share>,
     /// By attribute, most values first.
     pub attributes: Vec<AttributeEstimate>,
+    /// By metric and attribute of its points, most values first; attributes of resources are not among them.
+    pub keys: Vec<KeyEstimate>,
 }
 
 /// What a memory limiter read.

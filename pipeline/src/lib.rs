@@ -43,7 +43,7 @@ pub use estimates::Estimates;
 pub use explain::Explain;
 pub use lane::{Lane, LaneHandle};
 pub use listen::{Listener, Listeners, UnixSocket};
-pub use marks::{Class, Decision, Entity, Mark, Marks};
+pub use marks::{AttributeFold, Class, Decision, Entity, Mark, Marks};
 pub use metrics::{Histogram, Instrument, Level, Metrics, Observed};
 pub use outlet::{Outlet, Target};
 pub use page::{Handler, PageServer, serve, serve_requests};

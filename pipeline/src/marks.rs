@@ -5,6 +5,7 @@
 //! Marks live as long as one run of a batch through the chain; they never become attributes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use phoenix_telemetry::{PointId, ResourceId};
 
@@ -54,11 +55,21 @@ pub enum Entity {
     Point(PointId),
 }
 
+/// An attribute of the points of a metric that is to be summed over: series that differ in nothing else become one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AttributeFold {
+    /// The metric's name.
+    pub metric: Arc<str>,
+    /// The attribute's key.
+    pub attribute: Arc<str>,
+}
+
 /// The marks of one batch. Ids are those of the batch; a stage that joins or splits batches makes them void.
 #[derive(Clone, Debug, Default)]
 pub struct Marks {
     resources: Vec<Mark>,
     points: HashMap<PointId, Mark>,
+    attributes: Arc<[AttributeFold]>,
 }
 
 impl Marks {
@@ -95,6 +106,16 @@ impl Marks {
         self.entry(entity).class = class;
     }
 
+    /// Names the attributes that are to be summed over, wherever an entity is not kept.
+    pub fn fold_attributes(&mut self, folds: &Arc<[AttributeFold]>) {
+        self.attributes = Arc::clone(folds);
+    }
+
+    /// The attributes that are to be summed over.
+    pub fn attributes(&self) -> &[AttributeFold] {
+        &self.attributes
+    }
+
     /// Whether anything is marked to be folded.
     pub fn any_fold(&self) -> bool {
         self.resources.iter().chain(self.points.values()).any(|mark| mark.decision == Decision::Fold)
@@ -109,6 +130,9 @@ impl Marks {
     pub fn clear(&mut self) {
         self.resources.clear();
         self.points.clear();
+        if !self.attributes.is_empty() {
+            self.attributes = Arc::default();
+        }
     }
 
     fn entry(&mut self, entity: Entity) -> &mut Mark {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::{Clock, ComponentId};
+use crate::{AttributeFold, Clock, ComponentId};
 
 /// How long [`Profiles::set`] waits for the lanes: far longer than a batch takes; a lane that is busier takes the
 /// profile up later.
@@ -45,10 +45,10 @@ pub trait Switch: Send + Sync {
         let _ = pressure;
     }
 
-    /// Marks the processes of these executables to be folded, in whichever profile, from the next batch on, and those of
-    /// no others. What a rule keeps stays individual. A stage that folds nothing does nothing.
-    fn fold(&self, executables: &[Arc<str>]) {
-        let _ = executables;
+    /// Marks the processes of these executables to be folded and these attributes to be summed over, in whichever profile,
+    /// from the next batch on, and no others. What a rule keeps stays individual. A stage that folds nothing does nothing.
+    fn fold(&self, executables: &[Arc<str>], attributes: &[AttributeFold]) {
+        let _ = (executables, attributes);
     }
 }
 
@@ -334,10 +334,16 @@ impl Profiles {
         self.switch(pipeline, processor).map(|switch| switch.press(pressure)).is_some()
     }
 
-    /// Names the executables that the stage of this id in a pipeline is to fold, see [`Switch::fold`]; says whether there
-    /// is one. Waits for nobody.
-    pub fn fold(&self, pipeline: &str, processor: &ComponentId, executables: &[Arc<str>]) -> bool {
-        self.switch(pipeline, processor).map(|switch| switch.fold(executables)).is_some()
+    /// Names the executables and attributes that the stage of this id in a pipeline is to fold, see [`Switch::fold`]; says
+    /// whether there is one. Waits for nobody.
+    pub fn fold(
+        &self,
+        pipeline: &str,
+        processor: &ComponentId,
+        executables: &[Arc<str>],
+        attributes: &[AttributeFold],
+    ) -> bool {
+        self.switch(pipeline, processor).map(|switch| switch.fold(executables, attributes)).is_some()
     }
 
     fn switch(&self, pipeline: &str, processor: &ComponentId) -> Option<Arc<dyn Switch>> {

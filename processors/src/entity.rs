@@ -113,6 +113,12 @@ pub(crate) fn identity<'a>(scope: u64, keys: &[String], get: impl Fn(&str) -> Op
     Some(hasher.finish())
 }
 
+/// Two hashes to one; the order counts.
+pub(crate) fn mix(a: u64, b: u64) -> u64 {
+    let product = u128::from(a ^ 0x9E37_79B9_7F4A_7C15) * u128::from(b ^ 0xD1B5_4A32_D192_ED03);
+    product as u64 ^ (product >> 64) as u64
+}
+
 /// The hash of a value.
 pub(crate) fn hash_of(value: AnyValue<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();

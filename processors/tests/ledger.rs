@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "ledger/attributes.rs"]
+mod attributes;
 #[path = "ledger/bad.rs"]
 mod bad;
 #[path = "ledger/edges.rs"]
@@ -19,11 +21,12 @@ mod utilization;
 #[path = "ledger/world.rs"]
 mod world;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use phoenix_pipeline::config::parse;
-use phoenix_pipeline::{Context, Decision, Delivery, Entity, Level, Marks, Processor, Site};
+use phoenix_pipeline::{AttributeFold, Context, Decision, Delivery, Entity, Level, Marks, Processor, Site};
 use phoenix_processors::PROCESSORS;
 use phoenix_telemetry::{Batch, Limits};
 use proptest::prelude::*;
@@ -41,6 +44,10 @@ struct Bench {
     now: Instant,
     out: Readers,
     input: Readers,
+    /// What is to be summed over.
+    folds: Arc<[AttributeFold]>,
+    /// Every point is sent twice, see [`attributes::doubled`].
+    doubled: bool,
 }
 
 impl Bench {
@@ -51,17 +58,21 @@ impl Bench {
     fn at(site: Site, config: &'static str) -> Self {
         let stage = build(&site, config);
         let (out, input) = (Readers::default(), Readers::of_input());
-        Bench { site, config, stage, now: Instant::now(), out, input }
+        Bench { site, config, stage, now: Instant::now(), out, input, folds: Arc::default(), doubled: false }
     }
 
     /// Sends points through the stage; `wire` says that somebody waits for them.
-    fn send(&mut self, sent: Vec<Sent>, wire: bool) -> Batch {
+    fn send(&mut self, mut sent: Vec<Sent>, wire: bool) -> Batch {
+        if self.doubled {
+            attributes::doubled(&mut sent);
+        }
         let folds: Vec<bool> = sent.iter().map(|sent| sent.fold).collect();
         let resources: Vec<ResourceMetrics> = sent.into_iter().map(|sent| sent.resource).collect();
         let bytes = encode(resources);
         self.input.read(bytes.clone());
         let mut batch = Batch::decode(bytes, &Limits::default()).unwrap();
         let mut marks = Marks::default();
+        marks.fold_attributes(&self.folds);
         for (resource, fold) in batch.resources().zip(folds) {
             if fold {
                 marks.mark(Entity::Resource(resource.id()), Decision::Fold, "test");

@@ -1,5 +1,6 @@
 //! Decisions in words: one sentence for the log, one entry for the list of decisions.
 
+use phoenix_control::detect::Culprit;
 use phoenix_control::{Conflict, Decision, Emergency, Move};
 use serde_json::{Value, json};
 
@@ -122,6 +123,18 @@ impl About<'_> {
     }
 }
 
+/// Who makes new series, as JSON.
+pub(super) fn culprit(culprit: &Culprit) -> Value {
+    let known = |name: &str| Some(name.to_owned()).filter(|name| !name.is_empty());
+    json!({
+        "metric": culprit.metric,
+        "attribute": known(&culprit.attribute),
+        "executable": known(&culprit.executable),
+        "new": culprit.new,
+        "share": culprit.share,
+    })
+}
+
 /// One decision and what became of it.
 pub(super) struct Entry<'a> {
     pub(super) place: &'a Place,
@@ -133,6 +146,8 @@ pub(super) struct Entry<'a> {
     pub(super) by_hand: bool,
     /// Why it was not carried out.
     pub(super) error: Option<String>,
+    /// Who made the series that came lately.
+    pub(super) culprits: &'a [Culprit],
 }
 
 impl Entry<'_> {
@@ -201,6 +216,13 @@ impl Entry<'_> {
         let profiles = (self.name(decision.before), self.name(decision.after));
         let (text, error) = (self.text(), self.error.as_deref());
         let about = About { place, unix_nanos: self.unix_nanos, kind: self.kind, text: &text };
-        about.json(Some(decision), self.output, profiles, error.is_none() && !only, error, Vec::new())
+        about.json(
+            Some(decision),
+            self.output,
+            profiles,
+            error.is_none() && !only,
+            error,
+            self.culprits.iter().map(culprit).collect(),
+        )
     }
 }

@@ -1,15 +1,15 @@
 //! Watches what the `cardinality` stage of a pipeline counts: explosions of series, who makes them, and how near the
 //! budget is.
 //!
-//! Each metric has a detector of its own; the stage's attributes say which key and which executable is behind a finding.
-//! Nothing here acts.
+//! Each metric has a detector of its own, and each attribute of its points; the stage's counts say which key and which
+//! executable is behind a finding. Nothing here acts.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use phoenix_control::detect::{Culprit, Detector, DetectorSettings, Forecast, Kind, Risk, culprits, forecast, risk};
-use phoenix_pipeline::estimates::Cardinality;
+use phoenix_control::detect::{self, Culprit, Detector, DetectorSettings, Finding, Forecast, Kind, Risk, culprits};
+use phoenix_pipeline::estimates::{Cardinality, KeyEstimate};
 use serde_json::{Value, json};
 
 /// The attribute that names a culprit.
@@ -18,6 +18,12 @@ const EXECUTABLE: &str = "process.executable.name";
 const QUIET: Duration = Duration::from_secs(120);
 /// Explosions that are told apart; the largest.
 const MOST: usize = 10;
+/// Culprits are those of so long: of one scrape there may be none, and of an hour they are history.
+const LATELY: Duration = Duration::from_secs(60);
+/// Counts that are kept for that.
+const COUNTS: usize = 16;
+/// Part of the new series that an attribute must tell apart to be named for them.
+const TELLING: f64 = 0.5;
 /// Steps a forecast is made from: ten minutes at an interval of ten seconds.
 const POINTS: usize = 60;
 
@@ -26,8 +32,10 @@ const POINTS: usize = 60;
 pub(super) struct Explosion {
     pub(super) kind: Kind,
     pub(super) metric: Arc<str>,
-    /// The key with most values: what makes the series different from one another.
+    /// What makes the series different from one another.
     pub(super) attribute: Option<Arc<str>>,
+    /// It is one of the metric's points, with so many new values for each new series; else one of resources.
+    pub(super) of_points: Option<f64>,
     /// The executable with most of the new series, and its part of them.
     pub(super) executable: Option<(Arc<str>, f64)>,
     pub(super) new_per_minute: f64,
@@ -53,6 +61,7 @@ impl Explosion {
             "kind": kind_name(self.kind),
             "metric": &*self.metric,
             "attribute": self.attribute.as_deref(),
+            "attribute_of": if self.of_points.is_some() { "points" } else { "resources" },
             "executable": self.executable.as_ref().map(|(name, _)| &**name),
             "share": self.executable.as_ref().map(|(_, share)| share),
             "new_per_minute": self.new_per_minute,
@@ -86,8 +95,12 @@ pub(super) struct News {
 
 /// The watch over one pipeline.
 pub(super) struct Observatory {
-    detectors: HashMap<Arc<str>, Detector>,
-    last: Option<Arc<Cardinality>>,
+    settings: DetectorSettings,
+    /// By metric, and by attribute of its points.
+    detectors: HashMap<(Arc<str>, Option<Arc<str>>), Detector>,
+    /// What was counted lately, oldest first.
+    counts: VecDeque<Arc<Cardinality>>,
+    culprits: Vec<Culprit>,
     explosions: Vec<Explosion>,
     /// Seconds, and what is steered in parts of the budget.
     levels: VecDeque<(f64, f64)>,
@@ -95,10 +108,12 @@ pub(super) struct Observatory {
 }
 
 impl Observatory {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(settings: DetectorSettings, now: Instant) -> Self {
         Observatory {
+            settings,
             detectors: HashMap::new(),
-            last: None,
+            counts: VecDeque::new(),
+            culprits: Vec::new(),
             explosions: Vec::new(),
             levels: VecDeque::new(),
             began: now,
@@ -110,14 +125,26 @@ impl Observatory {
         &self.explosions
     }
 
+    /// Who makes the new series of the last minute, in the order of their parts; whether or not anything explodes.
+    pub(super) fn culprits(&self) -> &[Culprit] {
+        &self.culprits
+    }
+
     /// Takes a look at what was counted. The same count twice is looked at once.
     pub(super) fn look(&mut self, now: Instant, unix_nanos: u64, seen: Option<&Arc<Cardinality>>) -> News {
         let mut news = News::default();
         if let Some(seen) = seen
-            && self.last.as_ref().is_none_or(|last| last.at < seen.at)
-            && let Some(last) = self.last.replace(Arc::clone(seen))
+            && self.counts.back().is_none_or(|last| last.at < seen.at)
         {
-            self.compare(&last, seen, now, unix_nanos, &mut news);
+            if let Some(last) = self.counts.back().map(Arc::clone) {
+                self.compare(&last, seen, now, unix_nanos, &mut news);
+            }
+            self.counts.push_back(Arc::clone(seen));
+            let old = |at: Instant| seen.at.saturating_duration_since(at) >= LATELY;
+            while self.counts.len() > COUNTS || self.counts.get(1).is_some_and(|next| old(next.at)) {
+                self.counts.pop_front();
+            }
+            self.culprits = self.counts.front().map(|before| named(before, seen)).unwrap_or_default();
         }
         let over = |explosion: &Explosion| now.saturating_duration_since(explosion.signed) >= QUIET;
         news.ended.extend(self.explosions.iter().filter(|one| over(one)).map(|one| Arc::clone(&one.metric)));
@@ -127,20 +154,37 @@ impl Observatory {
 
     fn compare(&mut self, last: &Cardinality, seen: &Cardinality, now: Instant, unix_nanos: u64, news: &mut News) {
         let seconds = seen.at.saturating_duration_since(last.at).as_secs_f64();
-        let before: HashMap<&str, f64> = last.metrics.iter().map(|share| (&*share.name, share.new)).collect();
-        self.detectors.retain(|name, _| seen.metrics.iter().any(|share| share.name == *name));
-        for share in &seen.metrics {
-            // A count that fell began anew.
-            let new = share.new - before.get(&*share.name).copied().filter(|new| *new <= share.new).unwrap_or(0.0);
-            let detector = self.detectors.entry(Arc::clone(&share.name));
-            let detector = detector.or_insert_with(|| Detector::new(DetectorSettings::default()));
-            let Some(finding) = detector.step(new, share.series, seconds) else { continue };
+        let of_keys = new_values(last, seen);
+        let mut found: HashMap<Arc<str>, Finding> = HashMap::new();
+        let mut looked = HashMap::new();
+        let metrics = new_series(last, seen);
+        let series = seen.metrics.iter().map(|share| (Arc::clone(&share.name), None, share.series));
+        let values = seen.keys.iter().map(|row| (Arc::clone(&row.metric), Some(Arc::clone(&row.key)), row.values));
+        let new = metrics.iter().map(|(_, new)| *new).chain(of_keys.iter().map(|(_, new)| *new));
+        for ((metric, key, there), new) in series.chain(values).zip(new) {
+            let of = (metric, key);
+            let known = self.detectors.remove(&of);
+            let mut detector = known.unwrap_or_else(|| Detector::new(self.settings));
+            if let Some(finding) = detector.step(new, there, seconds) {
+                // What is found of the metric itself says more than what is found of an attribute.
+                found.entry(Arc::clone(&of.0)).or_insert(finding);
+            }
+            looked.insert(of, detector);
+        }
+        self.detectors = looked;
+        for (metric, finding) in found {
+            let new = metrics.iter().find(|(name, _)| **name == metric).map_or(0.0, |(_, new)| *new);
+            let telling = telling(&metric, new, &of_keys);
             let lasted = (finding.lasted.max(0.0) * 1e9) as u64;
             let mut explosion = Explosion {
                 kind: finding.kind,
-                metric: Arc::clone(&share.name),
-                attribute: seen.attributes.first().map(|row| Arc::clone(&row.key)),
+                attribute: match telling {
+                    Some((key, _)) => Some(Arc::clone(key)),
+                    None => seen.attributes.first().map(|row| Arc::clone(&row.key)),
+                },
+                of_points: telling.map(|(_, share)| share),
                 executable: executable(seen),
+                metric,
                 new_per_minute: new / seconds * 60.0,
                 excess: finding.excess,
                 since: unix_nanos.saturating_sub(lasted),
@@ -149,6 +193,10 @@ impl Observatory {
             match self.explosions.iter_mut().find(|known| known.metric == explosion.metric) {
                 Some(known) => {
                     explosion.since = known.since;
+                    if explosion.of_points.is_none() && known.of_points.is_some() {
+                        // A pause in what came says nothing of what it is told apart by.
+                        (explosion.attribute, explosion.of_points) = (known.attribute.clone(), known.of_points);
+                    }
                     *known = explosion;
                 }
                 None => {
@@ -176,14 +224,45 @@ impl Observatory {
     /// When the budget is reached, and how bad it may become within `reaction` seconds; `None` before anything is known.
     pub(super) fn outlook(&mut self, reaction: f64) -> Option<(Forecast, Risk)> {
         let points: &[(f64, f64)] = self.levels.make_contiguous();
-        let (at, used) = points.last().copied()?;
-        let forecast = forecast(points, 1.0);
-        let residuals = || points.iter().map(|(then, level)| level + forecast.slope * (at - then) - used);
-        let number = points.len() as f64;
-        let mean = residuals().sum::<f64>() / number;
-        let deviation = (residuals().map(|residual| (residual - mean).powi(2)).sum::<f64>() / number).sqrt();
-        Some((forecast, risk(used, forecast.slope, deviation, reaction)))
+        (!points.is_empty()).then(|| detect::outlook(points, 1.0, reaction))
     }
+}
+
+/// New series of each metric between two counts.
+fn new_series<'a>(last: &Cardinality, seen: &'a Cardinality) -> Vec<(&'a Arc<str>, f64)> {
+    let before: HashMap<&str, f64> = last.metrics.iter().map(|share| (&*share.name, share.new)).collect();
+    let of = |name: &Arc<str>, new: f64| since(before.get(&**name).copied(), new);
+    seen.metrics.iter().map(|share| (&share.name, of(&share.name, share.new))).collect()
+}
+
+/// New values of each attribute of each metric between two counts.
+fn new_values<'a>(last: &Cardinality, seen: &'a Cardinality) -> Vec<(&'a KeyEstimate, f64)> {
+    let name = |row: &'a KeyEstimate| (&*row.metric, &*row.key);
+    let before: HashMap<(&str, &str), f64> = last.keys.iter().map(|row| ((&*row.metric, &*row.key), row.new)).collect();
+    seen.keys.iter().map(|row| (row, since(before.get(&name(row)).copied(), row.new))).collect()
+}
+
+/// What came between two counts; one that fell began anew.
+fn since(before: Option<f64>, now: f64) -> f64 {
+    now - before.filter(|before| *before <= now).unwrap_or(0.0)
+}
+
+/// The attribute of a metric's points that has a new value for at least half of its new series, and for what part of them.
+fn telling<'a>(metric: &str, new: f64, keys: &[(&'a KeyEstimate, f64)]) -> Option<(&'a Arc<str>, f64)> {
+    let own = keys.iter().filter(|(row, _)| *row.metric == *metric);
+    let (row, values) = own.max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let share = (values / new).min(1.0);
+    (*values > 0.0 && share >= TELLING).then_some((&row.key, share))
+}
+
+/// Who made the series that came between two counts: metrics, with the attribute that tells theirs apart.
+fn named(before: &Cardinality, seen: &Cardinality) -> Vec<Culprit> {
+    let (metrics, keys, by) = (new_series(before, seen), new_values(before, seen), executable(seen));
+    let by = by.map(|(name, _)| name).unwrap_or_default();
+    culprits(metrics.iter().map(|(metric, new)| {
+        let key = telling(metric, *new, &keys).map(|(key, _)| key).or(seen.attributes.first().map(|row| &row.key));
+        (&***metric, key.map_or("", |key| key), &*by, *new)
+    }))
 }
 
 /// Who makes most of the new series.
@@ -198,7 +277,8 @@ pub(super) fn explosion(metric: &str, executable: Option<(&str, f64)>) -> Explos
     Explosion {
         kind: Kind::Jump,
         metric: metric.into(),
-        attribute: None,
+        attribute: Some("id".into()),
+        of_points: None,
         executable: executable.map(|(name, share)| (name.into(), share)),
         new_per_minute: 100.0,
         excess: 100.0,
@@ -217,22 +297,41 @@ mod tests {
         began: Instant,
         seconds: u64,
         new: f64,
+        values: f64,
     }
 
     impl Bench {
         fn new() -> Self {
             let began = Instant::now();
-            Bench { observatory: Observatory::new(began), began, seconds: 0, new: 0.0 }
+            Bench {
+                observatory: Observatory::new(DetectorSettings::default(), began),
+                began,
+                seconds: 0,
+                new: 0.0,
+                values: 0.0,
+            }
         }
 
         /// Ten seconds with so many new series of one metric.
         fn step(&mut self, new: f64) -> News {
+            self.told_apart(new, 0.0)
+        }
+
+        /// The same, told apart by so many new values of an attribute.
+        fn told_apart(&mut self, new: f64, values: f64) -> News {
             self.seconds += 10;
             self.new += new;
+            self.values += values;
             let share = |name: &str, series, new| Share { name: name.into(), series, new_per_minute: 0.0, new };
             let at = self.began + Duration::from_secs(self.seconds);
             let leading = vec![share("leaky", 100.0, 90.0), share("nginx", 300.0, 10.0)];
             let key = |key: &str, leading| AttributeEstimate { key: key.into(), values: Count::default(), leading };
+            let row = |metric: &str, key: &str, values, new| KeyEstimate {
+                metric: metric.into(),
+                key: key.into(),
+                values,
+                new,
+            };
             let seen = Cardinality {
                 at,
                 time: 0,
@@ -242,6 +341,7 @@ mod tests {
                 sampled: 1,
                 metrics: vec![share("m", 400.0 + self.new, self.new), share("still", 5.0, 5.0)],
                 attributes: vec![key("id", Vec::new()), key(EXECUTABLE, leading)],
+                keys: vec![row("m", "request.id", 400.0 + self.values, self.values), row("m", "method", 3.0, 3.0)],
             };
             let seen = Arc::new(seen);
             let news = self.observatory.look(at, self.seconds * 1_000_000_000, Some(&seen));
@@ -263,6 +363,25 @@ mod tests {
         let ended = (0..600).take_while(|_| bench.step(1.0).ended.is_empty()).count();
         assert!((11..599).contains(&ended), "{ended}");
         assert!(bench.observatory.explosions().is_empty());
+    }
+
+    #[test]
+    fn the_attribute_that_tells_new_series_apart_is_named_and_found_by_itself() {
+        let mut bench = Bench::new();
+        (0..60).for_each(|_| assert_eq!(bench.told_apart(1.0, 0.0), News::default()));
+        assert_eq!(bench.observatory.culprits()[0].attribute, "id", "of the resources, if of nothing else");
+        let found = (0..12).map(|_| bench.told_apart(200.0, 150.0)).find(|news| !news.begun.is_empty());
+        let explosion = &found.expect("within two minutes").begun[0];
+        assert_eq!((explosion.attribute.as_deref(), explosion.of_points), (Some("request.id"), Some(0.75)));
+        assert_eq!(explosion.json()["attribute_of"], "points");
+        let culprit = &bench.observatory.culprits()[0];
+        let named = (culprit.metric.as_str(), culprit.attribute.as_str(), culprit.executable.as_str());
+        assert_eq!((named, culprit.share), (("m", "request.id", "leaky"), 1.0));
+        // Values that come and go, and the series of the metric that do not show it.
+        let mut bench = Bench::new();
+        (0..60).for_each(|_| drop(bench.told_apart(300.0 + f64::from(bench.seconds as u32 % 7) * 40.0, 1.0)));
+        let found = (0..30).map(|_| bench.told_apart(300.0, 100.0)).find(|news| !news.begun.is_empty());
+        assert_eq!(found.expect("by its attribute").begun[0].metric, "m".into());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is done by itself against an explosion: the mildest thing that is permitted, for a time, and then it is taken back.
 //!
-//! The ladder: fold the executable that makes most of the new series, the next tighter profile, the tightest one. A rung
+//! The ladder: sum over the attribute that tells the new series apart, fold the executable that makes most of them, the next
+//! tighter profile, the tightest one. A rung
 //! that is not permitted is proposed instead; the next permitted one follows if the explosion goes on. Pure: nothing is
 //! folded or switched here.
 
@@ -8,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use phoenix_pipeline::AttributeFold;
 use phoenix_processors::adaptive::Remediation;
 use serde_json::{Value, json};
 
@@ -23,6 +25,8 @@ const CULPABLE: f64 = 0.5;
 /// What can be done.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Action {
+    /// Sum over this attribute of the points of this metric.
+    FoldAttribute(AttributeFold),
     /// Fold this executable.
     FoldExecutable(Arc<str>),
     /// No profile looser than this place.
@@ -34,6 +38,7 @@ pub(super) enum Action {
 impl Action {
     pub(super) fn name(&self) -> &'static str {
         match self {
+            Action::FoldAttribute(_) => "fold_attribute",
             Action::FoldExecutable(_) => "fold_executable",
             Action::TightenProfile(_) => "tighten_profile",
             Action::EmergencyProfile => "emergency_profile",
@@ -50,6 +55,7 @@ impl Action {
 
     fn permitted(&self, settings: &Remediation) -> bool {
         match self {
+            Action::FoldAttribute(_) => settings.fold_attribute,
             Action::FoldExecutable(_) => settings.fold_executable,
             Action::TightenProfile(_) => settings.tighten_profile,
             Action::EmergencyProfile => settings.emergency_profile,
@@ -58,6 +64,7 @@ impl Action {
 
     fn target(&self, profiles: &[Arc<str>]) -> Option<Arc<str>> {
         match self {
+            Action::FoldAttribute(fold) => Some(format!("{} of {}", fold.attribute, fold.metric).into()),
             Action::FoldExecutable(name) => Some(Arc::clone(name)),
             Action::TightenProfile(place) => profiles.get(*place).cloned(),
             Action::EmergencyProfile => profiles.last().cloned(),
@@ -68,6 +75,7 @@ impl Action {
     pub(super) fn text(&self, profiles: &[Arc<str>]) -> String {
         let target = self.target(profiles).unwrap_or_default();
         match self {
+            Action::FoldAttribute(_) => format!("sum over {target}"),
             Action::FoldExecutable(_) => format!("fold the executable {target}"),
             Action::TightenProfile(_) => format!("no profile looser than {target}"),
             Action::EmergencyProfile => format!("the tightest profile, {target}"),
@@ -133,6 +141,21 @@ impl Remedies {
         self.at_work().filter_map(name).collect()
     }
 
+    /// The attributes to be summed over.
+    pub(super) fn summed_over(&self) -> Vec<AttributeFold> {
+        let fold = |action: &Action| match action {
+            Action::FoldAttribute(fold) => Some(fold.clone()),
+            _ => None,
+        };
+        self.at_work().filter_map(fold).collect()
+    }
+
+    /// Whether an attribute is summed over already, so that what explodes leaves as few series as before.
+    fn answers(&self, explosion: &Explosion) -> bool {
+        let fold = attribute_of(explosion);
+        fold.is_some_and(|fold| self.at_work().any(|action| *action == Action::FoldAttribute(fold.clone())))
+    }
+
     /// The loosest profile that may be at work.
     pub(super) fn floor(&self) -> Option<usize> {
         let place = |action: &Action| match action {
@@ -167,7 +190,7 @@ impl Remedies {
         while self.begun.front().is_some_and(|at| now.saturating_duration_since(*at) >= HOUR) {
             self.begun.pop_front();
         }
-        let Some(worst) = explosions.first() else { return changes };
+        let Some(worst) = explosions.iter().find(|explosion| !self.answers(explosion)) else { return changes };
         for action in ladder(worst, active, profiles) {
             if self.listed.iter().any(|remedy| remedy.action.is(&action)) {
                 continue;
@@ -192,12 +215,19 @@ impl Remedies {
 
 /// What could be done, mildest first.
 fn ladder(worst: &Explosion, active: usize, profiles: usize) -> Vec<Action> {
+    let sum = attribute_of(worst).map(Action::FoldAttribute);
     let culprit = worst.executable.as_ref().filter(|(_, share)| *share >= CULPABLE);
     let fold = culprit.map(|(name, _)| Action::FoldExecutable(Arc::clone(name)));
     let tighter = active + 1 < profiles;
     let tighten = tighter.then_some(Action::TightenProfile(active + 1));
     let emergency = tighter.then_some(Action::EmergencyProfile);
-    fold.into_iter().chain(tighten).chain(emergency).collect()
+    sum.into_iter().chain(fold).chain(tighten).chain(emergency).collect()
+}
+
+/// The attribute of points that could be summed over.
+fn attribute_of(explosion: &Explosion) -> Option<AttributeFold> {
+    let attribute = explosion.attribute.as_ref().filter(|_| explosion.of_points.is_some())?;
+    Some(AttributeFold { metric: Arc::clone(&explosion.metric), attribute: Arc::clone(attribute) })
 }
 
 #[cfg(test)]
@@ -241,6 +271,40 @@ mod tests {
         assert_eq!(bench.at(1800, &[], 2, true), [Change::Ended(leaky)]);
         assert_eq!(bench.at(2040, &[], 2, true).len(), 2);
         assert!(bench.remedies.list().is_empty());
+    }
+
+    #[test]
+    fn an_attribute_is_summed_over_first_and_then_its_explosion_is_answered() {
+        let settings = Remediation { fold_attribute: true, expires_after: Duration::from_secs(300), ..all() };
+        let mut told_apart = explosion("m", Some(("leaky", 0.9)));
+        told_apart.of_points = Some(0.9);
+        let fold = AttributeFold { metric: "m".into(), attribute: "id".into() };
+        let mut bench = Bench::new(settings);
+        let worst = [told_apart.clone()];
+        assert_eq!(bench.at(0, &worst, 0, true), [Change::Begun(Action::FoldAttribute(fold.clone()))]);
+        assert_eq!((bench.remedies.summed_over(), bench.remedies.folded()), (vec![fold.clone()], Vec::new()));
+        assert_eq!(bench.remedies.list()[0].json(bench.began, &[])["target"], "id of m");
+        assert_eq!(bench.at(250, &worst, 0, true), [], "it goes on where it is counted, and leaves no more");
+        let other = [told_apart.clone(), explosion("other", None)];
+        assert_eq!(
+            bench.at(260, &other, 0, true),
+            [Change::Begun(Action::TightenProfile(1))],
+            "another one is not answered"
+        );
+        let again = bench.at(300, &worst, 0, true);
+        assert_eq!(again[0], Change::Ended(Action::FoldAttribute(fold.clone())));
+        assert!(
+            bench.at(400, &worst, 0, true).contains(&Change::Begun(Action::FoldAttribute(fold))),
+            "it still goes on"
+        );
+        // Without consent, and where only is watched, it is proposed.
+        for (settings, acts) in [(Remediation::default(), true), (Remediation { fold_attribute: true, ..all() }, false)]
+        {
+            let mut bench = Bench::new(settings);
+            let changes = bench.at(0, &worst, 0, acts);
+            assert!(changes.len() == 4 && changes.iter().all(|change| matches!(change, Change::Proposed(_))));
+            assert!(bench.remedies.summed_over().is_empty());
+        }
     }
 
     #[test]

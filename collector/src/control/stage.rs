@@ -3,6 +3,7 @@
 //! A step decides only when there is something to decide on: a newer estimate, one that has become stale, a person's
 //! choice, memory that runs short. So one scrape is never counted as two observations.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,11 @@ const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// The bill is reckoned over at least so long: a batch more or less must not show.
 const BILL_OVER: Duration = Duration::from_secs(60);
 
+/// Gaps between two estimates that are remembered, to know how often they come.
+const GAPS: usize = 5;
+/// An estimate is not stale before so many usual gaps have passed: the next one may be late.
+const PATIENCE: f64 = 2.5;
+
 /// What was said last: an entry is written when this changes.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Said {
@@ -46,6 +52,8 @@ pub(super) struct Steered {
     due: Instant,
     /// What the last decision was made on.
     seen: Option<Instant>,
+    /// The last times between two estimates.
+    gaps: VecDeque<Duration>,
     by_hand: bool,
     said: Option<Said>,
     decision: Option<Decision>,
@@ -84,6 +92,7 @@ impl Steered {
             began: now,
             due: now + place.config.budget.interval,
             seen: None,
+            gaps: VecDeque::new(),
             by_hand: false,
             said: None,
             decision: None,
@@ -91,7 +100,7 @@ impl Steered {
             earlier: None,
             bill: None,
             written: now,
-            observatory: Observatory::new(now),
+            observatory: Observatory::new(place.config.control.detect, now),
             remedies: Remedies::default(),
             outlook: None,
             place,
@@ -130,7 +139,7 @@ impl Steered {
     fn release(&self, world: &World) {
         world.profiles.unsteer(&self.place.pipeline, &self.place.processor);
         world.profiles.press(&self.place.pipeline, &self.place.processor, None);
-        world.profiles.fold(&self.place.pipeline, &self.place.processor, &[]);
+        world.profiles.fold(&self.place.pipeline, &self.place.processor, &[], &[]);
     }
 
     /// The stage is configured no more.
@@ -151,6 +160,12 @@ impl Steered {
         let cardinality = cardinality.find(|row| row.pipeline == *pipeline).map(|row| row.snapshot);
         let used = memory.used(now);
         let fresh = thinning.as_ref().map(|seen| seen.at) != self.seen && thinning.is_some();
+        if let (true, Some(last), Some(next)) = (fresh, self.seen, &thinning) {
+            self.gaps.push_back(next.at.saturating_duration_since(last));
+            if self.gaps.len() > GAPS {
+                self.gaps.pop_front();
+            }
+        }
         self.reckon(thinning.as_ref());
         if let Some(stage) = self.stage(world) {
             self.watch(world, desk, &stage, cardinality.as_ref(), thinning.as_deref());
@@ -209,7 +224,8 @@ impl Steered {
         let (settings, explosions) = (&self.place.config.remediation, self.observatory.explosions());
         let changes = self.remedies.step(settings, (now, unix_nanos), explosions, (active, names.len()), acts);
         if acts {
-            world.profiles.fold(&self.place.pipeline, &self.place.processor, &self.remedies.folded());
+            let (executables, attributes) = (self.remedies.folded(), self.remedies.summed_over());
+            world.profiles.fold(&self.place.pipeline, &self.place.processor, &executables, &attributes);
         }
         let note = |kind, text, applied, culprits| {
             let note = Note {
@@ -257,9 +273,11 @@ impl Steered {
         memory: Option<f64>,
     ) {
         let now = world.clock.now();
+        let patience = usual(&self.gaps).mul_f64(PATIENCE);
         let Some(controller) = &mut self.controller else { return };
         let settings = controller.settings();
         let age = thinning.map_or(Duration::MAX, |seen| now.saturating_duration_since(seen.at));
+        let age = if age <= patience { age.min(settings.stale_after) } else { age };
         let chosen = stage.by_hand != self.by_hand;
         let short = memory.is_some_and(|used| used >= settings.memory_ceiling);
         let (floor, emergency) = (self.remedies.floor(), self.remedies.emergency());
@@ -304,6 +322,7 @@ impl Steered {
                 output: thinning.map(|seen| seen.output.series),
                 by_hand: stage.by_hand,
                 error,
+                culprits: self.observatory.culprits(),
             };
             entry.log();
             desk.write(entry.json());
@@ -398,6 +417,7 @@ impl Steered {
             decision: self.decision.as_ref(),
             memory,
             explosions: self.observatory.explosions(),
+            culprits: self.observatory.culprits(),
             remedies: self
                 .remedies
                 .list()
@@ -413,6 +433,13 @@ impl Steered {
         let place = (&self.place.pipeline, &self.place.processor);
         desk.show(place, (sight.state(), thinning.map(|seen| seen.at)), sight.cost(), row);
     }
+}
+
+/// The middle one of some gaps: how often something comes, whatever single pauses there were. 0 of fewer than three.
+fn usual(gaps: &VecDeque<Duration>) -> Duration {
+    let mut sorted: Vec<Duration> = gaps.iter().copied().collect();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied().filter(|_| sorted.len() > 2).unwrap_or_default()
 }
 
 /// What the controller is told.

@@ -7,7 +7,7 @@ use phoenix_pipeline::config::parse;
 use phoenix_pipeline::estimates::{
     AttributeEstimate, Attribution, Cardinality, Count, MemoryUse, ProfileEstimate, Publisher, Share, Thinning,
 };
-use phoenix_pipeline::{Level, Publish, Switch};
+use phoenix_pipeline::{AttributeFold, Level, Publish, Switch};
 use serde_json::Value;
 
 use super::*;
@@ -18,6 +18,7 @@ struct Fake {
     active: Arc<Mutex<Arc<str>>>,
     pressure: Mutex<Option<f64>>,
     folded: Mutex<Vec<Arc<str>>>,
+    summed_over: Mutex<Vec<AttributeFold>>,
     broken: Mutex<bool>,
 }
 
@@ -31,7 +32,8 @@ impl Switch for Fake {
     fn press(&self, pressure: Option<f64>) {
         *self.pressure.lock().unwrap() = pressure;
     }
-    fn fold(&self, executables: &[Arc<str>]) {
+    fn fold(&self, executables: &[Arc<str>], attributes: &[AttributeFold]) {
+        *self.summed_over.lock().unwrap() = attributes.to_vec();
         *self.folded.lock().unwrap() = executables.to_vec();
     }
     fn prepare(&self, profile: &str) -> Result<Option<Publish>, String> {
@@ -90,6 +92,7 @@ impl Bench {
             active,
             pressure: Mutex::default(),
             folded: Mutex::default(),
+            summed_over: Mutex::default(),
             broken: Mutex::default(),
         });
         let switch: Arc<dyn Switch> = Arc::clone(&fake) as Arc<dyn Switch>;
@@ -144,6 +147,7 @@ impl Bench {
             sampled: 1,
             metrics: vec![share("m")],
             attributes: vec![AttributeEstimate { key, values, leading: vec![share("leaky")] }],
+            keys: Vec::new(),
         });
         self.after(LOW)
     }
@@ -264,6 +268,32 @@ fn without_estimates_all_stays_as_it_is_and_short_memory_is_acted_on() {
     let entry = bench.newest();
     assert_eq!((&entry["emergency"], &entry["kind"]), (&"memory".into(), &"tighten".into()));
     assert_eq!(*bench.fake.pressure.lock().unwrap(), Some(1.0));
+}
+
+#[test]
+fn a_stage_that_measures_once_a_minute_is_not_called_stale_between() {
+    let mut bench = Bench::new(place(PLAIN, None));
+    let stale = serde_json::json!(["stale"]);
+    bench.after(LOW);
+    bench.silent(60);
+    for minute in 0..6 {
+        bench.after(LOW);
+        assert_ne!(bench.state()["guards"], stale, "minute {minute}");
+        bench.silent(40);
+        bench.silent(15);
+        assert_ne!(bench.state()["guards"], stale, "minute {minute}");
+        // A minute and five seconds: by itself more than `stale_after`.
+        bench.silent(10);
+        assert!(minute < 3 || bench.state()["guards"] != stale, "minute {minute}");
+    }
+    bench.silent(120);
+    assert_eq!(bench.state()["guards"], stale, "two that are missing are");
+    bench.silent(600);
+    bench.after(LOW);
+    bench.after(LOW);
+    bench.silent(70);
+    bench.silent(70);
+    assert_ne!(bench.state()["guards"], stale, "one gap says nothing of the others");
 }
 
 #[test]

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use phoenix_control::Decision;
-use phoenix_control::detect::{Forecast, Risk};
+use phoenix_control::detect::{Culprit, Forecast, Risk};
 use phoenix_pipeline::estimates::{Cardinality, Share, Thinning};
 use phoenix_processors::cost::Bill;
 use serde_json::{Value, json};
 
 use super::Place;
 use super::desk::Row;
+use super::journal::culprit;
 use super::observatory::Explosion;
 
 /// Metrics, attributes and values that are shown, those with most series.
@@ -28,6 +29,8 @@ pub(super) struct Sight<'a> {
     pub(super) decision: Option<&'a Decision>,
     pub(super) memory: Option<f64>,
     pub(super) explosions: &'a [Explosion],
+    /// Who made the series that came lately.
+    pub(super) culprits: &'a [Culprit],
     pub(super) remedies: Vec<Value>,
     pub(super) outlook: Option<(Forecast, Risk)>,
     /// Tighter and looser ones.
@@ -121,6 +124,7 @@ impl Sight<'_> {
                 "series_per_minute": forecast.slope * 60.0 * config.budget.series as f64,
             })),
             "explosions": self.explosions.iter().map(Explosion::json).collect::<Vec<_>>(),
+            "culprits": self.culprits.iter().map(culprit).collect::<Vec<_>>(),
             "remediations": self.remedies,
             "leading": leading,
         })

@@ -13,6 +13,7 @@ pub use forecast::{Forecast, forecast};
 pub use risk::{Risk, outlook, risk};
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// What is looked for, each default with its reason.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,8 +31,8 @@ pub struct DetectorSettings {
     /// New series, in parts of the key's series before the rise, that a deploy explains. Default 1.5: each renewed once,
     /// and half of them crash and come again.
     pub deploy: f64,
-    /// Seconds for which a rise may be a deploy. Default 1,200: a rolling one of a host's services ends in less.
-    pub deploy_time: f64,
+    /// For how long a rise may be a deploy. Default 20 m: a rolling one of a host's services ends in less.
+    pub deploy_time: Duration,
     /// Fewer new series than this since the rise began are no finding. Default 50: not worth an alarm in 2,000.
     pub least: f64,
     /// Series of one key that are too many at any rate. Default 10,000: what one metric of a host never has.
@@ -46,10 +47,31 @@ impl Default for DetectorSettings {
             jump: 6.0,
             leak: 12.0,
             deploy: 1.5,
-            deploy_time: 1200.0,
+            deploy_time: Duration::from_secs(1200),
             least: 50.0,
             ceiling: 10_000.0,
         }
+    }
+}
+
+impl DetectorSettings {
+    /// Every mistake, as the setting's path and what is wrong with it.
+    pub(crate) fn check(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let amount = |value: f64| value.is_finite() && value >= 0.0;
+        let rules = [
+            ((5..=1000).contains(&self.history), "detect.history", "must lie between 5 and 1000"),
+            (
+                (2..=self.history).contains(&self.warm_up),
+                "detect.warm_up",
+                "must lie between 2 and history: no more is remembered",
+            ),
+            (amount(self.jump) && self.jump >= 1.0, "detect.jump", "must be at least 1"),
+            (amount(self.leak) && self.leak >= 1.0, "detect.leak", "must be at least 1"),
+            (amount(self.deploy), "detect.deploy", "must be a number from 0"),
+            (amount(self.least) && self.least >= 1.0, "detect.least", "must be at least 1"),
+            (amount(self.ceiling) && self.ceiling >= 1.0, "detect.ceiling", "must be at least 1"),
+        ];
+        rules.into_iter().filter(|(right, ..)| !right).map(|(_, path, why)| (path, why))
     }
 }
 
@@ -139,7 +161,7 @@ impl Detector {
         if series > settings.ceiling {
             return finding(Kind::Ceiling);
         }
-        let no_deploy = self.excess > settings.deploy * self.before || self.lasted > settings.deploy_time;
+        let no_deploy = self.excess > settings.deploy * self.before || self.lasted > settings.deploy_time.as_secs_f64();
         if self.excess < settings.least || !no_deploy {
             return None;
         }

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use phoenix_pipeline::{
-    BuildError, ComponentId, Decision, Entity, Estimates, Explain, Instrument, Level, Marks, Metrics, Publish,
-    Siblings, Site, Stage, Stages, Switch, swap,
+    AttributeFold, BuildError, ComponentId, Decision, Entity, Estimates, Explain, Instrument, Level, Marks, Metrics,
+    Publish, Siblings, Site, Stage, Stages, Switch, swap,
 };
 use phoenix_telemetry::Batch;
 
@@ -62,8 +62,15 @@ pub(super) struct Control {
     active: AtomicUsize,
     /// Asked for from outside, as bits; no number = nothing.
     pressure: AtomicU64,
-    /// Executables that are to be folded, as somebody outside asked.
-    folded: ArcSwap<Vec<Arc<str>>>,
+    /// What is to be folded, as somebody outside asked.
+    folded: ArcSwap<Folded>,
+}
+
+/// Executables that are to be folded, and attributes that are to be summed over.
+#[derive(Default)]
+struct Folded {
+    executables: Vec<Arc<str>>,
+    attributes: Arc<[AttributeFold]>,
 }
 
 /// What names a process's executable.
@@ -96,15 +103,18 @@ impl Control {
         }
     }
 
-    /// Marks the processes of executables that are to be folded. What a rule keeps stays.
+    /// Marks what is to be folded. What a rule keeps stays.
     pub(super) fn mark_folded(&self, batch: &Batch, marks: &mut Marks) {
         let folded = self.folded.load();
-        if folded.is_empty() {
+        if !folded.attributes.is_empty() {
+            marks.fold_attributes(&folded.attributes);
+        }
+        if folded.executables.is_empty() {
             return;
         }
         for resource in batch.resources() {
             let name = resource.attributes().get_str(EXECUTABLE);
-            if name.is_some_and(|name| folded.iter().any(|folded| **folded == *name)) {
+            if name.is_some_and(|name| folded.executables.iter().any(|folded| **folded == *name)) {
                 marks.mark(Entity::Resource(resource.id()), Decision::Fold, REMEDY);
             }
         }
@@ -201,9 +211,11 @@ impl Switch for Control {
         self.pressure.store(pressure.unwrap_or(f64::NAN).to_bits(), Ordering::Relaxed);
     }
 
-    fn fold(&self, executables: &[Arc<str>]) {
-        if self.folded.load().as_slice() != executables {
-            self.folded.store(Arc::new(executables.to_vec()));
+    fn fold(&self, executables: &[Arc<str>], attributes: &[AttributeFold]) {
+        let folded = self.folded.load();
+        if folded.executables != executables || *folded.attributes != *attributes {
+            let (executables, attributes) = (executables.to_vec(), attributes.into());
+            self.folded.store(Arc::new(Folded { executables, attributes }));
         }
     }
 

@@ -7,7 +7,7 @@ use phoenix_sketch::{COMMON_SEED, Ordered};
 use phoenix_telemetry::{AnyValue, Batch, Metric, MetricKind, Point, PointId, Resource, ResourceId, Temporality};
 use rapidhash::v3::rapidhash_v3;
 
-use crate::entity::{self, host_of, is_process};
+use crate::entity::{self, host_of, is_process, mix};
 
 /// The measures of attribution and their metrics, in the order of [`Shares`].
 const MEASURES: [&str; 3] = ["process.cpu.time", "process.memory.usage", "process.disk.io"];
@@ -216,12 +216,6 @@ fn put<T: Copy + Default>(table: &mut Vec<T>, place: usize, value: T) {
     if let Some(slot) = table.get_mut(place) {
         *slot = value;
     }
-}
-
-/// Two hashes to one; the order counts.
-pub(super) fn mix(a: u64, b: u64) -> u64 {
-    let product = u128::from(a ^ 0x9E37_79B9_7F4A_7C15) * u128::from(b ^ 0xD1B5_4A32_D192_ED03);
-    product as u64 ^ (product >> 64) as u64
 }
 
 fn text(text: &str) -> u64 {

@@ -8,8 +8,9 @@ use std::collections::HashSet;
 use phoenix_pipeline::Class;
 use phoenix_telemetry::{AnyValue, Metric, MetricKind, Resource, Temporality};
 
-use super::facts::{attribute, mix};
+use super::facts::attribute;
 use crate::aggregate::{CLASS, Config, Fold, class_name, is_cpu_share, is_group};
+use crate::entity::mix;
 use crate::measure::ByKey;
 
 /// Series of groups that are remembered; further ones count only while somebody feeds them. At 40 bytes 4 MB.

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use phoenix_pipeline::estimates::{Attribution, Count, ProfileEstimate};
-use phoenix_pipeline::{Context, Delivery, Entity, Mark, Marks, Stages};
+use phoenix_pipeline::{Context, Decision, Delivery, Entity, Mark, Marks, Stages};
 use phoenix_sketch::{COMMON_SEED, Ordered, STANDARD_ERROR, Window};
-use phoenix_telemetry::{Batch, Resource};
+use phoenix_telemetry::{AnyValue, Batch, Metric, Point, Resource};
 
-use super::facts::{Facts, Of, Shares, mix};
+use super::facts::{Facts, Of, Shares, attribute};
 use super::folding::Folding;
-use crate::aggregate::folds;
+use crate::aggregate::{folds, is_cpu};
+use crate::entity::mix;
 
 /// The stages of a profile before its `aggregate`, and the rules of that.
 pub(super) struct Followed {
@@ -111,7 +112,7 @@ impl Shadow {
         self.hosts.clear();
         let mut sums = Sums::default();
         // Facts are those of the batch as it came in, and marks of points are looked at one by one.
-        let alike = !self.followed.edits && !marks.any_point();
+        let alike = !self.followed.edits && !marks.any_point() && marks.attributes().is_empty();
         for resource in batch.resources() {
             let of = facts.of_resource(resource.id());
             if self.hosts.last() != Some(&of.host) {
@@ -173,8 +174,16 @@ impl Shadow {
         let (mut group, mut individual, mut lasts, mut measured) = (None, 0, true, false);
         for metric in resource.metrics() {
             let mut folding = folding.as_mut().filter(|folding| folding.takes(metric));
+            let keys = || marks.attributes().iter().filter(|fold| *fold.metric == *metric.name());
+            let keys: Vec<&str> = match (&folding, marks.attributes()) {
+                (None, _) | (_, []) => Vec::new(),
+                _ if is_cpu(metric) => Vec::new(),
+                _ => keys().map(|fold| &*fold.attribute).collect(),
+            };
             for point in metric.points() {
                 let fact = facts.of(point.id());
+                let kept = || marks.decide(resource.id(), point.id()).decision == Decision::Keep;
+                let sum = if keys.is_empty() || kept() { None } else { without(metric, point, &keys) };
                 fact.add_to(&mut sums.all);
                 let into = folding.as_deref_mut().and_then(|folding| {
                     let mark = marks.decide(resource.id(), point.id());
@@ -186,15 +195,20 @@ impl Shadow {
                 let live = !point.no_recorded_value();
                 match into {
                     Some((folding, group)) if live => {
-                        lasts &= folding.feed((of.host, group), fact.identity, metric, now);
+                        lasts &= folding.feed((of.host, group), sum.unwrap_or(fact.identity), metric, now);
                     }
                     Some(_) => {}
                     None => {
                         fact.add_to(&mut sums.kept);
                         measured |= fact.is_measured();
-                        if live {
-                            window.insert(point.series());
-                            individual += 1;
+                        match sum {
+                            // Its sum is one series, however many it is of.
+                            Some(sum) if live => window.insert(mix(resource.hash(), sum)),
+                            None if live => {
+                                window.insert(point.series());
+                                individual += 1;
+                            }
+                            _ => {}
                         }
                     }
                 }
@@ -237,6 +251,18 @@ impl Shadow {
             self.latest = previous.latest.clone();
         }
     }
+}
+
+/// What is left of a point's identity without those of `keys` that it has; `None` if it has none of them.
+fn without(metric: Metric<'_>, point: Point<'_>, keys: &[&str]) -> Option<u64> {
+    let (mut left, mut had) = (0u64, 0u64);
+    for (key, value) in point.attributes().iter() {
+        match keys.contains(&key) {
+            true => had = had.wrapping_add(attribute(key, AnyValue::Str(""))),
+            false => left = left.wrapping_add(attribute(key, value)),
+        }
+    }
+    (had != 0).then(|| mix(mix(metric.hash(), left), had))
 }
 
 /// The series of a resource's points that hold a value.

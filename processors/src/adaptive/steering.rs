@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use phoenix_control::detect::DetectorSettings;
 use phoenix_pipeline::config::{Report, duration};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,21 @@ struct Gains {
 enum Wins {
     Budget,
     Attribution,
+}
+
+/// The form of [`phoenix_control::detect::DetectorSettings`] in a configuration.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "DetectorSettings", default = "DetectorSettings::default", deny_unknown_fields)]
+struct Detect {
+    history: usize,
+    warm_up: usize,
+    jump: f64,
+    leak: f64,
+    deploy: f64,
+    #[serde(with = "duration")]
+    deploy_time: Duration,
+    least: f64,
+    ceiling: f64,
 }
 
 /// The form of [`phoenix_control::Settings`] in a configuration; the budget stands in a block of its own.
@@ -64,13 +80,18 @@ pub(super) struct Law {
     attribution_floor: Option<f64>,
     #[serde(with = "Wins")]
     wins: phoenix_control::Wins,
+    #[serde(with = "Detect")]
+    detect: DetectorSettings,
 }
 
 /// What may be done by itself against an explosion of series, each action by its own consent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Remediation {
-    /// Fold the executable that makes most of the new series. False: what is folded is for the user to say.
+    /// Sum over the attribute of points that makes the series of one metric many. False: what is folded is for the user to
+    /// say.
+    pub fold_attribute: bool,
+    /// Fold the executable that makes most of the new series. False, as above.
     pub fold_executable: bool,
     /// Put the next tighter profile to work, and none looser. False, as above.
     pub tighten_profile: bool,
@@ -79,18 +100,19 @@ pub struct Remediation {
     /// For how long an action holds; then it is taken back. 30m: time for a person to look.
     #[serde(with = "duration")]
     pub expires_after: Duration,
-    /// Actions begun within an hour at most. 3: one of each kind.
+    /// Actions begun within an hour at most. 4: one of each kind.
     pub max_per_hour: usize,
 }
 
 impl Default for Remediation {
     fn default() -> Self {
         Remediation {
+            fold_attribute: false,
             fold_executable: false,
             tighten_profile: false,
             emergency_profile: false,
             expires_after: Duration::from_secs(30 * 60),
-            max_per_hour: 3,
+            max_per_hour: 4,
         }
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Group {
     series: Vec<GroupSeries>,
     /// Their places, by what they are.
     places: ByKey<u32>,
+    /// It sums up series of one resource without some of their attributes, and holds no entities.
+    rest: bool,
     /// Entities folded into it.
     pub(crate) entities: u64,
     /// A series that is remembered names it, be it one that has ended.
@@ -84,7 +86,7 @@ impl Groups {
             if let Some(overflow) = self.overflow {
                 return Some((overflow, true));
             }
-            let id = self.put(Vec::new(), overflow_resource(resource, group_by), interner);
+            let id = self.put(Vec::new(), encoded(&overflow_resource(resource, group_by), interner), false);
             self.overflow = Some(id);
             return Some((id, true));
         }
@@ -93,17 +95,34 @@ impl Groups {
         if group_by.is_empty() {
             put_attribute(&mut own, 1, GROUP, AnyValue::Str("other"));
         }
-        let id = self.put(key.clone(), own, interner);
+        let id = self.put(key.clone(), encoded(&own, interner), false);
         self.by_key.insert(key, id);
         Some((id, false))
     }
 
-    fn put(&mut self, key: Vec<u8>, attributes: Vec<u8>, interner: &mut Interner) -> GroupId {
-        let mut resource = Vec::with_capacity(attributes.len() + 4);
-        put_bytes(&mut resource, 1, &attributes);
+    /// The group that sums up what is left of a resource's series without the attributes named, made if it is new; `None`
+    /// where there is no room.
+    pub(crate) fn rest_of(&mut self, resource: &Arc<[u8]>, without: &str, max: usize) -> Option<GroupId> {
+        let mut key = Vec::with_capacity(resource.len() + without.len() + 4);
+        // No key of a group of entities begins with this field.
+        put_bytes(&mut key, 2, without.as_bytes());
+        key.extend_from_slice(resource);
+        if let Some(&known) = self.by_key.get(&key) {
+            return Some(known);
+        }
+        if self.len() + usize::from(self.overflow.is_none()) >= max {
+            return None;
+        }
+        let id = self.put(key.clone(), Arc::clone(resource), true);
+        self.by_key.insert(key, id);
+        Some(id)
+    }
+
+    fn put(&mut self, key: Vec<u8>, resource: Arc<[u8]>, rest: bool) -> GroupId {
         let group = Group {
             key,
-            resource: interner.share(resource),
+            resource,
+            rest,
             series: Vec::new(),
             places: ByKey::default(),
             entities: 0,
@@ -125,6 +144,11 @@ impl Groups {
         }
     }
 
+    /// Whether a group holds entities.
+    pub(crate) fn holds_entities(&self, id: GroupId) -> bool {
+        self.groups.get(id.0 as usize).and_then(Option::as_ref).is_some_and(|group| !group.rest)
+    }
+
     /// A group by its id.
     pub(crate) fn get(&mut self, id: GroupId) -> Option<&mut Group> {
         self.groups.get_mut(id.0 as usize)?.as_mut()
@@ -140,10 +164,18 @@ impl Groups {
         self.groups.iter().flatten()
     }
 
-    /// Closes the groups that had no member for longer than `expiry` (nanoseconds) and have nothing left to say.
-    pub(crate) fn close_idle(&mut self, time: u64, expiry: u64, entities: &Arc<Desc>, out: &mut Pieces) {
+    /// Closes the groups that had no member for longer than `expiry` (nanoseconds) and have nothing left to say; those that
+    /// sum up series after `rest_expiry`, as they are of one resource and come back with it alone.
+    pub(crate) fn close_idle(
+        &mut self,
+        time: u64,
+        (expiry, rest_expiry): (u64, u64),
+        entities: &Arc<Desc>,
+        out: &mut Pieces,
+    ) {
         for (id, slot) in (0u32..).zip(&mut self.groups) {
-            let Some(group) = slot.take_if(|group| group.is_idle(time, expiry)) else {
+            let Some(group) = slot.take_if(|group| group.is_idle(time, if group.rest { rest_expiry } else { expiry }))
+            else {
                 continue;
             };
             for series in group.series.iter().filter(|series| series.spoken.is_some()) {
@@ -161,6 +193,13 @@ impl Groups {
             }
         }
     }
+}
+
+/// A resource of these attributes.
+fn encoded(attributes: &[u8], interner: &mut Interner) -> Arc<[u8]> {
+    let mut resource = Vec::with_capacity(attributes.len() + 4);
+    put_bytes(&mut resource, 1, attributes);
+    interner.share(resource)
 }
 
 /// The word for a class in `group_by`.
@@ -197,9 +236,14 @@ fn overflow_resource(resource: Resource<'_>, group_by: &[String]) -> Vec<u8> {
 }
 
 impl Group {
+    /// The resource its series are written of.
+    pub(crate) fn resource(&self) -> Arc<[u8]> {
+        Arc::clone(&self.resource)
+    }
+
     /// Whether it may be closed now; takes note of when it had members.
     fn is_idle(&mut self, time: u64, expiry: u64) -> bool {
-        if self.entities > 0 || self.inhabited == 0 {
+        if self.entities > 0 || self.rest && self.named || self.inhabited == 0 {
             self.inhabited = time;
         }
         let silent = |series: &GroupSeries| !series.touched && series.spoken.is_none_or(|(last, _)| last < time);
@@ -309,7 +353,7 @@ impl Group {
             let heard = heard(&series.ident.desc);
             spoke |= series.speak(&self.resource, time, heard, exported, out);
         }
-        if spoke && self.counted < time {
+        if spoke && !self.rest && self.counted < time {
             let count = i64::try_from(self.entities).unwrap_or(i64::MAX);
             out.number(&self.resource, entities, &[], (0, time), Number::Int(count));
             self.counted = time;

@@ -275,7 +275,8 @@ impl Host {
         self.close_folded(time, tools);
         self.groups.iter_mut().for_each(|group| group.clear_levels());
         self.walk(time, tools);
-        self.groups.close_idle(time, nanos(tools.config.group_expiry), tools.entities, tools.out);
+        let expiry = (nanos(tools.config.group_expiry), nanos(tools.config.member_expiry));
+        self.groups.close_idle(time, expiry, tools.entities, tools.out);
         let heard = std::mem::take(&mut self.heard);
         for group in self.groups.iter_mut() {
             let exported = &mut tools.ends.exported;
@@ -316,7 +317,7 @@ impl Host {
                     return false;
                 }
                 if let Holder::Group(group) = series.life.holder {
-                    if !series.life.ended {
+                    if !series.life.ended && groups.holds_entities(group) {
                         member_of.get_or_insert(group);
                     }
                     if let Some(group) = groups.get(group) {

@@ -9,9 +9,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use super::config::Output;
+use super::layouts::Rest;
 use crate::measure::ByKey;
 use phoenix_telemetry::write::{put_attribute, put_bytes, put_number};
-use phoenix_telemetry::{Attributes, Metric, MetricKind, Point, Resource, Scope, Temporality};
+use phoenix_telemetry::{AnyValue, Attributes, Metric, MetricKind, Point, Resource, Scope, Temporality};
 
 /// A resource.
 pub(crate) type Key = (u64, u64);
@@ -42,6 +43,11 @@ impl Role {
 /// Whether a metric is a share of CPU time.
 pub(crate) fn is_cpu_share(metric: Metric<'_>) -> bool {
     Role::of(metric.name(), metric.kind(), metric.is_monotonic()) == Role::CpuShare
+}
+
+/// Whether a metric is CPU time or a share of it: they keep all their attributes.
+pub(crate) fn is_cpu(metric: Metric<'_>) -> bool {
+    Role::of(metric.name(), metric.kind(), metric.is_monotonic()) != Role::Other
 }
 
 /// A metric without its resource: all that is written of it but the points.
@@ -123,6 +129,9 @@ const OF_THE_HOST: [&str; 6] = ["host.", "os.", "cloud.", "deployment.", "k8s.cl
 /// The attribute that names a group where no attribute of its members does.
 pub(crate) const GROUP: &str = "phoenix.group";
 
+/// The attribute of a point that names those which were summed over, so that no series that came is taken for the sum.
+pub(crate) const FOLDED: &str = "phoenix.folded";
+
 /// What stands in `group_by` for the class that a rule gave the entity.
 pub(crate) const CLASS: &str = "phoenix.class";
 
@@ -177,8 +186,24 @@ impl Interner {
 
     /// What a point's series is, given the description of its metric.
     pub(crate) fn ident(&mut self, point: Point<'_>, desc: &Arc<Desc>) -> Arc<Ident> {
-        let attributes = self.share(sorted(point.attributes(), point.metric().kind().attributes_field()));
+        let attributes = self.share(sorted(point.attributes().iter(), point.metric().kind().attributes_field()));
         self.ident_of(desc, &attributes)
+    }
+
+    /// What is left of a point's series without those of `keys` that it has; `None` if it has none of them.
+    pub(crate) fn rest(&mut self, point: Point<'_>, desc: &Arc<Desc>, keys: &[&str]) -> Option<Rest> {
+        let attributes = point.attributes();
+        let mut had: Vec<&str> = keys.iter().copied().filter(|key| attributes.get(key).is_some()).collect();
+        if had.is_empty() {
+            return None;
+        }
+        had.sort_unstable();
+        let without = had.join(",");
+        let left = attributes.iter().filter(|(key, _)| had.binary_search(key).is_err());
+        let left = left.chain([(FOLDED, AnyValue::Str(&without))]);
+        let left = self.share(sorted(left, point.metric().kind().attributes_field()));
+        let ident = self.ident_of(desc, &left);
+        Some(Rest { without: without.into(), ident })
     }
 
     /// What a description and a set of attributes that came from here make together.
@@ -303,17 +328,13 @@ fn scope_fields(scope: Scope<'_>) -> Vec<u8> {
             put_bytes(&mut own, number, text.as_bytes());
         }
     }
-    own.extend_from_slice(&sorted(scope.attributes(), 3));
+    own.extend_from_slice(&sorted(scope.attributes().iter(), 3));
     own
 }
 
 /// Attributes as fields of that number, in an order of their own.
-fn sorted(attributes: Attributes<'_>, number: u32) -> Vec<u8> {
-    if attributes.len() < 2 {
-        return as_they_come(attributes, number);
-    }
+fn sorted<'a>(attributes: impl Iterator<Item = (&'a str, AnyValue<'a>)>, number: u32) -> Vec<u8> {
     let mut encoded: Vec<Vec<u8>> = attributes
-        .iter()
         .map(|(key, value)| {
             let mut out = Vec::with_capacity(32);
             put_attribute(&mut out, number, key, value);

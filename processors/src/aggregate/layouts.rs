@@ -6,16 +6,28 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use phoenix_pipeline::AttributeFold;
 use phoenix_telemetry::{Point, Scope};
 
 use super::config::Config;
 use super::identity::{Desc, Ident, Interner};
 use super::series::Kind;
 
+/// What is left of a series that is summed over some of its attributes.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    /// Their keys.
+    pub(crate) without: Box<str>,
+    /// The series of the sum.
+    pub(crate) ident: Arc<Ident>,
+}
+
 /// What a point is.
 #[derive(Debug)]
 pub(crate) struct Meaning {
     pub(crate) ident: Arc<Ident>,
+    /// What it becomes a part of, where attributes of its metric are to be summed over.
+    pub(crate) rest: Option<Rest>,
     /// How its series is treated, or why it cannot be folded.
     pub(crate) kind: Result<Kind, &'static str>,
     /// The last host of the batch that heard of it, by its number.
@@ -23,8 +35,19 @@ pub(crate) struct Meaning {
 }
 
 impl Meaning {
-    fn new(point: Point<'_>, desc: &Arc<Desc>, interner: &mut Interner, config: &Config) -> Meaning {
-        Meaning { ident: interner.ident(point, desc), kind: Kind::of(desc, config), heard: Cell::new(0) }
+    fn new(
+        point: Point<'_>,
+        desc: &Arc<Desc>,
+        interner: &mut Interner,
+        (config, folds): (&Config, &[AttributeFold]),
+    ) -> Meaning {
+        let (ident, kind) = (interner.ident(point, desc), Kind::of(desc, config));
+        let keys = || folds.iter().filter(|fold| *fold.metric == *desc.name).map(|fold| &*fold.attribute);
+        let rest = match folds {
+            [] => None,
+            _ => interner.rest(point, desc, &keys().collect::<Vec<_>>()),
+        };
+        Meaning { ident, rest, kind, heard: Cell::new(0) }
     }
 }
 
@@ -44,7 +67,12 @@ impl Layouts {
     }
 
     /// Where the meanings of a scope's points begin.
-    pub(crate) fn of(&mut self, scope: Scope<'_>, interner: &mut Interner, config: &Config) -> usize {
+    pub(crate) fn of(
+        &mut self,
+        scope: Scope<'_>,
+        interner: &mut Interner,
+        (config, folds): (&Config, &[AttributeFold]),
+    ) -> usize {
         let known = scope.shape().and_then(|shape| *self.begins.get(shape)?);
         if let Some(begin) = known {
             return begin;
@@ -64,7 +92,7 @@ impl Layouts {
                     Some((place, desc)) if place == metric.place() => desc,
                     _ => interner.desc(metric, config.temporality),
                 };
-                let meaning = Meaning::new(point, &desc, interner, config);
+                let meaning = Meaning::new(point, &desc, interner, (config, folds));
                 last = Some((metric.place(), desc));
                 meaning
             });
@@ -79,12 +107,12 @@ impl Layouts {
         place: usize,
         point: Point<'_>,
         interner: &mut Interner,
-        config: &Config,
+        (config, folds): (&Config, &[AttributeFold]),
     ) -> Option<&Meaning> {
         let meaning = self.meanings.get_mut(place)?;
         Some(meaning.get_or_insert_with(|| {
             let desc = interner.desc(point.metric(), config.temporality);
-            Meaning::new(point, &desc, interner, config)
+            Meaning::new(point, &desc, interner, (config, folds))
         }))
     }
 }

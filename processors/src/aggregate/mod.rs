@@ -38,7 +38,7 @@ use crate::entity::{host_of, is_process};
 use emit::Pieces;
 pub(crate) use groups::class_name;
 use host::{Ends, Host, Tools, Verdict};
-pub(crate) use identity::{CLASS, is_cpu_share, is_group};
+pub(crate) use identity::{CLASS, is_cpu, is_cpu_share, is_group};
 use identity::{Desc, Interner, entities_desc};
 use layouts::Layouts;
 use number::Sum;
@@ -277,13 +277,15 @@ fn one_resource(
     let all = tools.config.fold == Fold::All && is_process(resource.attributes());
     let mark = marks.decide(resource.id(), first.id());
     let mut visit = host.visit(resource, window, (verdict(mark, all), mark.class), tools);
+    let asked = (tools.config, marks.attributes());
     for scope in resource.scopes() {
-        let begin = layouts.of(scope, tools.interner, tools.config);
+        let begin = layouts.of(scope, tools.interner, asked);
         for (place, point) in (begin..).zip(scope.points()) {
             let Some(point) = point else { continue };
-            let Some(meaning) = layouts.meaning(place, point, tools.interner, tools.config) else { continue };
-            let fold = folds(marks.decide(resource.id(), point.id()), all);
-            match host.point(point, meaning, &mut visit, fold, tools) {
+            let Some(meaning) = layouts.meaning(place, point, tools.interner, asked) else { continue };
+            let mark = marks.decide(resource.id(), point.id());
+            let rest = meaning.rest.as_ref().filter(|_| mark.decision != Decision::Keep);
+            match host.point((point, meaning), &mut visit, (folds(mark, all), rest), tools) {
                 Action::Pass => {}
                 Action::Fold => orders.folded.push(point.id()),
                 order => orders.others.push((point.id(), order)),

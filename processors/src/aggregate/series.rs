@@ -37,6 +37,8 @@ pub(super) struct Series {
     pub(super) in_group: bool,
     /// A reader of the output takes it for alive.
     pub(super) shown: bool,
+    /// What it is in its group, where that sums over attributes.
+    pub(super) rest: Option<Arc<Ident>>,
     /// Where its group's series was last found.
     pub(super) place: Hint,
     /// What was written of it, where deltas leave as a cumulative sum.
@@ -197,13 +199,23 @@ impl Series {
     /// Its group's series; it begins at `start` if it is new.
     pub(super) fn of_group<'g>(&mut self, group: &'g mut Group, start: u64) -> &'g mut GroupSeries {
         let mut place = self.place;
-        let found = group.series(self.ident.written(), &mut place, start, || self.holding());
+        let ident = self.rest.as_ref().unwrap_or(&self.ident);
+        let found = group.series(ident.written(), &mut place, start, || self.holding());
         self.place = place;
         found
     }
+
+    /// Makes sure that its group's series is there from now on.
+    pub(super) fn opens(&mut self, outcome: Outcome, groups: &mut Groups) {
+        if let Some((group, start)) = outcome.opens.filter(|_| self.kind != Kind::Opaque)
+            && let Some(group) = groups.get(group)
+        {
+            self.of_group(group, start);
+        }
+    }
 }
 
-/// Books what follows from a point; `came` is its resource, the point itself, and what it holds where it is a histogram.
+/// Books what follows from a point, as long as the series is still what it was in its group; `came` is its resource, the point itself, and what it holds where it is a histogram.
 pub(super) fn settle(
     series: &mut Series,
     former: Option<Life>,
@@ -222,18 +234,16 @@ pub(super) fn settle(
         }
     }
     series.in_group = matches!(kind, Kind::Level | Kind::Gauge(_)) && outcome.write == Write::Nothing;
-    if let Some((group, start)) = outcome.opens.filter(|_| kind != Kind::Opaque)
-        && let Some(group) = groups.get(group)
-    {
-        series.of_group(group, start);
-    }
     if matches!(kind, Kind::Counter | Kind::Delta) {
         tools.ends.taken.add(outcome.increment);
         match outcome.to {
             Holder::Individual if series.converts() => tools.ends.exported.add(outcome.increment),
             Holder::Individual => tools.ends.exported.add(read(&series.life, former, kind, outcome)),
             Holder::Group(group) => {
-                let start = former.map_or(series.life.last.time, |former| former.last.time);
+                let start = match outcome.opens {
+                    Some((opened, start)) if opened == group => start,
+                    _ => former.map_or(series.life.last.time, |former| former.last.time),
+                };
                 if let Some(group) = groups.get(group) {
                     let account = series.of_group(group, start);
                     match &series.histogram {

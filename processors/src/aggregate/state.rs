@@ -24,7 +24,7 @@ use books::Lost;
 use code::Writer;
 
 /// What the file begins with: a word, and the version of what follows.
-const MAGIC: &[u8; 16] = b"phoenix-aggr\0\0\0\x03";
+const MAGIC: &[u8; 16] = b"phoenix-aggr\0\0\0\x04";
 
 /// A state beyond this is not kept: writing it would hold up the lane for seconds. Millions of series.
 const LARGEST: u64 = 1 << 30;

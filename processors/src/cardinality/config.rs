@@ -15,7 +15,8 @@ pub struct Config {
     /// Series that are remembered one by one, for the rates and the metrics; of more, a fair part is. 20000: a large host,
     /// at some 60 bytes each.
     pub max_series: usize,
-    /// Metrics that are counted by themselves; further ones are counted together, as `other`. 500: more than a host has.
+    /// Metrics that are counted by themselves; further ones are counted together, as `other`. As many attributes of single
+    /// metrics are counted, and values of these as `max_series`. 500: more than a host has.
     pub max_metrics: usize,
     /// Attribute keys whose values are counted; further keys are left out. 50: two conventions' worth.
     pub max_attributes: usize,

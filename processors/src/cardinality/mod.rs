@@ -5,6 +5,7 @@
 //! changes nothing, and its windows run by the agent's clock.
 
 mod attributes;
+mod by_key;
 mod by_metric;
 mod config;
 mod leading;
@@ -26,6 +27,7 @@ use phoenix_telemetry::{Batch, Metric, Resource};
 pub use config::Config;
 
 use attributes::{Attributes, Weight};
+use by_key::ByKey;
 use by_metric::ByMetric;
 use leading::Leading;
 
@@ -107,6 +109,7 @@ struct Stage {
     sample: Sample<Known>,
     metrics: ByMetric,
     attributes: Attributes,
+    keys: ByKey,
     rates: Rates,
 }
 
@@ -126,6 +129,7 @@ impl Stage {
             sample: Sample::new(config.max_series, window, COMMON_SEED),
             metrics: ByMetric::new(config.max_metrics),
             attributes: Attributes::new(config.max_attributes, config.leading),
+            keys: ByKey::new(config.max_metrics, config.max_series, window),
             rates: Rates::default(),
             config,
         }
@@ -154,6 +158,7 @@ impl Stage {
                 ..Rates::default()
             };
             metrics.turn(last);
+            self.keys.expire(now);
         }
     }
 
@@ -174,6 +179,7 @@ impl Stage {
                         turned = Weight { all: turned.all + weight.all, new: turned.new + weight.new };
                         for (key, value) in point.attributes().iter() {
                             self.attributes.meet(key, value, weight);
+                            self.keys.meet((metric.hash(), metric.name()), key, value, now);
                         }
                     }
                 }
@@ -231,6 +237,7 @@ impl Stage {
             sampled,
             metrics: self.metrics.shares(sampled),
             attributes: self.attributes.estimate(halves.min(now as f64) / MINUTE as f64),
+            keys: self.keys.estimate(),
         };
         let values =
             [snapshot.series.series, snapshot.new_per_minute, snapshot.gone_per_minute, snapshot.sampled as f64];

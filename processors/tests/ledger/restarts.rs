@@ -23,7 +23,7 @@ impl Bench {
     }
 
     /// A scrape with a restart before it, and one between the parts in which it comes.
-    fn run_and_restart(&mut self, world: &mut World, scrape: &Scrape) {
+    pub(crate) fn run_and_restart(&mut self, world: &mut World, scrape: &Scrape) {
         if scrape.swap {
             self.restart(scrape.wire);
         }

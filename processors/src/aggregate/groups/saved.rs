@@ -53,6 +53,7 @@ impl Group {
             out.long(value);
         }
         out.flag(self.named);
+        out.flag(self.rest);
         out.long(self.series.len() as u64);
         self.series.iter().for_each(|series| series.save(out));
     }
@@ -65,6 +66,7 @@ impl Group {
             inhabited: from.long()?,
             counted: from.long()?,
             named: from.flag()?,
+            rest: from.flag()?,
             series: Vec::new(),
             places: ByKey::default(),
         };

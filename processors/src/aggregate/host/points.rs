@@ -11,7 +11,7 @@ use crate::aggregate::convert::opening;
 use crate::aggregate::distribution::Distribution;
 use crate::aggregate::groups::Groups;
 use crate::aggregate::identity::{Ident, Role};
-use crate::aggregate::layouts::Meaning;
+use crate::aggregate::layouts::{Meaning, Rest};
 use crate::aggregate::ledger::{GroupId, Holder, Life, Reading, Write};
 use crate::aggregate::number::{is_finite, is_negative};
 use crate::aggregate::series::{Action, Histogram, Kind, Series, settle};
@@ -20,30 +20,29 @@ use crate::aggregate::series::{Action, Histogram, Kind, Series, settle};
 const COMPARED: usize = 1_000;
 
 impl Host {
-    /// Works off one point. `fold` is what the stages before decided.
+    /// Works off one point. `fold` is what the stages before decided, `rest` what it is summed up to.
     pub(crate) fn point(
         &mut self,
-        point: Point<'_>,
-        meaning: &Meaning,
+        (point, meaning): (Point<'_>, &Meaning),
         visit: &mut Visit,
-        fold: bool,
+        (fold, rest): (bool, Option<&Rest>),
         tools: &mut Tools<'_>,
     ) -> Action {
         let Some(slot) = visit.slot else {
-            if fold {
+            if fold || rest.is_some() {
                 tools.counts.unfolded("entity_limit");
             }
             return Action::Pass;
         };
-        if let Some(action) = self.usual((point, meaning), (slot, visit), fold, tools) {
+        if let Some(action) = self.usual((point, meaning), (slot, visit), (fold, rest), tools) {
             return action;
         }
-        let Meaning { ident, kind, heard: heard_by } = meaning;
+        let Meaning { ident, kind, heard: heard_by, .. } = meaning;
         let desc = &ident.desc;
         let kind = match *kind {
             Ok(kind) => kind,
             Err(reason) => {
-                if fold {
+                if fold || rest.is_some() {
                     tools.counts.unfolded(reason);
                 }
                 Kind::Opaque
@@ -78,8 +77,15 @@ impl Host {
         };
         visit.before = Some((reading.time, before));
         let mut decided = self.decide(point, kind, (slot, visit), fold, tools);
+        let mut into = None;
+        if let Some(rest) = rest
+            && let Some(sum) = self.sum(rest, (ident, kind), slot, decided, tools)
+        {
+            (decided, into) = (Holder::Group(sum), Some(&rest.ident));
+        }
         if let Some(histogram) = &histogram {
-            decided = self.histogram(histogram, (slot, visit.guess), (ident, reading.time), decided, tools);
+            let series = (ident, into.unwrap_or(ident), reading.time);
+            decided = self.histogram(histogram, (slot, visit.guess), series, decided, tools);
         }
         let Host { entities, groups, series: count, closing, heard, refused, reopens, .. } = self;
         let Some(entity) = entities.get_mut(slot) else { return Action::Pass };
@@ -129,11 +135,13 @@ impl Host {
                 kind,
                 in_group: false,
                 shown: false,
+                rest: into.filter(|_| decided != Holder::Individual).cloned(),
                 place: 0,
                 total: None,
                 histogram: histogram.clone().map(|first| Box::new(Histogram::new(*first))),
             };
             let action = settle(&mut series, None, outcome, (&entity.resource, point, histogram), groups, tools);
+            series.opens(outcome, groups);
             entity.series.push(series);
             *count += 1;
             return action;
@@ -166,7 +174,49 @@ impl Host {
             let folded = outcome.to != Holder::Individual;
             entity.usage.time((former.last.time, reading.time), outcome.increment, folded);
         }
-        settle(series, Some(former), outcome, (&entity.resource, point, histogram), groups, tools)
+        // A return may have to wait for the next point.
+        let rest = match series.life.holder == decided {
+            true => into.filter(|_| decided != Holder::Individual).cloned(),
+            false => series.rest.clone(),
+        };
+        let former_rest = std::mem::replace(&mut series.rest, rest.clone());
+        if outcome.to != series.life.holder {
+            // The increment is the former holder's.
+            series.rest = former_rest;
+        }
+        let action = settle(series, Some(former), outcome, (&entity.resource, point, histogram), groups, tools);
+        series.rest = rest;
+        series.opens(outcome, groups);
+        action
+    }
+
+    /// The group that sums up what is left of a series, on its own or in its group; `None` where that cannot be.
+    fn sum(
+        &mut self,
+        rest: &Rest,
+        (ident, kind): (&Ident, Kind),
+        slot: Slot,
+        decided: Holder,
+        tools: &mut Tools<'_>,
+    ) -> Option<GroupId> {
+        if kind == Kind::Opaque {
+            return None;
+        }
+        if kind == Kind::Share || ident.desc.role == Role::CpuTime {
+            // A share is of the time with the same attributes.
+            tools.counts.unfolded("cpu_time");
+            return None;
+        }
+        let groups = &mut self.groups;
+        let resource = match decided {
+            Holder::Individual => Arc::clone(&self.entities.get_mut(slot)?.resource),
+            Holder::Group(group) => groups.get(group)?.resource(),
+        };
+        let sum = groups.rest_of(&resource, &rest.without, tools.config.max_groups);
+        if sum.is_none() {
+            tools.counts.unfolded("group_limit");
+        }
+        sum
     }
 
     /// Who a histogram is to belong to: itself, where the group's has other bounds. Where its own bounds changed, it passes as
@@ -175,7 +225,7 @@ impl Host {
         &mut self,
         next: &Distribution,
         (slot, guess): (Slot, usize),
-        (ident, time): (&Arc<Ident>, u64),
+        (ident, into, time): (&Arc<Ident>, &Arc<Ident>, u64),
         decided: Holder,
         tools: &mut Tools<'_>,
     ) -> Holder {
@@ -190,7 +240,7 @@ impl Host {
             return Holder::Individual;
         }
         let Holder::Group(id) = decided else { return decided };
-        if self.groups.get(id).is_none_or(|group| group.takes(ident.written(), next)) {
+        if self.groups.get(id).is_none_or(|group| group.takes(into.written(), next)) {
             return decided;
         }
         tools.counts.unfolded("bounds");

@@ -129,6 +129,10 @@ impl Series {
         for value in [closing, ended, self.in_group, self.shown] {
             out.flag(value);
         }
+        out.flag(self.rest.is_some());
+        if let Some(rest) = &self.rest {
+            out.set(&rest.attributes);
+        }
         out.flag(self.total.is_some());
         if let Some(total) = &self.total {
             total.save(out);
@@ -166,6 +170,7 @@ impl Series {
         let (closing, ended) = (from.flag()?, from.flag()?);
         let life = Life { last, holder, out_start, offset, written, closing, ended };
         let (in_group, shown) = (from.flag()?, from.flag()?);
+        let rest = if from.flag()? { Some(interner.ident_of(&ident.desc, &from.set()?)) } else { None };
         let total = if from.flag()? { Some(Box::new(Sum::load(from)?)) } else { None };
         let histogram = if from.flag()? {
             let mut histogram = Histogram::new(Distribution::load(from)?);
@@ -178,6 +183,6 @@ impl Series {
         } else {
             None
         };
-        Ok(Series { ident, life, kind, in_group, shown, place: 0, total, histogram })
+        Ok(Series { ident, life, kind, in_group, shown, rest, place: 0, total, histogram })
     }
 }

@@ -7,7 +7,7 @@ use phoenix_telemetry::{MetricKind, Number, Point};
 
 use super::{Host, Slot, Tools, Visit};
 use crate::aggregate::identity::Role;
-use crate::aggregate::layouts::Meaning;
+use crate::aggregate::layouts::{Meaning, Rest};
 use crate::aggregate::ledger::{Holder, Reading};
 use crate::aggregate::number::{falls, is_finite, is_negative, less};
 use crate::aggregate::series::{Action, Kind};
@@ -18,14 +18,14 @@ impl Host {
         &mut self,
         (point, meaning): (Point<'_>, &Meaning),
         (slot, visit): (Slot, &mut Visit),
-        fold: bool,
+        (fold, rest): (bool, Option<&Rest>),
         tools: &mut Tools<'_>,
     ) -> Option<Action> {
         let ident = &meaning.ident;
         let kind = meaning.kind.ok().filter(|kind| matches!(kind, Kind::Counter | Kind::Level))?;
         let reading = Reading { start: point.start_time(), time: point.time(), value: point.value()? };
         let good = ident.desc.kind == MetricKind::Sum && ident.desc.out.is_none() && !point.no_recorded_value();
-        if !good || !is_finite(reading.value) {
+        if !good || !is_finite(reading.value) || rest.is_some() {
             return None;
         }
         let Host { entities, groups, heard, .. } = self;
