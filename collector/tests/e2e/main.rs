@@ -24,3 +24,4 @@ mod service;
 mod sink;
 mod swaps;
 mod synthetic;
+mod watch;

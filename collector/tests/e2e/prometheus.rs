@@ -6,23 +6,29 @@ use serde_json::Value;
 
 use crate::harness::{PATIENCE, Room, Running, busy, free_port, get, page, required, runs, until};
 
-/// A server that scrapes `localhost:metrics` as job `host` and `localhost:own` as job `own`, every second.
-struct Server {
+/// A server, and what it answers.
+pub struct Server {
     _running: Running,
     port: u16,
 }
 
 impl Server {
+    /// Scrapes `localhost:metrics` as job `host` and `localhost:own` as job `own`, every second.
     fn start(room: &Room, metrics: u16, own: u16) -> Self {
-        let port = free_port();
         let job = |name: &str, port: u16| {
             format!("  - {{job_name: {name}, static_configs: [{{targets: [\"localhost:{port}\"]}}]}}\n")
         };
         let jobs = job("host", metrics) + &job("own", own);
         let config = format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{jobs}");
+        Self::with(room, &config)
+    }
+
+    /// Runs with this configuration.
+    pub fn with(room: &Room, config: &str) -> Self {
+        let port = free_port();
         let mut command = Command::new("prometheus");
         command
-            .arg(format!("--config.file={}", room.file("prometheus.yaml", &config).display()))
+            .arg(format!("--config.file={}", room.file("prometheus.yaml", config).display()))
             .arg(format!("--storage.tsdb.path={}", room.path("tsdb").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"));
         let running = room.start("prometheus", &mut command);
@@ -30,7 +36,7 @@ impl Server {
         Server { _running: running, port }
     }
 
-    fn api(&self, path: &str) -> Value {
+    pub fn api(&self, path: &str) -> Value {
         let answer = get(self.port, path, "").expect("Prometheus answers");
         let value: Value = serde_json::from_str(&answer.body).expect("Prometheus answers in JSON");
         assert_eq!(value["status"], "success", "{path}: {value}");
@@ -38,7 +44,7 @@ impl Server {
     }
 
     /// The result of an instant query.
-    fn query(&self, expression: &str) -> Vec<Value> {
+    pub fn query(&self, expression: &str) -> Vec<Value> {
         let encoded: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let data = self.api(&format!("/api/v1/query?query={encoded}"));
         data["result"].as_array().expect("a vector").clone()
