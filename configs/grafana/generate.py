@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes dashboards/*.json for Grafana 10 and later, and ../newrelic/dashboard.json for New Relic.
+"""Writes dashboards/*.json for Grafana 10 and later, and for New Relic ../newrelic/dashboard.json with queries.nrql.
 
     generate.py           writes them
     generate.py --check   says whether they are what this file makes; exit status 1 if not
@@ -207,6 +207,68 @@ DASHBOARDS = {
 }
 
 
+# Of New Relic: page -> (visualization, title, NRQL). Sums that only grow are rates there, as New Relic stores their increments.
+NEWRELIC = {
+    "Hosts": [
+        ("line", "CPU by state, cores", "FROM Metric SELECT rate(sum(system.cpu.time), 1 second) FACET state TIMESERIES"),
+        ("line", "Memory by host and state, bytes", "FROM Metric SELECT average(system.memory.usage) FACET host.name, state TIMESERIES"),
+        ("line", "Load", "FROM Metric SELECT average(system.cpu.load_average.1m) FACET host.name TIMESERIES"),
+        ("line", "Network, bytes a second", "FROM Metric SELECT rate(sum(system.network.io), 1 second) FACET host.name, direction TIMESERIES"),
+        ("line", "Disk, bytes a second", "FROM Metric SELECT rate(sum(system.disk.io), 1 second) FACET host.name, direction TIMESERIES"),
+        ("table", "File systems, bytes", "FROM Metric SELECT latest(system.filesystem.usage) FACET host.name, mountpoint, state LIMIT 100"),
+    ],
+    "Processes": [
+        ("line", "CPU by program, cores", "FROM Metric SELECT rate(sum(process.cpu.time), 1 second) FACET process.executable.name LIMIT 10 TIMESERIES"),
+        ("table", "Memory by program, bytes", "FROM (FROM Metric SELECT latest(process.memory.usage) AS used FACET host.name, process.executable.name, process.pid LIMIT MAX) SELECT sum(used) FACET process.executable.name LIMIT 20"),
+        ("table", "Processes with most CPU, cores", "FROM Metric SELECT rate(sum(process.cpu.time), 1 second) FACET host.name, process.executable.name, process.pid LIMIT 20"),
+        ("line", "Distinct processes by program", "FROM Metric SELECT uniqueCount(process.pid) FACET process.executable.name LIMIT 10 TIMESERIES"),
+    ],
+    "Cardinality and cost": [
+        ("table", "Series by metric, today", "FROM Metric SELECT cardinality() FACET metricName LIMIT 20 SINCE today RAW"),
+        ("bar", "Gigabytes by metric", "FROM Metric SELECT bytecountestimate() / 1e9 FACET metricName LIMIT 20"),
+        ("line", "Billed gigabytes a day", "FROM NrConsumption SELECT sum(GigabytesIngested) WHERE productLine = 'DataPlatform' FACET usageMetric SINCE 1 month ago TIMESERIES 1 day"),
+        ("table", "Rejected by New Relic", "FROM NrIntegrationError SELECT count(*) WHERE newRelicFeature = 'Metrics' FACET message"),
+        ("line", "Series in and out", "FROM Metric SELECT sum(phoenix_adaptive_series) FACET direction TIMESERIES"),
+        ("billboard", "Dollars a month as it is, and without thinning", "FROM Metric SELECT latest(phoenix_cost_per_month) FACET instance, of"),
+        ("line", "Dollars a month under each profile", "FROM Metric SELECT average(phoenix_profile_cost_per_month) FACET profile TIMESERIES"),
+    ],
+    "Control loop": [
+        ("line", "Series and budget", "FROM Metric SELECT average(phoenix_control_series), average(phoenix_control_budget) FACET instance TIMESERIES"),
+        ("line", "Profile at work", "FROM Metric SELECT max(phoenix_profile_active) FACET profile TIMESERIES"),
+        ("line", "Signal preserved under each profile", "FROM Metric SELECT min(phoenix_profile_attribution_ratio) FACET profile, measure TIMESERIES"),
+        ("line", "Risk", "FROM Metric SELECT max(phoenix_risk_score) FACET instance TIMESERIES"),
+        ("table", "Hosts where series explode", "FROM Metric SELECT latest(phoenix_explosion_active) FACET instance LIMIT 20"),
+    ],
+    "Anomalies": [
+        ("table", "Load: standard deviations from the last hour", "FROM Metric SELECT (latest(system.cpu.load_average.1m) - average(system.cpu.load_average.1m)) / stddev(system.cpu.load_average.1m) AS score FACET host.name SINCE 1 hour ago"),
+        ("table", "Processes: standard deviations from the last hour", "FROM Metric SELECT (latest(system.processes.count) - average(system.processes.count)) / stddev(system.processes.count) AS score FACET host.name, status SINCE 1 hour ago"),
+    ],
+    "Agent health": [
+        ("line", "Points sent a second", "FROM Metric SELECT rate(sum(otelcol_exporter_sent_metric_points), 1 second) FACET instance, exporter TIMESERIES"),
+        ("line", "Points lost a second", "FROM Metric SELECT rate(sum(otelcol_exporter_send_failed_metric_points), 1 second), rate(sum(otelcol_exporter_enqueue_failed_metric_points), 1 second) FACET instance TIMESERIES"),
+        ("line", "Queues in parts of their capacity", "FROM Metric SELECT latest(otelcol_exporter_queue_size) / latest(otelcol_exporter_queue_capacity) FACET instance, exporter TIMESERIES"),
+        ("line", "Memory and its limits, bytes", "FROM Metric SELECT max(otelcol_process_memory_rss), min(phoenix_memory_limit_bytes) FACET instance TIMESERIES"),
+        ("billboard", "Conservation error", "FROM Metric SELECT max(abs(phoenix_conservation_error))"),
+    ],
+}
+
+
+def newrelic():
+    pages = []
+    for title, widgets in NEWRELIC.items():
+        made = []
+        for number, (kind, name, query) in enumerate(widgets):
+            layout = dict(column=1 + number % 2 * 6, row=1 + number // 2 * 3, width=6, height=3)
+            config = dict(nrqlQueries=[dict(accountIds=[], query=query)])
+            made.append(dict(title=name, layout=layout, visualization=dict(id="viz." + kind), rawConfiguration=config))
+        pages.append(dict(name=title, description=None, widgets=made))
+    return dict(name="Phoenix", description="Hosts, cardinality, cost and the agents", permissions="PUBLIC_READ_WRITE", pages=pages)
+
+
+def nrql():
+    return "\n".join(f"-- {page}: {title}\n{query}\n" for page, widgets in NEWRELIC.items() for _, title, query in widgets)
+
+
 def panel(number, spec, x, y):
     if spec["kind"] == "row":
         return dict(id=number, type="row", title=spec["title"], collapsed=False, panels=[], gridPos=dict(h=1, w=24, x=0, y=y))
@@ -264,13 +326,18 @@ def dashboard(name, title, variables, specs):
 
 def files():
     for name, (title, variables, specs) in DASHBOARDS.items():
-        yield HERE / "dashboards" / f"{name}.json", dashboard(name, title, variables, specs)
+        yield HERE / "dashboards" / f"{name}.json", as_json(dashboard(name, title, variables, specs))
+    yield HERE.parent / "newrelic" / "dashboard.json", as_json(newrelic())
+    yield HERE.parent / "newrelic" / "queries.nrql", nrql()
+
+
+def as_json(content):
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def main():
     stale = []
-    for path, content in files():
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    for path, text in files():
         if "--check" in sys.argv[1:]:
             stale += [path.name] if not path.exists() or path.read_text() != text else []
         else:

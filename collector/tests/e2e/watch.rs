@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -114,6 +114,33 @@ fn dashboards_are_what_their_generator_makes() {
     }
 }
 
+#[test]
+fn the_chart_has_what_it_is_made_from_and_its_config_is_valid() {
+    let same = |copy: &str, source: &str| {
+        let (copy, source) = (repository().join("kubernetes/chart/files").join(copy), repository().join(source));
+        assert_eq!(read(&copy), read(&source), "kubernetes/render makes {}", copy.display());
+    };
+    same("config.yaml", "configs/kubernetes-node.yaml");
+    same("recording.yaml", "configs/prometheus/rules/recording.yaml");
+    same("alerts.yaml", "configs/prometheus/rules/alerts.yaml");
+    let room = Room::new();
+    for manifest in ["manifests/phoenix.yaml", "snapshots/everything.yaml", "snapshots/restricted.yaml"] {
+        let manifests = read(&repository().join("kubernetes").join(manifest));
+        let objects =
+            manifests.split("\n---\n").map(|text| serde_yaml::from_str::<Value>(text).expect("manifests are YAML"));
+        let object =
+            objects.into_iter().find(|object| object["kind"] == "ConfigMap").expect("there is a configuration");
+        let mut command = agent();
+        command.arg("validate");
+        for file in ["config.yaml", "values.yaml"] {
+            command.arg("--config").arg(room.file(file, text(&object["data"], file)));
+        }
+        // The certificates of the case are nowhere; `validate` says only what is wrong with the words.
+        let output = finish(command.env("K8S_CLUSTER_NAME", "c"));
+        assert!(output.status.success(), "{manifest}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
 /// Words before a list of labels.
 const LISTED: [&str; 4] = ["by", "on", "without", "group_left"];
 
@@ -197,9 +224,9 @@ fn prometheus(room: &Room, own: u16, metrics: u16) -> Server {
     )
 }
 
-/// Whether that alert is firing now.
-fn fires(server: &Server, alert: &str) -> bool {
-    !server.query(&format!("ALERTS{{alertname=\"{alert}\", alertstate=\"firing\"}}")).is_empty()
+/// Whether that alert is in that state now.
+fn is(server: &Server, alert: &str, state: &str) -> bool {
+    !server.query(&format!("ALERTS{{alertname=\"{alert}\", alertstate=\"{state}\"}}")).is_empty()
 }
 
 fn own_page(port: u16) -> String {
@@ -279,13 +306,25 @@ service:
             assert!(known.contains(name.as_str()) || LATER.contains(&name.as_str()), "{name} is not there: {query}");
         }
     }
+    // What New Relic is asked for by OTLP's names stands here under Prometheus' names, as a metric or as a label.
+    let labels = server.api("/api/v1/labels");
+    let labels: BTreeSet<&str> = labels.as_array().expect("labels").iter().filter_map(Value::as_str).collect();
+    let nrql = read(&repository().join("configs/newrelic/queries.nrql"));
+    let words = nrql.lines().filter(|line| !line.starts_with("--"));
+    let words =
+        words.flat_map(|line| line.split(|letter: char| !letter.is_ascii_alphanumeric() && !"_.".contains(letter)));
+    let prefixes = ["system.", "process.", "phoenix_", "otelcol_"];
+    for word in words.filter(|word| prefixes.iter().any(|prefix| word.starts_with(prefix))) {
+        let name = word.replace('.', "_");
+        assert!(labels.contains(&*name) || known.iter().any(|known| known.starts_with(&name)), "{word} is not there");
+    }
     for group in server.api("/api/v1/rules")["groups"].as_array().expect("groups") {
         for rule in group["rules"].as_array().expect("rules") {
             assert_eq!(rule["health"], "ok", "{rule}");
         }
     }
+    // It would try the destination that is away for as long as it may; it is killed instead.
     phoenix.assert_running();
-    phoenix.end();
 }
 
 #[test]
@@ -301,7 +340,7 @@ fn an_incident_is_seen_to_begin_and_to_end() {
     let mut phoenix = start(
         &room,
         &format!(
-            "receivers: {{hostmetrics: {{collection_interval: 200ms, root_path: \"{root}\", scrapers: {{process: {{}}}}}}}}
+            "receivers: {{hostmetrics: {{collection_interval: 500ms, root_path: \"{root}\", scrapers: {{process: {{}}}}}}}}
 processors:
   cardinality: {{window: 2s}}
   adaptive: {{budget: {{interval: 200ms, observe_only: true}}, estimates: {{window: 2s}}}}
@@ -319,21 +358,27 @@ service:
     let server = prometheus(&room, own, metrics);
     let value = |query: &str| -> Option<f64> { server.query(query).first()?["value"][1].as_str()?.parse().ok() };
 
-    // Quiet for as long as the detectors learn and every alert has had its time.
+    // Quiet for as long as the detectors learn: thirty counts, one a second.
     let learned = "count_over_time(agent:budget_use:ratio[1m])";
     until("a quiet beginning", MINUTES, || {
         host.work();
-        value(learned).filter(|seconds| *seconds >= 20.0)
+        value(learned).filter(|seconds| *seconds >= 35.0)
     });
     let alerts = ["PhoenixCardinalityExplosion", "PhoenixBudgetBreached"];
-    assert_eq!(server.query("ALERTS"), Vec::<Value>::new(), "nothing has happened yet");
+    // A busy machine may make scrapes slow; what is at stake here is silent.
+    let silent = |state: &str| alerts.iter().all(|alert| !is(&server, alert, state));
+    assert!(silent("pending") && silent("firing"), "nothing has happened yet: {:?}", server.query("ALERTS"));
 
-    // A program that starts processes and never stops to.
+    // A program that starts processes and never stops to: a hundred others twice a second.
     for alert in alerts {
+        let mut last = Instant::now();
         until(alert, MINUTES, || {
-            host.disperse();
-            host.crowd(100);
-            fires(&server, alert).then_some(())
+            if last.elapsed() > Duration::from_millis(500) {
+                last = Instant::now();
+                host.disperse();
+                host.crowd(100);
+            }
+            is(&server, alert, "firing").then_some(())
         });
     }
     let (excess, leading) =
@@ -345,10 +390,10 @@ service:
     for alert in alerts {
         until(&format!("{alert} to be over"), MINUTES, || {
             host.work();
-            (!fires(&server, alert)).then_some(())
+            (!is(&server, alert, "firing")).then_some(())
         });
     }
-    assert_eq!(server.query("ALERTS{alertstate=\"firing\"}"), Vec::<Value>::new(), "nothing is left");
+    assert!(silent("firing"), "{:?}", server.query("ALERTS"));
     phoenix.assert_running();
     phoenix.end();
 }
