@@ -342,9 +342,10 @@ fn an_incident_is_seen_to_begin_and_to_end() {
         &format!(
             "receivers: {{hostmetrics: {{collection_interval: 500ms, root_path: \"{root}\", scrapers: {{process: {{}}}}}}}}
 processors:
+  memory_limiter: {{limit_mib: 512}}
   cardinality: {{window: 2s}}
-  adaptive: {{budget: {{interval: 200ms, observe_only: true}}, estimates: {{window: 2s}}}}
-exporters: {{prometheus: {{endpoint: \"localhost:{metrics}\"}}}}
+  adaptive: {{budget: {{interval: 200ms, observe_only: true}}, estimates: {{window: 6s}}}}
+exporters: {{prometheus: {{endpoint: \"localhost:{metrics}\", metric_expiration: 5s}}}}
 service:
   extensions: []
   admin: {{endpoint: \"127.0.0.1:{}\"}}
