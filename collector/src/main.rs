@@ -7,6 +7,7 @@ mod cli;
 mod components;
 mod config;
 mod control;
+mod descriptors;
 mod extensions;
 mod identity;
 mod logs;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{Model, Request};
 use crate::control::{Control, World};
+use crate::descriptors;
 use crate::logs::{self, Valve};
 use crate::notify::Notifier;
 use crate::own::{self, SUMMARY_EVERY, Summary};
@@ -143,6 +144,7 @@ async fn serve(
         control,
         state,
         admission: admission(),
+        connections: descriptors::raise(),
         version: VERSION,
     };
     // Before anything starts: a signal during the start must end the agent in order, too.

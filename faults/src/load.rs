@@ -220,6 +220,17 @@ impl Load {
     }
 }
 
+/// Whether a request was given up before any of it was sent, or was begun after the GOAWAY of a connection: it was not
+/// taken, and clients send it again by themselves (gRPC A6, transparent retries).
+fn was_not_sent(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        let turned_away =
+            |error: &h2::Error| error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+        cause.downcast_ref().is_some_and(hyper::Error::is_canceled) || cause.downcast_ref().is_some_and(turned_away)
+    })
+}
+
 /// One sender with its connection.
 pub struct Sender {
     client: Client<HttpConnector, Full<Bytes>>,
@@ -256,6 +267,7 @@ impl Sender {
     pub async fn post(&self, body: Bytes) -> String {
         match tokio::time::timeout(ANSWER, self.exchange(body)).await {
             Ok(Ok(answer)) => answer,
+            Ok(Err(error)) if was_not_sent(&*error) => "not sent".to_owned(),
             Ok(Err(_)) => "no answer".to_owned(),
             Err(_) => "no answer in time".to_owned(),
         }

@@ -69,6 +69,11 @@ impl Budget {
         self.0.used.load(Ordering::Relaxed)
     }
 
+    /// Whether nothing more fits at one of the levels.
+    pub fn full(&self) -> bool {
+        self.used() >= self.limit() || self.0.parent.as_ref().is_some_and(Budget::full)
+    }
+
     /// Takes `bytes` at every level.
     ///
     /// # Errors

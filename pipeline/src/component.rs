@@ -196,6 +196,8 @@ pub struct Site {
     pub lane: Option<LaneHandle>,
     /// Room in the agent's memory for data that comes in.
     pub admission: Budget,
+    /// Places for connections of senders, as far as descriptors go; counted in connections.
+    pub connections: Budget,
     /// The agent's version.
     pub version: &'static str,
 }
@@ -241,6 +243,7 @@ impl Site {
             siblings: None,
             lane: None,
             admission: Budget::of_memory(u64::MAX),
+            connections: Budget::new(usize::MAX),
             version: "0.0.0-test",
         }
     }

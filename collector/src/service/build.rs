@@ -233,6 +233,7 @@ fn build<C>(
         siblings: place.map(|place| Arc::clone(place.siblings)),
         lane: place.map(|place| place.lane.handle()),
         admission: shared.admission.clone(),
+        connections: shared.connections.clone(),
         version: shared.version,
     };
     (factory.build)(config, &site).map_err(|error| named(kind, id, error))

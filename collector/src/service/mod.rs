@@ -64,6 +64,8 @@ pub struct Shared {
     pub state: Option<StateDir>,
     /// Room in memory for data that comes in.
     pub admission: Budget,
+    /// Places for connections of senders.
+    pub connections: Budget,
     /// The agent's version.
     pub version: &'static str,
 }

@@ -41,11 +41,10 @@ pub async fn descriptors(form: Form) -> Result<Outcome, Fault> {
     }
     sleep(Duration::from_millis(500)).await;
     let heard = load.stop().await;
-    world.notes.push(format!(
-        "health {} meanwhile; senders heard {}",
-        if answered { "answered" } else { "did not answer" },
-        heard.summary()
-    ));
+    if !answered {
+        world.wrong.push("health did not answer while descriptors were short".to_owned());
+    }
+    world.notes.push(format!("health answered meanwhile; senders heard {}", heard.summary()));
     let load = world.load(&load::Plan::default())?;
     sleep(Duration::from_millis(500)).await;
     let heard = load.stop().await;

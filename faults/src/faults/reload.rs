@@ -62,6 +62,15 @@ pub async fn reloads(form: Form) -> Result<Outcome, Fault> {
                 world.wrong.push(format!("a reload took {longest:?}"));
             }
             let heard = load.stop().await;
+            let unanswered: u64 = heard
+                .answers
+                .iter()
+                .filter(|(answer, _)| answer.starts_with("no answer"))
+                .map(|(_, count)| count)
+                .sum();
+            if unanswered > 0 {
+                world.wrong.push(format!("{unanswered} senders without an answer"));
+            }
             world.notes.push(format!(
                 "{rounds} reloads, {bad} of them wrong, the longest {:.0} ms; senders heard {}",
                 longest.as_secs_f64() * 1e3,

@@ -50,7 +50,9 @@ pub struct Admission {
     /// Percent of it that one connection may take. Default 50: two greedy peers do not starve each other's first half, and
     /// one message of the largest size fits beside its unpacked form in a small container.
     pub connection_percentage: u32,
-    /// Connections at once, per transport. Default 512: half of the descriptors a process gets by default.
+    /// Connections at once, per transport. Default 512: several times the SDKs of a full node (110 pods by Kubernetes'
+    /// default), and at HTTP/2's least window 32 MiB. All connections together never take more than a quarter of the
+    /// descriptors the agent may have, so that its pages and queues have theirs.
     pub max_connections: usize,
     /// How long a connection may take to begin to speak, to finish a TLS handshake and to send the head of a request.
     /// Default 10s: more than any honest network needs.

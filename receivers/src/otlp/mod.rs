@@ -143,6 +143,19 @@ struct Otlp {
 }
 
 impl Otlp {
+    /// Places for connections of one transport.
+    fn places(&self, protocol: &str) -> Budget {
+        let wanted = self.admission.max_connections;
+        let places = self.site.connections.share(wanted);
+        if places.limit() < wanted {
+            tracing::warn!(
+                receiver = %self.site.id, protocol, max_connections = wanted, places = places.limit(),
+                "the limit of open files (RLIMIT_NOFILE) is low: all senders together get a quarter of it"
+            );
+        }
+        places
+    }
+
     fn front(&self, prepared: Prepared, outlet: &Outlet) -> Result<(Front, Socket), BuildError> {
         let Prepared { which, tls, auth, socket } = prepared;
         let (metrics, id) = (&self.site.metrics, self.site.id.as_str());
@@ -191,7 +204,7 @@ impl Otlp {
             auth,
             room: self.room.clone(),
             share: self.room.limit() / 100 * percentage,
-            max_connections: self.admission.max_connections,
+            places: self.places(protocol),
             patience: Patience { first: self.admission.handshake_timeout, idle },
             http1_keep_alive,
             http2,

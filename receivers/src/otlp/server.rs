@@ -22,7 +22,7 @@ use phoenix_pipeline::auth::ServerAuth;
 use phoenix_pipeline::{Listener, UnixSocket};
 use phoenix_transport::tls::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::counts::{Counts, Reason};
@@ -63,7 +63,8 @@ pub(super) struct Front {
     /// The receiver's room, and how much of it one connection may take.
     pub(super) room: Budget,
     pub(super) share: usize,
-    pub(super) max_connections: usize,
+    /// Places for connections.
+    pub(super) places: Budget,
     pub(super) patience: Patience,
     pub(super) http1_keep_alive: bool,
     pub(super) http2: Http2,
@@ -188,7 +189,6 @@ impl Drop for Server {
 }
 
 async fn accept(front: Arc<Front>, socket: Accepting, mut phase: watch::Receiver<Phase>) {
-    let places = Arc::new(Semaphore::new(front.max_connections));
     while *phase.borrow() != Phase::Over {
         let accepted = tokio::select! {
             // First, so that in the end nobody is left waiting in the kernel's backlog.
@@ -197,12 +197,12 @@ async fn accept(front: Arc<Front>, socket: Accepting, mut phase: watch::Receiver
             () = after(&mut phase, LAST_LOOK) => return,
         };
         match accepted {
-            Ok(stream) => match Arc::clone(&places).try_acquire_owned() {
+            Ok(stream) => match front.places.take(1) {
                 Ok(place) => {
-                    let (front, places, phase) = (Arc::clone(&front), Arc::clone(&places), phase.clone());
+                    let (front, phase) = (Arc::clone(&front), phase.clone());
                     tokio::spawn(async move {
                         front.counts.connections.increment(1.0);
-                        connection(&front, stream, &places, phase).await;
+                        connection(&front, stream, phase).await;
                         front.counts.connections.decrement(1.0);
                         drop(place);
                     });
@@ -219,7 +219,7 @@ async fn accept(front: Arc<Front>, socket: Accepting, mut phase: watch::Receiver
     }
 }
 
-async fn connection(front: &Arc<Front>, stream: Box<dyn Io>, places: &Semaphore, mut phase: watch::Receiver<Phase>) {
+async fn connection(front: &Arc<Front>, stream: Box<dyn Io>, mut phase: watch::Receiver<Phase>) {
     let stream: Box<dyn Io> = match &front.tls {
         None => stream,
         Some(tls) => tokio::select! {
@@ -266,7 +266,7 @@ async fn connection(front: &Arc<Front>, stream: Box<dyn Io>, places: &Semaphore,
             }
             () = sleep(look_again(front.patience)) => {
                 // Where places are short, a connection that does nothing makes room sooner.
-                let short = places.available_permits() == 0;
+                let short = front.places.full();
                 let idle = if short { front.patience.first } else { front.patience.idle };
                 if let Some(overdue) = activity.overdue(Patience { idle, ..front.patience }, Instant::now()) {
                     front.counts.closed(overdue.reason());

