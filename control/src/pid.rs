@@ -1,5 +1,7 @@
 //! A PID term with a dead band, for an actuator that goes from 0 to 1.
 //!
+//! Tightening shows only when the window of the count has passed, letting go at once: so the proportional term acts above
+//! the band alone, and below it the demand falls slowly, whatever the terms, until the count is in the band again.
 //! The derivative acts on the measurement and is filtered; the integral rests inside the band and is unwound by
 //! back-calculation while the output is at an end (Åström and Hägglund, *Advanced PID Control*, 2006, chapter 3).
 //! It knows no profiles.
@@ -7,12 +9,16 @@
 use crate::{Gains, Settings};
 use serde::{Deserialize, Serialize};
 
+/// Seconds in which all of the pressure is let go at most: in steps of 10 s a sixtieth each, so that the band is not passed
+/// in one.
+const LET_GO: f64 = 600.0;
+
 /// The terms of one step; `demand` is their sum before it is cut to 0..1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Terms {
     /// Distance from the band in parts of the budget, positive above it; 0 inside.
     pub error: f64,
-    /// Proportional.
+    /// Proportional; 0 below the band.
     pub p: f64,
     /// Integral.
     pub i: f64,
@@ -26,6 +32,8 @@ pub struct Terms {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Pid {
     integral: f64,
+    /// What was asked for last, cut to 0..1.
+    asked: f64,
     /// The last measurement, in parts of the budget.
     last: Option<f64>,
     /// Filtered slope, parts of the budget per second.
@@ -46,24 +54,27 @@ impl Pid {
             }
             self.last = Some(used);
         }
-        let p = proportional * error;
+        let p = proportional * error.max(0.0);
         let d = proportional * derivative_time.as_secs_f64() * self.slope;
-        self.integral += p * dt / integral_time.as_secs_f64();
+        self.integral += proportional * error * dt / integral_time.as_secs_f64();
         let free = p + self.integral + d;
         let unwind = (dt / tracking_time.as_secs_f64()).min(1.0);
         self.integral += (free.clamp(0.0, 1.0) - free) * unwind;
-        self.integral = self.integral.clamp(-1.0, 1.0);
-        Terms { error, p, i: self.integral, d, demand: p + self.integral + d }
+        let least = self.asked - dt / LET_GO;
+        self.integral = self.integral.max(least - p - d).clamp(-1.0, 1.0);
+        let demand = p + self.integral + d;
+        self.asked = demand.clamp(0.0, 1.0);
+        Terms { error, p, i: self.integral, d, demand }
     }
 
     /// Goes on from `pressure`, without a jump: another profile's measurements are no slope of this one's.
     pub(crate) fn transfer(&mut self, pressure: f64) {
-        *self = Pid { integral: pressure, ..Pid::default() };
+        *self = Pid { integral: pressure, asked: pressure, ..Pid::default() };
     }
 
     /// Whether its numbers can be reckoned with.
     pub(crate) fn is_sound(&self) -> bool {
-        [self.integral, self.slope].into_iter().chain(self.last).all(|number| number.abs() <= 1e6)
+        [self.integral, self.asked, self.slope].into_iter().chain(self.last).all(|number| number.abs() <= 1e6)
     }
 
     /// Forgets the slope: there was a gap.
@@ -94,6 +105,6 @@ mod tests {
             pid.step(5.0, 10.0, &settings);
         }
         let back = (1..).find(|_| pid.step(0.5, 10.0, &settings).demand < 0.5);
-        assert!(back.is_some_and(|steps| steps <= 6), "{back:?}");
+        assert!(back.is_some_and(|steps| steps <= 31), "{back:?}");
     }
 }

@@ -15,7 +15,8 @@ fn controller() -> Controller {
 fn a_day_of_constant_noisy_load_has_no_oscillation() {
     for seed in HELD_OUT {
         let (report, _) = of(&mut controller(), Scenario::Constant, 24, seed);
-        assert!(report.switches <= 1 && report.reversals == 0, "seed {seed}: {report:?}");
+        // Once to each tighter profile, and never back.
+        assert!(report.switches <= 2 && report.reversals == 0, "seed {seed}: {report:?}");
     }
 }
 
