@@ -10,6 +10,7 @@ mod budget;
 mod compare;
 mod configs;
 mod disk_queue;
+mod explosion;
 mod harness;
 mod lifecycle;
 mod migration;

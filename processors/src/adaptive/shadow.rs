@@ -381,4 +381,47 @@ mod tests {
             }
         }
     }
+
+    /// What is summed over counts as its sum, whatever else is folded; what is kept stays.
+    #[test]
+    fn series_that_are_summed_over_are_one() {
+        let mut builder = BatchBuilder::new();
+        let mut resource = builder.resource();
+        resource.attribute("host.name", "h").attribute("process.executable.name", "shop").attribute("process.pid", 1);
+        let mut scope = resource.scope("s", "");
+        let shape = Shape::Sum { monotonic: true, temporality: Temporality::Cumulative };
+        for name in ["requests", "process.cpu.time"] {
+            let mut metric = scope.metric(&Descriptor { name, unit: "1", description: "", shape });
+            for id in 0..200 {
+                let attributes = [("method", AnyValue::Str("GET")), ("id", AnyValue::Int(id))];
+                metric.point(1, 100_000_000_000, Number::Int(1), &attributes);
+            }
+        }
+        let (batch, now) = (builder.finish(), 100_000_000_000);
+        let asked: Arc<[_]> = ["requests", "process.cpu.time"]
+            .map(|metric| phoenix_pipeline::AttributeFold { metric: metric.into(), attribute: "id".into() })
+            .into();
+        let count = |decision, sums: bool| {
+            let ([mut shadow, _], mut facts, mut marks) = (both(), Facts::default(), Marks::default());
+            facts.read(&batch, now, |_| {});
+            marks.mark(Entity::Resource(batch.resources().next().unwrap().id()), decision, "test");
+            if sums {
+                marks.fold_attributes(&asked);
+            }
+            shadow.count(&batch, &facts, &marks, now);
+            shadow.estimate(now).output.series
+        };
+        // Two hundred of CPU time, which keeps its attributes, and one sum; a group has the gauge of its entities too.
+        let cases = [
+            (Decision::Open, false, 400.0),
+            (Decision::Open, true, 201.0),
+            (Decision::Fold, false, 401.0),
+            (Decision::Fold, true, 202.0),
+            (Decision::Keep, true, 400.0),
+        ];
+        for (decision, sums, expected) in cases {
+            let counted = count(decision, sums);
+            assert!((counted / expected - 1.0_f64).abs() < 0.03, "{decision:?}, {sums}: {counted} for {expected}");
+        }
+    }
 }

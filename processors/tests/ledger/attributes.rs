@@ -1,5 +1,6 @@
 //! Attributes of single metrics are summed over and no more, at any scrape: what is left adds up to what went in.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
@@ -39,10 +40,8 @@ pub(crate) fn doubled(sent: &mut [Sent]) {
 }
 
 /// Sums by metric and executable.
-fn by_metric(
-    totals: &std::collections::BTreeMap<Account, Total>,
-) -> std::collections::BTreeMap<(String, String), Total> {
-    let mut sums: std::collections::BTreeMap<(String, String), Total> = Default::default();
+fn by_metric(totals: &BTreeMap<Account, Total>) -> BTreeMap<(String, String), Total> {
+    let mut sums: BTreeMap<(String, String), Total> = Default::default();
     for ((metric, _, executable), total) in totals {
         let sum = sums.entry((metric.clone(), executable.clone())).or_default();
         sum.int += total.int;
@@ -107,7 +106,7 @@ proptest! {
             bench.folds = folds(bits[i % bits.len()]);
             bench.run(&mut world, &Scrape { wire: false, ..scrape.clone() });
         }
-        let mut sums: std::collections::BTreeMap<(String, u64), i128> = Default::default();
+        let mut sums: BTreeMap<(String, u64), i128> = Default::default();
         for (((_, _, executable), time), total) in &bench.out.levels {
             *sums.entry((executable.clone(), *time)).or_default() += total.int;
         }
@@ -115,6 +114,10 @@ proptest! {
             prop_assert_eq!(sums.get(&(executable.clone(), *time)), Some(&(2 * total.int)), "{} at {}", executable, time);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(cases(100))]
 
     #[test]
     fn sums_over_attributes_survive_restarts(script in scripts(ALL, 5, 20), bits in bits()) {
