@@ -9,9 +9,9 @@ const TRAINING: Range<u64> = 0..200;
 /// Keys that were looked at once, after that.
 const HELD_OUT: Range<u64> = 50_000..50_200;
 
-/// Hosts that the risk's map was chosen with, and those that it was shown with.
-const RISK_TRAINING: Range<u64> = 0..4;
-const RISK_HELD_OUT: Range<u64> = 60_000..60_004;
+/// Hosts that the risk's numbers were chosen with, and those that it was shown with, which were looked at once after that.
+const RISK_TRAINING: Range<u64> = 0..24;
+const RISK_HELD_OUT: Range<u64> = 70_000..70_004;
 
 /// What happens to a key in the second half hour.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -197,7 +197,7 @@ fn reliability(seeds: Range<u64>) -> Vec<(f64, f64, f64)> {
         (number, said / number, came / number)
     });
     let bins = bins.collect();
-    for ends in [0.5, 0.51, 0.55, 0.65, 0.8, 1.01].windows(2) {
+    for ends in [0.5, 0.525, 0.55, 0.6, 0.65].windows(2) {
         let within = |risk: &Risk| (ends[0]..ends[1]).contains(&risk.cost) && risk.probability > 0.5;
         let some: Vec<_> = moments.iter().filter(|(risk, came, _)| *came && within(risk)).collect();
         let number = some.len() as f64;
@@ -210,16 +210,18 @@ fn reliability(seeds: Range<u64>) -> Vec<(f64, f64, f64)> {
     bins
 }
 
-/// What was said and what came differ by less than 3 % in the mean of all moments.
+/// What was said and what came differ by less than 1 % in the mean of all moments, and by less than a tenth in any bin.
 fn is_reliable(seeds: Range<u64>) {
     let bins = reliability(seeds);
     let all: f64 = bins.iter().map(|(number, ..)| number).sum();
     let error: f64 = bins.iter().map(|(number, said, came)| number / all * (said - came).abs()).sum();
-    assert!(error < 0.03, "{error}: {bins:?}");
+    assert!(error < 0.01, "{error}: {bins:?}");
+    let worst = bins.iter().map(|(_, said, came)| (said - came).abs()).fold(0.0, f64::max);
+    assert!(worst < 0.1, "{worst}: {bins:?}");
 }
 
 #[test]
-#[ignore = "the hosts the map was chosen with; the others are held"]
+#[ignore = "the hosts the numbers were chosen with; the others are held"]
 fn the_risk_is_reliable_on_training() {
     is_reliable(RISK_TRAINING);
 }
@@ -227,6 +229,10 @@ fn the_risk_is_reliable_on_training() {
 #[test]
 fn the_risk_s_chance_is_what_comes_on_simulated_incidents() {
     is_reliable(RISK_HELD_OUT);
-    assert!(risk(1.5, 0.01, 0.01, 20.0).score > 99.0 && risk(0.5, 0.0, 0.01, 20.0).score < 1.0);
+    assert!(
+        risk(1.5, 0.01, 0.01, 20.0).score > 75.0
+            && risk(2.0, 0.0, 0.01, 20.0).score > 99.0
+            && risk(0.5, 0.0, 0.01, 20.0).score < 1.0
+    );
     assert_eq!(risk(f64::NAN, 0.0, 0.0, 20.0), Risk::default());
 }

@@ -397,6 +397,8 @@ mod tests {
                 metric.point(1, 100_000_000_000, Number::Int(1), &attributes);
             }
         }
+        drop(scope);
+        drop(resource);
         let (batch, now) = (builder.finish(), 100_000_000_000);
         let asked: Arc<[_]> = ["requests", "process.cpu.time"]
             .map(|metric| phoenix_pipeline::AttributeFold { metric: metric.into(), attribute: "id".into() })
