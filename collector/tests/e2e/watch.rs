@@ -105,6 +105,50 @@ fn every_alert_is_explained_and_tried() {
     assert_eq!(there.map(str::to_owned).collect::<BTreeSet<_>>(), pages, "a page for each alert, and no other");
 }
 
+/// All source text below a folder.
+fn sources(folder: &Path, text: &mut String) {
+    for entry in std::fs::read_dir(folder).expect("a folder of sources").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|found| found == "rs") {
+            *text += &read(&path);
+        }
+    }
+}
+
+#[test]
+fn metrics_that_people_are_told_to_look_at_are_the_agents() {
+    let mut code = String::new();
+    for room in ["collector", "exporters", "pipeline", "processors", "receivers", "transport"] {
+        sources(&repository().join(room).join("src"), &mut code);
+    }
+    let rules = rules();
+    let recorded: Vec<&str> = rules.iter().filter_map(|rule| rule["record"].as_str()).collect();
+    // What a histogram's name ends with on a page.
+    let known = |name: &str| {
+        let ends = ["", "_sum", "_count", "_bucket"];
+        let is = |end| name.strip_suffix(end).is_some_and(|name| code.contains(&format!("\"{name}\"")));
+        recorded.contains(&name) || ends.into_iter().any(is)
+    };
+    let mut told = 0;
+    for path in files("docs/runbooks", "md") {
+        let text = read(&path);
+        let words = text
+            .split(|letter: char| !letter.is_ascii_alphanumeric() && !"_:".contains(letter))
+            .map(|word| word.trim_end_matches(':'));
+        let prefixes = ["phoenix_", "otelcol_", "agent:", "host:", "fleet:"];
+        for word in words.filter(|word| prefixes.iter().any(|prefix| word.starts_with(prefix))) {
+            assert!(known(word), "{}: {word} is not there", path.display());
+            told += 1;
+        }
+    }
+    assert!(told > 50, "{told}");
+    for name in LATER.iter().filter(|name| **name != "ALERTS") {
+        assert!(known(name), "{name}");
+    }
+}
+
 #[test]
 fn dashboards_are_what_their_generator_makes() {
     if required("Python", runs("python3", &["--version"])) {
