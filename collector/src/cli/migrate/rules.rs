@@ -100,7 +100,8 @@ fn rename(config: &mut Value, kinds: &str, old: &str, new: &str, why: String, no
     // Another component may have the name already: then that one does both.
     let taken = config.get(kinds).is_some_and(|parts| parts.get(new).is_some());
     let why = if taken { why.replacen("was", "also stands for", 1) } else { why };
-    let host = why.contains("scraped");
+    // What scraped the host's exporters needs other settings to read the host itself.
+    let host = ComponentId::new(old).kind() == "prometheus";
     each_map(config, |path, entries| {
         if path == kinds {
             if taken {
