@@ -8,7 +8,7 @@
 //! What is not sent when this ends stays on the disk. It never deletes what was not sent, refused for good or evicted by a
 //! limit of the settings.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,8 +69,10 @@ pub(super) struct Keeper {
     waiting: VecDeque<oneshot::Sender<Stored>>,
     /// Nothing is read before this: a read failed, and failures in quick succession say nothing new.
     rests_until: Instant,
-    /// Records that consumers have.
-    out: BTreeSet<Id>,
+    /// Records that consumers have, with their bytes.
+    out: BTreeMap<Id, u64>,
+    /// Bytes from which on consumers get no more: a backlog of large requests is not all in memory at once.
+    most_out: u64,
     /// Who waits for the destination's answer.
     deliveries: BTreeMap<Id, Delivery>,
     /// What has been counted of the storage's losses.
@@ -106,7 +108,8 @@ impl Keeper {
             orders,
             waiting: VecDeque::new(),
             rests_until: Instant::now(),
-            out: BTreeSet::new(),
+            out: BTreeMap::new(),
+            most_out: settings.max_memory_mib.saturating_mul(1 << 20) / 2,
             deliveries: BTreeMap::new(),
             before: Stats::default(),
         }
@@ -286,7 +289,9 @@ impl Keeper {
         if Instant::now() < self.rests_until {
             return;
         }
-        while let Some(consumer) = self.waiting.pop_front() {
+        while self.out.values().sum::<u64>() < self.most_out
+            && let Some(consumer) = self.waiting.pop_front()
+        {
             if consumer.is_closed() {
                 continue;
             }
@@ -315,7 +320,7 @@ impl Keeper {
 
     fn give(&mut self, disk: &mut Disk, consumer: oneshot::Sender<Stored>, stored: Stored) {
         self.forget_older(stored.id);
-        self.out.insert(stored.id);
+        self.out.insert(stored.id, stored.shipment.encoded_len() as u64);
         if let Err(stored) = consumer.send(stored) {
             self.out.remove(&stored.id);
             disk.give_back(stored.id);
@@ -325,7 +330,7 @@ impl Keeper {
     /// Who still waits for older records than the oldest that is left, and that nobody has, waits in vain.
     fn forget_older(&mut self, oldest: Id) {
         let lost: Vec<Id> =
-            self.deliveries.range(..oldest).map(|(id, _)| *id).filter(|id| !self.out.contains(id)).collect();
+            self.deliveries.range(..oldest).map(|(id, _)| *id).filter(|id| !self.out.contains_key(id)).collect();
         for delivery in lost.iter().filter_map(|id| self.deliveries.remove(id)) {
             delivery.refused(Refusal::later("the data was evicted from the queue before it could be sent"));
         }

@@ -165,6 +165,31 @@ async fn a_queue_on_disk_takes_all_of_six_hours_and_loses_nothing() {
     assert_eq!(subject.counted("phoenix_exporter_dropped_metric_points_total", ""), 0.0);
 }
 
+#[tokio::test]
+async fn of_large_requests_on_disk_no_more_are_under_way_than_memory_allows() {
+    for (points, least, most) in [(10_000, 2, 6), (10, 10, 10)] {
+        let room = tempfile::tempdir().unwrap();
+        let site = Site::for_test("otlp/large");
+        let storage = Storage { directory: room.path().to_owned(), fsync: None, max_age: None };
+        site.storages.publish([(ComponentId::new("file_storage"), storage)].into());
+        // Half of max_memory_mib, and one more.
+        assert!(points == 10 || (1 << 20) / batch(points).encoded_len() < most);
+        let mut peer = Peer::away_for(Duration::ZERO);
+        peer.latency = HOUR;
+        let subject = Subject::start(site, &peer, "{storage: file_storage, max_memory_mib: 2}", "{}");
+        for more in 0..20 {
+            subject.export(Ack::OnDisk, points + more).await.unwrap().unwrap();
+        }
+        // By name: an attempt may be repeated.
+        let tried = || peer.attempts.lock().unwrap().iter().map(|(name, _)| *name).collect::<BTreeSet<_>>().len();
+        while tried() < least {
+            sleep(Duration::from_millis(5)).await;
+        }
+        sleep(Duration::from_millis(100)).await;
+        assert!(tried() <= most, "{} requests", tried());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_is_given_up_in_time_behind_an_open_circuit_and_never_untried() {
     let peer = Peer::away_for(10 * HOUR);
