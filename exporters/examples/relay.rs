@@ -2,8 +2,9 @@
 //! and of the disk.
 //!
 //! `cargo run --release -p phoenix-exporters --example relay -- PHOENIX DIRECTORY [SECONDS] [ROUNDS]`: starts the program
-//! PHOENIX with its queue in DIRECTORY for every row in turn, in each round anew, and prints medians, with clients and a backend that do as little as they can. It needs nothing but the
-//! standard library, so that it takes as little as possible of the machine it measures.
+//! PHOENIX with its queue in DIRECTORY for every row in turn, in each round anew, and prints medians; with clients and a
+//! backend that do as little as they can. It needs nothing but the standard library, so that it takes as little as possible
+//! of the machine it measures.
 
 #![allow(clippy::print_stdout)]
 
