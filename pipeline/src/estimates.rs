@@ -146,6 +146,35 @@ pub struct MemoryUse {
     pub used: f64,
 }
 
+/// An entity that a ranking keeps individual.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// Who: its executable and pid, or the values of the attributes it is told by.
+    pub entity: Arc<str>,
+    /// Its `host.name`, where it has one.
+    pub host: Option<Arc<str>>,
+    /// Place in the ranking, the first is 1.
+    pub rank: usize,
+    /// Newest value of the measure, by second for what counts, else in the metric's unit; of a score, a part of all.
+    pub value: f64,
+    /// Since when it has been kept, Unix nanoseconds; 0 = not known yet.
+    pub since: u64,
+}
+
+/// Whom a stage that ranks keeps, as of its newest batch.
+#[derive(Clone, Debug)]
+pub struct Ranking {
+    /// When, on the agent's clock.
+    pub at: Instant,
+    /// By measure (a metric's name, or `score`): how many are kept, and the first [`Ranking::MOST`] of them.
+    pub measures: Vec<(Arc<str>, usize, Vec<Kept>)>,
+}
+
+impl Ranking {
+    /// Entities listed by measure at most: what a person reads.
+    pub const MOST: usize = 20;
+}
+
 struct Entry<T> {
     pipeline: Arc<str>,
     processor: ComponentId,
@@ -231,15 +260,18 @@ pub struct Estimates {
     pub cardinality: Board<Cardinality>,
     /// Of stages that limit memory.
     pub memory: Board<MemoryUse>,
+    /// Of stages that rank entities.
+    pub rankings: Board<Ranking>,
 }
 
 impl std::fmt::Debug for Estimates {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Estimates { thinning, cardinality, memory } = self;
+        let Estimates { thinning, cardinality, memory, rankings } = self;
         f.debug_struct("Estimates")
             .field("thinning", &thinning.list())
             .field("cardinality", &cardinality.list())
             .field("memory", &memory.list())
+            .field("rankings", &rankings.list())
             .finish()
     }
 }

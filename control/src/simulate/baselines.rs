@@ -39,7 +39,7 @@ impl Switch {
             budget,
             weight: 1.0,
             high: 1.0,
-            low: 0.8,
+            low: 0.7,
             tighten_dwell: 60.0,
             relax_dwell: 1800.0,
             pressure: 0.5,
@@ -50,7 +50,7 @@ impl Switch {
 
     /// Two thresholds on a moving average.
     pub fn ewma(budget: f64) -> Self {
-        Switch { name: "ewma", weight: 0.1, tighten_dwell: 0.0, ..Switch::thresholds(budget) }
+        Switch { name: "ewma", weight: 0.3, relax_dwell: 3600.0, ..Switch::thresholds(budget) }
     }
 
     /// Every switch of the search, of one kind.

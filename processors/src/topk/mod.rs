@@ -5,12 +5,14 @@
 //! counted. The stage only marks.
 
 mod config;
+mod leaders;
 mod ranking;
 #[cfg(test)]
 mod tests;
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use phoenix_pipeline::config::Value;
@@ -22,6 +24,7 @@ use phoenix_telemetry::Batch;
 pub use config::{Combine, Config};
 
 use crate::measure::{self, Plan, Report, Target, Tracker, interned};
+use leaders::Leaders;
 use ranking::{Bands, Candidate, History, Place, Turnover};
 
 /// The row of the table of processors.
@@ -49,6 +52,8 @@ fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
 struct Standing {
     place: Place,
     history: History,
+    /// What it was last ranked by.
+    score: f64,
 }
 
 /// What the stage keeps of an entity.
@@ -72,6 +77,7 @@ struct TopK {
     /// Why an entity stays, by ranking.
     reasons: Vec<&'static str>,
     report: Report,
+    leaders: Leaders,
     candidates: Vec<Candidate>,
 }
 
@@ -83,6 +89,11 @@ impl TopK {
         let weighted = config.combine == Combine::Weighted;
         let by_measure =
             || config.rank_by.iter().map(|name| interned(format!("topk_{name}"), "topk_measure")).collect();
+        let names = if weighted {
+            vec![Arc::from("score")]
+        } else {
+            config.rank_by.iter().map(|name| Arc::from(name.as_str())).collect()
+        };
         TopK {
             tracker: Tracker::new(Plan {
                 measures: config.rank_by.clone(),
@@ -103,6 +114,7 @@ impl TopK {
             weights: weighted.then(|| config.rank_by.iter().map(weight).collect()),
             reasons: if weighted { vec!["topk_score"] } else { by_measure() },
             report: Report::new(site, true),
+            leaders: Leaders::new(site, names, config.entity.clone()),
             candidates: Vec::new(),
         }
     }
@@ -181,14 +193,14 @@ impl TopK {
             if measured {
                 standing.history.take(value, read, bands.half_life);
             }
-            let Standing { place, history } = *standing;
+            let Standing { place, history, .. } = *standing;
             candidates.push(Candidate { measured, place, ..Candidate::new(value, history, class, key, *at) });
         }
         bands.rank(candidates, turnover, time);
         for candidate in candidates.iter() {
             let slot = tracker.at_mut(candidate.at);
             if let Some(standing) = slot.and_then(|slot| slot.state.standings.get_mut(ranking)) {
-                standing.place = candidate.place;
+                (standing.place, standing.score) = (candidate.place, candidate.score);
             }
         }
     }
@@ -242,6 +254,7 @@ impl Processor for TopK {
         self.tracker.read(batch, cx.now);
         self.note_marks(cx.marks);
         self.rank();
+        self.leaders.publish(&self.tracker, batch, cx.now);
         let TopK { tracker, report, reasons, weights, .. } = self;
         tracker.mark(batch, cx.marks, report, UNRANKED, |tracker, target| {
             decide(tracker, target, reasons, weights.as_deref())

@@ -42,6 +42,11 @@ impl History {
         (self.newest, self.time) = (value, time);
     }
 
+    /// The newest reading; 0 before the first.
+    pub(super) fn newest(&self) -> f64 {
+        self.newest
+    }
+
     /// The mean of what it did since its first reading; `None` before that.
     fn mean(&self) -> Option<f64> {
         (self.first > 0).then(|| (self.sum + self.newest) / (self.weight + 1.0))

@@ -65,6 +65,22 @@ fn a_new_hog_among_old_daemons_is_chosen_at_the_end_of_its_first_interval() {
 }
 
 #[test]
+fn who_leads_is_published_by_name_and_rank() {
+    let site = Site::for_test("topk");
+    let mut stage =
+        (FACTORY.build)(&value("{ k: 30, rank_by: [process.memory.usage, process.cpu.time] }"), &site).unwrap();
+    let host: Vec<Process> = (1..=40).map(|pid| Process { memory: pid, ..Process::new(pid, "x", -10) }).collect();
+    kept(stage.as_mut(), &mut scrape("h", 0, &host));
+    let published = site.estimates.rankings.list();
+    let [(memory, of, first), (cpu, none, nobody)] = published[0].snapshot.measures.as_slice() else { panic!() };
+    assert_eq!((&**memory, *of, &**cpu, *none), ("process.memory.usage", 30, "process.cpu.time", 0));
+    assert_eq!((first.len(), nobody.len()), (phoenix_pipeline::estimates::Ranking::MOST, 0));
+    let leads = &first[0];
+    assert_eq!((&*leads.entity, leads.host.as_deref(), leads.rank), ("x 40", Some("h"), 1));
+    assert_eq!((leads.value, leads.since, first[1].rank), (40.0, at(0), 2));
+}
+
+#[test]
 fn union_and_score() {
     let host: Vec<Process> = (1..=10)
         .map(|pid| Process { memory: 100 - pid, io: 1000 * pid, cpu: 10.0, ..Process::new(pid, "x", -10) })
