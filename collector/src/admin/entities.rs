@@ -1,11 +1,13 @@
-//! What became of the entities: how many stay individual, how many are folded, into how many groups, and why.
+//! What became of the entities: how many stay individual, how many are folded, into how many groups, and why; and whom
+//! the rankings keep.
 //!
 //! The numbers are `aggregate`'s own metrics, read when somebody asks, so that the page and `phoenix top` need no second
-//! address. Which entities they are, `/debug/explain` says.
+//! address; the rankings are what `topk` published last. Why an entity is where it is, `/debug/explain` says.
 
 use std::collections::BTreeMap;
 
-use phoenix_pipeline::{Level, Metrics};
+use phoenix_pipeline::estimates::{Kept, Ranking};
+use phoenix_pipeline::{Estimates, Level, Metrics};
 use phoenix_telemetry::{Number, Point};
 use serde_json::{Value, json};
 
@@ -16,9 +18,32 @@ struct Row {
     entities: Vec<Value>,
 }
 
-/// `{"processors": [{processor, groups, entities: [{verdict, reason, count}]}]}`, most entities first; `groups` is null
-/// where it is not known.
-pub(super) fn answer(metrics: &Metrics) -> Value {
+/// `{"processors": [{processor, groups, entities: [{verdict, reason, count}]}], "rankings": [{pipeline, processor, measure,
+/// kept, first: [{rank, entity, host, value, since_unix_nano}]}]}`, most entities and first ranks first; `groups`, `host`
+/// and `since_unix_nano` are null where they are not known.
+pub(super) fn answer(metrics: &Metrics, estimates: &Estimates) -> Value {
+    json!({ "processors": processors(metrics), "rankings": rankings(estimates) })
+}
+
+fn rankings(estimates: &Estimates) -> Vec<Value> {
+    let one = |kept: &Kept| {
+        let since = (kept.since > 0).then(|| kept.since.to_string());
+        let Kept { entity, host, rank, value, .. } = kept;
+        json!({ "rank": rank, "entity": &**entity, "host": host.as_deref(), "value": value, "since_unix_nano": since })
+    };
+    let mut all = Vec::new();
+    for stage in estimates.rankings.list() {
+        let Ranking { measures, .. } = &*stage.snapshot;
+        all.extend(measures.iter().map(|(measure, kept, first)| {
+            let first: Vec<Value> = first.iter().map(one).collect();
+            json!({ "pipeline": &*stage.pipeline, "processor": stage.processor.as_str(), "measure": &**measure,
+                "kept": kept, "first": first })
+        }));
+    }
+    all
+}
+
+fn processors(metrics: &Metrics) -> Vec<Value> {
     // The time of the points is of no interest here.
     let batch = metrics.gather(0, Level::Normal);
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
@@ -38,14 +63,12 @@ pub(super) fn answer(metrics: &Metrics) -> Value {
         }
     }
     let count = |entity: &Value| entity.get("count").and_then(Value::as_f64).unwrap_or_default();
-    let processors: Vec<Value> = rows
-        .into_iter()
+    rows.into_iter()
         .map(|(processor, mut row)| {
             row.entities.sort_by(|a, b| count(b).total_cmp(&count(a)));
             json!({ "processor": processor, "groups": row.groups, "entities": row.entities })
         })
-        .collect();
-    json!({ "processors": processors })
+        .collect()
 }
 
 fn value(point: Point<'_>) -> Option<f64> {
@@ -58,7 +81,8 @@ fn value(point: Point<'_>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use phoenix_pipeline::{Clock, Instrument};
+    use phoenix_pipeline::{Clock, ComponentId, Instrument};
+    use std::time::Instant;
 
     const fn instrument(name: &'static str) -> Instrument {
         Instrument { name, unit: "", description: "", level: Level::Basic }
@@ -70,7 +94,8 @@ mod tests {
     #[test]
     fn what_is_there_is_listed_by_processor_most_first() {
         let metrics = Metrics::new(&Clock::manual(7), Vec::new());
-        assert_eq!(answer(&metrics), json!({ "processors": [] }));
+        let estimates = Estimates::default();
+        assert_eq!(answer(&metrics, &estimates), json!({ "processors": [], "rankings": [] }));
         metrics.gauge(&GROUPS, &[("processor", "aggregate")]).set(2.0);
         metrics.gauge(&OTHER, &[("processor", "other")]).set(2.0);
         for (verdict, reason, count) in
@@ -83,7 +108,13 @@ mod tests {
             { "verdict": "fold", "reason": "topk_rank", "count": 9.0 },
             { "verdict": "individual", "reason": "unmarked", "count": 3.0 },
         ]);
-        let expected = json!({ "processors": [{ "processor": "aggregate", "groups": 2.0, "entities": entities }] });
-        assert_eq!(answer(&metrics), expected);
+        let processors = json!([{ "processor": "aggregate", "groups": 2.0, "entities": entities }]);
+        let topk = estimates.rankings.publisher(&"metrics".into(), &ComponentId::new("topk"));
+        let (entity, since) = ("nginx 7".into(), 1763719200000000000);
+        let first = vec![Kept { entity, host: Some("a".into()), rank: 1, value: 0.5, since }];
+        topk.publish(Ranking { at: Instant::now(), measures: vec![("process.cpu.time".into(), 9, first)] });
+        let first = json!([{ "rank": 1, "entity": "nginx 7", "host": "a", "value": 0.5, "since_unix_nano": "1763719200000000000" }]);
+        let rankings = json!([{ "pipeline": "metrics", "processor": "topk", "measure": "process.cpu.time", "kept": 9, "first": first }]);
+        assert_eq!(answer(&metrics, &estimates), json!({ "processors": processors, "rankings": rankings }));
     }
 }

@@ -87,6 +87,7 @@ pub fn serve(config: &Config, shared: &Shared) -> Result<Option<PageServer>, Bui
         control: shared.control.clone(),
         clock: shared.clock.clone(),
         metrics: shared.metrics.clone(),
+        estimates: shared.estimates.clone(),
         version: shared.version,
     });
     let handler = Arc::new(move |request| routes::answer(Arc::clone(&routes), request));

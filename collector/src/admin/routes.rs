@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use phoenix_pipeline::config::duration;
 use phoenix_pipeline::explain::Question;
-use phoenix_pipeline::{BoxFuture, Clock, Explain, Metrics, ProfileError, Profiles};
+use phoenix_pipeline::{BoxFuture, Clock, Estimates, Explain, Metrics, ProfileError, Profiles};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ const INDEX: &str = "Phoenix, admin endpoint\n\n\
     GET  /ui                                what follows, as a page that updates itself; / is that page for a browser\n\
     GET  /debug/explain?pid=4711            why a process is or is not there\n\
     GET  /debug/explain?resource=key=value  the same by an attribute; * stands for any text\n\
-    GET  /debug/entities                    how many are individual, how many are folded, and why\n\
+    GET  /debug/entities                    how many are individual, how many are folded, and why; who leads\n\
     GET  /control/profile                   the profiles, and which is at work\n\
     POST /control/profile                   {\"profile\": \"NAME\", \"expires_in\": \"10m\"}; without expires_in it stays\n\
     DELETE /control/profile                 gives the choice back to the controller, or to the configuration\n\
@@ -39,6 +39,7 @@ pub(super) struct Routes {
     pub control: Control,
     pub clock: Clock,
     pub metrics: Metrics,
+    pub estimates: Estimates,
     pub version: &'static str,
 }
 
@@ -86,7 +87,7 @@ pub(super) fn answer(routes: Arc<Routes>, request: Request<Bytes>) -> BoxFuture<
                 Err((status, why)) => failed(status, &why),
             },
             (&Method::GET, "/debug/entities") => {
-                response(StatusCode::OK, JSON, entities::answer(&routes.metrics).to_string())
+                response(StatusCode::OK, JSON, entities::answer(&routes.metrics, &routes.estimates).to_string())
             }
             (&Method::GET, "/control/profile") => shown(&routes.profiles),
             (&Method::POST, "/control/profile") => match choose(&routes.profiles, &body).await {
@@ -272,7 +273,6 @@ fn response(status: StatusCode, kind: &'static str, mut body: String) -> Respons
 mod tests {
     use super::*;
     use crate::control::World;
-    use phoenix_pipeline::Estimates;
 
     fn routes() -> Arc<Routes> {
         let guard = Guard { address: "127.0.0.1:1".parse().unwrap(), host: "localhost".into(), token: None };
@@ -285,7 +285,8 @@ mod tests {
             profiles: profiles.clone(),
         };
         let control = Control::start(world).unwrap();
-        Arc::new(Routes { guard, profiles, explain: Explain::default(), control, clock, metrics, version: "0" })
+        let (explain, estimates) = (Explain::default(), Estimates::default());
+        Arc::new(Routes { guard, profiles, explain, control, clock, metrics, estimates, version: "0" })
     }
 
     async fn ask(method: &str, target: &str, body: &str) -> (u16, String) {
@@ -304,7 +305,7 @@ mod tests {
             ("GET", "/debug/explain?resource=a%3Db*", "", 200, "\"entities\":[]"),
             ("POST", "/ui", "", 405, "GET, HEAD"),
             ("GET", "/ui/other.js", "", 404, "GET / says"),
-            ("GET", "/debug/entities", "", 200, "{\"processors\":[]}"),
+            ("GET", "/debug/entities", "", 200, "{\"processors\":[],\"rankings\":[]}"),
             ("GET", "/debug/explain", "", 400, "?pid=NUMBER"),
             ("GET", "/debug/explain?pid=x", "", 400, "must be a number"),
             ("GET", "/debug/explain?pid=1&resource=x", "", 400, "?pid=NUMBER"),

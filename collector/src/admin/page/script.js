@@ -170,6 +170,10 @@ function entities() {
     lines.push(make("p", "", `${processor}: `, make("b", "", count(sum("individual"))), " individual, ",
       make("b", "", count(sum("fold"))), ` folded into ${count(groups)} groups`));
   }
+  for (const { measure, kept, first = [] } of look.folding.rankings ?? []) {
+    const rows = first.slice(0, 5).map(({ rank, entity, host }) => [String(rank), entity, host ?? ""]);
+    if (rows.length) lines.push(table(["", `${count(kept)} lead by ${measure}`, "host"], rows));
+  }
   if (look.explained instanceof Error) lines.push(dim(look.explained.message));
   else {
     const folded = new Map(), kept = [];

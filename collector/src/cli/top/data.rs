@@ -292,6 +292,23 @@ pub(super) struct CostModel {
 #[serde(default)]
 pub(super) struct Folding {
     pub processors: Vec<Folder>,
+    pub rankings: Vec<Ranking>,
+}
+
+/// Whom one ranking keeps.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Ranking {
+    pub measure: String,
+    pub kept: Option<f64>,
+    pub first: Vec<Ranked>,
+}
+
+/// One of the first of a ranking.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Ranked {
+    pub entity: String,
 }
 
 /// What one `aggregate` made of its entities.

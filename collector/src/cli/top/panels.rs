@@ -305,6 +305,13 @@ fn entities(look: &Look, width: usize) -> Vec<Line<'static>> {
         );
         lines.push(Line::from(short(&text, width)));
     }
+    for ranking in look.folding.iter().flat_map(|folding| &folding.rankings).filter(|ranking| !ranking.first.is_empty())
+    {
+        let head = format!("{} lead by {}: ", count(ranking.kept), ranking.measure);
+        let who = ranking.first.iter().take(5).map(|one| one.entity.as_str()).collect::<Vec<_>>().join(", ");
+        let left = width.saturating_sub(head.chars().count());
+        lines.push(Line::from(vec![dim(short(&head, width)), short(&who, left).into()]));
+    }
     let Some(explained) = known(&look.explained, &mut lines) else { return lines };
     let mut folded: BTreeMap<&str, usize> = BTreeMap::new();
     let mut kept = Vec::new();

@@ -56,7 +56,10 @@ fn busy(target: &str) -> Result<Value, String> {
         "/control/cost" => json!({ "stages": [ { "pipeline": "metrics", "processor": "adaptive", "before": 120.0,
             "now": 12.4, "model": { "name": "new_relic" } } ] }),
         "/debug/entities" => json!({ "processors": [ { "processor": "aggregate", "groups": 24, "entities": [
-            { "verdict": "fold", "reason": "topk_rank", "count": 547 }, { "verdict": "individual", "reason": "x", "count": 53 } ] } ] }),
+            { "verdict": "fold", "reason": "topk_rank", "count": 547 }, { "verdict": "individual", "reason": "x", "count": 53 } ] } ],
+            "rankings": [ { "pipeline": "metrics", "processor": "topk", "measure": "process.cpu.time", "kept": 50, "first": [
+                { "rank": 1, "entity": "nginx 4", "host": null, "value": 0.71, "since_unix_nano": null },
+                { "rank": 2, "entity": "leaky 9", "host": "a", "value": 0.4, "since_unix_nano": "1763719525000000000" } ] } ] }),
         "/debug/explain?resource=*" => json!({ "truncated": false, "entities": [
             word(1, "postgres", "keep", "priority_critical"), word(2, "leaky", "fold", "topk_rank"),
             word(3, "leaky", "fold", "topk_rank"), word(4, "nginx", "individual", "topk_process.cpu.time") ] }),
