@@ -23,7 +23,7 @@ const MEMBERS: &str = r#"
 priority: { rules: [ { class: critical, match: { process.executable.name: [p3] } }, { class: low, match: { process.executable.name: [p1] } } ] }
 topk: { k: 5 }
 topk/tight: { k: 2, rank_by: [process.cpu.time] }
-adaptive_filter: {}
+adaptive_filter: { pressure: 0.17 }
 filter: { metrics: { exclude: { match_type: strict, metric_names: [process.threads] } } }
 aggregate: {}
 aggregate/all: { fold: all }

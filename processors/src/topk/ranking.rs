@@ -147,7 +147,9 @@ impl Bands {
         let mut leaving: Vec<&mut Candidate> = Vec::new();
         for (rank, candidate) in first.iter_mut().enumerate() {
             if candidate.place.inside {
-                if candidate.score <= 0.0 || rank >= self.leave {
+                // A place taken on an estimate has no band.
+                let guest = candidate.place.since == 0 && candidate.measured;
+                if candidate.score <= 0.0 || rank >= if guest { self.enter } else { self.leave } {
                     leaving.push(candidate);
                     continue;
                 }
