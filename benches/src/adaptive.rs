@@ -8,7 +8,7 @@ use bytes::Bytes;
 use phoenix_control::simulate::response::Response;
 use phoenix_pipeline::config::parse;
 use phoenix_pipeline::estimates::Thinning;
-use phoenix_pipeline::{BuildError, ComponentId, Context, Delivery, Marks, Processor, Site};
+use phoenix_pipeline::{BuildError, ComponentId, Context, Delivery, Marks, Processor, ProfileError, Site};
 use phoenix_processors::PROCESSORS;
 use phoenix_telemetry::{Batch, Limits};
 
@@ -78,6 +78,21 @@ impl Adaptive {
         let site = Site { siblings: Some(siblings), ..Site::for_test("adaptive") };
         let stage = build(&site.id, &site)?;
         Ok(Adaptive { host: Host::seeded(processes, seed), site, stage, now: Instant::now(), pressure: f64::NAN })
+    }
+
+    /// Puts a profile to work, as a controller does: another thread builds it, and this one, the lane, takes it up.
+    ///
+    /// # Errors
+    /// It cannot be built.
+    pub fn put(&mut self, profile: &str) -> Result<(), ProfileError> {
+        let (profiles, id, profile) = (self.site.profiles.clone(), self.site.id.clone(), Arc::from(profile));
+        let steering = std::thread::spawn(move || profiles.steer(&"metrics".into(), &id, &profile));
+        while !steering.is_finished() {
+            let (mut batch, mut marks, mut delivery) = (Batch::default(), Marks::default(), Delivery::none());
+            let mut context = Context { now: self.now, delivery: &mut delivery, marks: &mut marks };
+            self.stage.flush(&mut batch, &mut context, false);
+        }
+        steering.join().unwrap_or(Err(ProfileError::None))
     }
 
     /// One scrape later, with so many processes of which so many replaced others: what the stage measured.

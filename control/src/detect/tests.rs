@@ -210,14 +210,15 @@ fn reliability(seeds: Range<u64>) -> Vec<(f64, f64, f64)> {
     bins
 }
 
-/// What was said and what came differ by less than 1 % in the mean of all moments, and by less than a tenth in any bin.
+/// What was said and what came differ by less than 1 % in the mean of all moments, and by less than 15 % in any bin,
+/// as one of a hundred moments of a few hosts scatters by a third of that.
 fn is_reliable(seeds: Range<u64>) {
     let bins = reliability(seeds);
     let all: f64 = bins.iter().map(|(number, ..)| number).sum();
     let error: f64 = bins.iter().map(|(number, said, came)| number / all * (said - came).abs()).sum();
     assert!(error < 0.01, "{error}: {bins:?}");
     let worst = bins.iter().map(|(_, said, came)| (said - came).abs()).fold(0.0, f64::max);
-    assert!(worst < 0.1, "{worst}: {bins:?}");
+    assert!(worst < 0.15, "{worst}: {bins:?}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use super::noise::Noise;
 use super::response::{PROFILES, at};
-use super::{CYCLE, Scenario, Source, Truth, WINDOW};
+use super::{CYCLE, Load, Scenario, Source, Truth, WINDOW};
 
 /// Distinct series over the window: the most there were at a time, and those that took the place of others since.
 #[derive(Clone, Debug, Default)]
@@ -56,19 +56,24 @@ impl Host {
         let (shadows, output) = Default::default();
         Host { scenario, noise, scale, wander: 0.0, at: 0, end, shadows, output }
     }
-}
 
-impl Source for Host {
-    fn next(&mut self, active: usize, pressure: f64) -> Option<Truth> {
+    /// The load of the next cycle; `None` at the end.
+    pub fn load(&mut self) -> Option<Load> {
         if self.at >= self.end {
             return None;
         }
         let load = self.scenario.load(self.at);
         self.at += CYCLE;
         self.noise.drift(&mut self.wander, 0.03, 0.995);
-        let processes = load.processes * self.scale * (1.0 + self.wander);
-        let births = load.births * self.scale * CYCLE as f64 * (1.0 + 0.3 * self.noise.normal()).max(0.0);
-        let responses = at(processes, births, pressure);
+        let births = load.births * self.scale * (1.0 + 0.3 * self.noise.normal()).max(0.0);
+        Some(Load { processes: load.processes * self.scale * (1.0 + self.wander), births, ..load })
+    }
+}
+
+impl Source for Host {
+    fn next(&mut self, active: usize, pressure: f64) -> Option<Truth> {
+        let load = self.load()?;
+        let responses = at(load.processes, load.births * CYCLE as f64, pressure);
         let mut truth = Truth { readable: load.readable, ..Truth::default() };
         for (place, (response, shadow)) in responses.iter().zip(&mut self.shadows).enumerate() {
             let now = response.individual + response.grouped;

@@ -17,7 +17,7 @@ pub use baselines::Switch;
 pub use host::Host;
 pub use plot::svg;
 pub use report::{Report, TABLE};
-pub use scenario::Scenario;
+pub use scenario::{Load, Scenario};
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 /// What a host carries.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Load {
+pub struct Load {
     /// Living processes.
     pub processes: f64,
     /// Processes replaced a second.

@@ -143,7 +143,11 @@ function culprits(stage) {
   const done = (stage.remediations ?? []).map((order) => make("p", "",
     make("span", "chip", order.status), `${plain(order.action)} ${order.target ?? ""}`,
     known(order.expires_in_seconds) ? make("span", "dim", `, ${span(order.expires_in_seconds)} left`) : null));
-  put("culprits", ...(grown.length + done.length ? [...grown, ...done] : [dim("Nothing grows in a way that is out of the ordinary.")]));
+  if (grown.length + done.length) return put("culprits", ...grown, ...done);
+  const newest = (stage.culprits ?? []).map((found) => make("p", "dim", [
+    `${found.executable ?? found.metric} makes ${percent(found.share)} of what is new`,
+    found.executable && `in ${found.metric}`, found.attribute && `by ${found.attribute}`].filter(Boolean).join(", ")));
+  put("culprits", dim("Nothing grows in a way that is out of the ordinary."), ...newest);
 }
 
 function leading(stage) {

@@ -82,6 +82,7 @@ pub(super) struct Stage {
     pub risk: Option<Risk>,
     pub forecast: Option<Forecast>,
     pub explosions: Option<Vec<Explosion>>,
+    pub culprits: Vec<Culprit>,
     pub remediations: Option<Vec<Remediation>>,
     pub leading: Option<Leading>,
 }
@@ -178,6 +179,16 @@ pub(super) struct Explosion {
     pub share: Option<f64>,
     pub new_per_minute: Option<f64>,
     pub since_unix_nano: Option<String>,
+}
+
+/// Who makes new series, whether or not there are too many.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Culprit {
+    pub metric: String,
+    pub attribute: Option<String>,
+    pub executable: Option<String>,
+    pub share: Option<f64>,
 }
 
 /// What is done about it, or would be.

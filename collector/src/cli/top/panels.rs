@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 
-use super::data::{Cost, Decision, Explosion, Leader, Look, Part, Profile, Stage, seconds_between};
+use super::data::{Cost, Culprit, Decision, Explosion, Leader, Look, Part, Profile, Stage, seconds_between};
 use super::words::{bar, count, dollars, percent, plain, short, signed, span, swing};
 
 /// A title and what stands below it.
@@ -220,7 +220,21 @@ fn culprits(look: &Look, stage: &Stage, width: usize) -> Vec<Line<'static>> {
         let text = format!("{}{target} ({}{left})", plain(&order.action), order.status);
         lines.push(Line::from(vec![Span::from("> ").cyan(), Span::from(short(&text, width.saturating_sub(2)))]));
     }
-    if lines.is_empty() { none("nothing grows in a way that is out of the ordinary") } else { lines }
+    if lines.is_empty() {
+        lines = none("nothing grows in a way that is out of the ordinary");
+        lines.extend(stage.culprits.iter().map(|culprit| newest(culprit, width)));
+    }
+    lines
+}
+
+/// Who makes new series, where these are not too many.
+fn newest(culprit: &Culprit, width: usize) -> Line<'static> {
+    let Culprit { metric, attribute, executable, share } = culprit;
+    let who = executable.as_deref().unwrap_or(metric);
+    let mut parts = vec![format!("{who} makes {} of what is new", percent(*share))];
+    parts.extend(executable.as_ref().map(|_| format!("in {metric}")));
+    parts.extend(attribute.as_ref().map(|attribute| format!("by {attribute}")));
+    Line::from(dim(short(&parts.join(", "), width)))
 }
 
 fn culprit(look: &Look, explosion: &Explosion, width: usize) -> Line<'static> {
