@@ -55,7 +55,7 @@ mod tests {
     use super::*;
     use phoenix_control::{Controller, Settings, simulate};
 
-    /// Four times as many processes for three minutes, after half an hour: the loop switches the chain itself.
+    /// A host above the budget from the start: the loop switches the chain itself.
     #[test]
     fn the_controller_steers_the_chain() {
         let settings =
