@@ -15,7 +15,7 @@ const SHARE: u64 = 4;
 pub fn raise() -> Budget {
     let before = getrlimit(Resource::Nofile);
     if before.current != before.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: before.maximum, ..before.clone() })
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: before.maximum, ..before })
     {
         tracing::warn!(%error, "the limit of open files (RLIMIT_NOFILE) cannot be raised to the hard one");
     }

@@ -105,7 +105,7 @@ fn median(runs: &[Run], of: impl Fn(&Run) -> f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let half = values.len() / 2;
     match (values.get(half.wrapping_sub(1)), values.get(half)) {
-        (Some(low), Some(high)) if values.len() % 2 == 0 => (low + high) / 2.0,
+        (Some(low), Some(high)) if values.len().is_multiple_of(2) => (low + high) / 2.0,
         (_, Some(middle)) => *middle,
         _ => f64::NAN,
     }
