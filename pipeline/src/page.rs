@@ -2,8 +2,7 @@
 //!
 //! A page is served to GET and HEAD from a function of the request's head ([`serve`]); what also takes small orders gets
 //! whole requests ([`serve_requests`]). Both on few connections, each bounded in time, bodies bounded in size: a page
-//! must never be the way to hold the agent up. Data comes in elsewhere. What TLS is, this file does not know: a
-//! [`Handshake`] is handed in.
+//! must never be the way to hold the agent up. Data comes in elsewhere.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,8 +14,6 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 
 use crate::{BoxFuture, Listener};
@@ -40,13 +37,6 @@ pub type Page = Arc<dyn Fn(&Parts) -> Response<Bytes> + Send + Sync>;
 /// Answers a whole request of any method but HEAD, which arrives as GET. Runs on the runtime: must not block.
 pub type Handler = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync>;
 
-/// Bytes both ways.
-pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
-
-/// Makes a connection private, within a time of its own. An error is the peer's affair and was counted where it is made.
-pub type Handshake = Arc<dyn Fn(TcpStream) -> BoxFuture<'static, std::io::Result<Box<dyn Io>>> + Send + Sync>;
-
 /// How requests are answered.
 #[derive(Clone)]
 enum Answers {
@@ -66,15 +56,9 @@ impl Drop for PageServer {
     }
 }
 
-/// Serves `page` on `listener`, in plain HTTP where there is no `tls`, until the returned server is dropped; answers under
-/// way are finished.
-pub fn serve(
-    runtime: &tokio::runtime::Handle,
-    listener: &Listener,
-    tls: Option<Handshake>,
-    page: Page,
-) -> std::io::Result<PageServer> {
-    start(runtime, listener, tls, Answers::Page(page))
+/// Serves `page` on `listener` until the returned server is dropped; answers under way are finished.
+pub fn serve(runtime: &tokio::runtime::Handle, listener: &Listener, page: Page) -> std::io::Result<PageServer> {
+    start(runtime, listener, Answers::Page(page))
 }
 
 /// Serves whole requests, with bodies of at most 64 KiB, until the returned server is dropped.
@@ -83,15 +67,10 @@ pub fn serve_requests(
     listener: &Listener,
     handler: Handler,
 ) -> std::io::Result<PageServer> {
-    start(runtime, listener, None, Answers::Handler(handler))
+    start(runtime, listener, Answers::Handler(handler))
 }
 
-fn start(
-    runtime: &tokio::runtime::Handle,
-    listener: &Listener,
-    tls: Option<Handshake>,
-    answers: Answers,
-) -> std::io::Result<PageServer> {
+fn start(runtime: &tokio::runtime::Handle, listener: &Listener, answers: Answers) -> std::io::Result<PageServer> {
     let _runtime = runtime.enter();
     let socket = listener.accepting()?;
     let (stop, stopped) = watch::channel(false);
@@ -107,16 +86,9 @@ fn start(
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let (answers, tls, stopped) = (answers.clone(), tls.clone(), stopped.clone());
+                    let (answers, stopped) = (answers.clone(), stopped.clone());
                     tokio::spawn(async move {
-                        let stream: std::io::Result<Box<dyn Io>> = match tls {
-                            Some(handshake) => handshake(stream).await,
-                            None => Ok(Box::new(stream)),
-                        };
-                        match stream {
-                            Ok(stream) => connection(TokioIo::new(stream), answers, stopped).await,
-                            Err(error) => tracing::debug!(%error, "a connection was not accepted"),
-                        }
+                        connection(TokioIo::new(stream), answers, stopped).await;
                         drop(place);
                     });
                 }
@@ -131,7 +103,7 @@ fn start(
     Ok(PageServer { stop })
 }
 
-async fn connection(stream: TokioIo<Box<dyn Io>>, answers: Answers, mut stopped: watch::Receiver<bool>) {
+async fn connection(stream: TokioIo<tokio::net::TcpStream>, answers: Answers, mut stopped: watch::Receiver<bool>) {
     let service = hyper::service::service_fn(move |request| {
         let answers = answers.clone();
         async move {
@@ -220,7 +192,7 @@ mod tests {
         let listener = Listeners::default().bind("127.0.0.1:0", "test").unwrap();
         let address = listener.address();
         let page: Page = Arc::new(|head| Response::new(Bytes::from(format!("path {}", head.uri.path()))));
-        let server = serve(&tokio::runtime::Handle::current(), &listener, None, page).unwrap();
+        let server = serve(&tokio::runtime::Handle::current(), &listener, page).unwrap();
         drop(listener);
         let get = exchange(address, "GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
         assert!(get.starts_with("HTTP/1.1 200") && get.ends_with("path /x"), "{get}");

@@ -12,7 +12,6 @@ use phoenix_pipeline::config::{Report, Settings, Value};
 use phoenix_pipeline::{
     BoxFuture, BuildError, Extension, ExtensionFactory, Health, PageServer, Site, Stability, StatusBoard, serve,
 };
-use phoenix_transport::tls::{Acceptor, Alpn, ServerTlsSettings};
 use serde::{Deserialize, Serialize};
 
 /// The `health_check` extension.
@@ -37,9 +36,9 @@ pub struct Config {
     /// Without effect here as in the Collector: every component's state is on the page anyway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub check_collector_pipeline: Option<serde_yaml::Value>,
-    /// TLS; plain HTTP where it is not set.
+    /// Not served yet: the page is plain HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<ServerTlsSettings>,
+    pub tls: Option<serde_yaml::Value>,
     /// Not served yet: whoever reaches the address may read the page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<serde_yaml::Value>,
@@ -77,6 +76,7 @@ impl Config {
     fn unserved(&self) -> Vec<&'static str> {
         let keys = [
             ("check_collector_pipeline", &self.check_collector_pipeline),
+            ("tls", &self.tls),
             ("auth", &self.auth),
             ("cors", &self.cors),
             ("response_headers", &self.response_headers),
@@ -123,9 +123,6 @@ impl Settings for Config {
         if self.endpoint.is_empty() {
             report.error("endpoint", "must be host:port, such as localhost:13133");
         }
-        if let Some(tls) = &self.tls {
-            report.within("tls", |report| tls.check(report));
-        }
     }
 }
 
@@ -154,14 +151,12 @@ fn build(value: &Value, site: &Site) -> Result<Box<dyn Extension>, BuildError> {
     let config: Config = site.settings(value)?;
     let unserved = config.unserved();
     if !unserved.is_empty() {
-        tracing::warn!(extension = %site.id, keys = unserved.join(", "), "these keys are accepted and not served");
+        tracing::warn!(extension = %site.id, keys = unserved.join(", "), "these keys are accepted and not served; the page is plain HTTP");
     }
-    let tls = config.tls.as_ref().map(|tls| Acceptor::new(tls, Alpn::Http1, "tls", site)).transpose()?;
     let listener = site.listeners.bind(&config.endpoint, &format!("extensions::{}::endpoint", site.id))?;
     let board = site.status.board().clone();
     let page = move |head: &http::request::Parts| answer(&config, &board, head.uri.path());
-    let server = serve(&site.runtime, &listener, tls.map(Acceptor::of_page), Arc::new(page))
-        .map_err(|error| error.to_string())?;
+    let server = serve(&site.runtime, &listener, Arc::new(page)).map_err(|error| error.to_string())?;
     Ok(Box::new(HealthCheck { server: Some(server) }))
 }
 

@@ -18,11 +18,7 @@ impl Server {
         let job = |name: &str, port: u16| {
             format!("  - {{job_name: {name}, static_configs: [{{targets: [\"localhost:{port}\"]}}]}}\n")
         };
-        Server::of(room, &(job("host", metrics) + &job("own", own)))
-    }
-
-    /// Runs these jobs every second.
-    pub fn of(room: &Room, jobs: &str) -> Self {
+        let jobs = job("host", metrics) + &job("own", own);
         let config = format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{jobs}");
         Self::with(room, &config)
     }
@@ -54,7 +50,7 @@ impl Server {
         data["result"].as_array().expect("a vector").clone()
     }
 
-    pub fn wait_for(&self, expression: &str) -> Vec<Value> {
+    fn wait_for(&self, expression: &str) -> Vec<Value> {
         until(expression, PATIENCE, || Some(self.query(expression)).filter(|result| !result.is_empty()))
     }
 }

@@ -40,7 +40,6 @@ use phoenix_pipeline::{
     Shipment, Site, Stability, serve,
 };
 use phoenix_telemetry::{Batch, Number};
-use phoenix_transport::tls::{Acceptor, Alpn};
 
 use crate::counts::Deliveries;
 pub use config::{Config, Conversion, Patterns, Strategy};
@@ -188,7 +187,6 @@ fn build(value: &ConfigValue, site: &Site) -> Result<Arc<dyn Exporter>, BuildErr
         clock: site.clock.clone(),
     });
 
-    let tls = config.tls.as_ref().map(|tls| Acceptor::new(tls, Alpn::Http1, "tls", site)).transpose()?;
     let listener = site.listeners.bind(&config.endpoint, &format!("exporters::{}::endpoint", site.id))?;
     let id = site.id.to_string();
     let label = ("exporter", id.as_str());
@@ -200,7 +198,7 @@ fn build(value: &ConfigValue, site: &Site) -> Result<Arc<dyn Exporter>, BuildErr
             shelf.answer(request)
         })
     };
-    let server = serve(&site.runtime, &listener, tls.map(Acceptor::of_page), page)
+    let server = serve(&site.runtime, &listener, page)
         .map_err(|error| format!("cannot serve the page on {}: {error}", config.endpoint))?;
     let held = Arc::downgrade(&shelf);
     site.metrics.observe(&SERIES, &[label], Observed::Gauge, move || {

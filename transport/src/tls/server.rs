@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use phoenix_pipeline::{Handshake, Instrument, Io, Level, Metrics, Site};
+use phoenix_pipeline::{Instrument, Level, Metrics, Site};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{AlertDescription, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -88,18 +88,6 @@ impl Acceptor {
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
-    }
-
-    /// The handshakes of a page.
-    pub fn of_page(self) -> Handshake {
-        let this = Arc::new(self);
-        Arc::new(move |stream| {
-            let this = Arc::clone(&this);
-            Box::pin(async move {
-                let accepted = this.accept(stream).await.map_err(io::Error::other)?;
-                Ok(Box::new(accepted.stream) as Box<dyn Io>)
-            })
-        })
     }
 
     #[cfg(test)]
