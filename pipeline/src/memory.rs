@@ -1,8 +1,8 @@
 //! How much memory this process may use at all.
 //!
-//! The smallest limit of its own cgroup and of the groups above it (v1 or v2), else the memory of the machine. The process's
-//! own path in the hierarchy is followed, so that a systemd unit with `MemoryMax` is seen as well as a container that sees
-//! its own group as the root. A limit that is there but cannot be understood is an error, never "no limit".
+//! The smallest limit of its own cgroup and of the groups above it (v1 or v2), of the process itself (`RLIMIT_DATA`,
+//! `RLIMIT_AS`), else the memory of the machine. The process's own path in the hierarchy is followed, so that a systemd
+//! unit with `MemoryMax` is seen as well as a container that sees its own group as the root. A limit that is there but cannot be understood is an error, never "no limit".
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,8 @@ pub enum MemoryError {
 /// [`MemoryError`]: a file that is missing or says what nobody understands.
 pub fn available(root: &Path) -> Result<u64, MemoryError> {
     let total = machine_memory(&root.join("proc/meminfo"))?;
-    Ok(cgroup_limit(root)?.map_or(total, |limit| limit.min(total)))
+    let limits = [cgroup_limit(root)?, own_limit(&root.join("proc/self/limits"))?];
+    Ok(limits.into_iter().flatten().fold(total, u64::min))
 }
 
 fn read(path: &Path) -> Result<String, MemoryError> {
@@ -51,6 +52,27 @@ fn machine_memory(path: &Path) -> Result<u64, MemoryError> {
         .and_then(|kib| kib.parse().ok())
         .ok_or(MemoryError::Content { path: path.to_owned(), what: "a MemTotal line" })?;
     Ok(kib.saturating_mul(1024))
+}
+
+/// The smaller soft limit of data and address space, from proc_pid_limits(5); `None` = none is set. An allocation over
+/// either fails, and that ends the process, so it counts as a limit of memory although neither counts resident pages.
+fn own_limit(path: &Path) -> Result<Option<u64>, MemoryError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = read(path)?;
+    let mut smallest = None;
+    for name in ["Max data size", "Max address space"] {
+        let Some(rest) = text.lines().find_map(|line| line.strip_prefix(name)) else { continue };
+        let soft = match rest.split_ascii_whitespace().next() {
+            Some("unlimited") => continue,
+            soft => soft.and_then(|soft| soft.parse::<u64>().ok()),
+        };
+        let what = "limits of data and address space";
+        let soft = soft.ok_or_else(|| MemoryError::Content { path: path.to_owned(), what })?;
+        smallest = Some(smallest.map_or(soft, |so_far: u64| so_far.min(soft)));
+    }
+    Ok(smallest)
 }
 
 /// The smallest memory limit from the process's own group up to the root of what is mounted; `None` = none is set.
@@ -206,6 +228,24 @@ mod tests {
         assert_eq!(available(root.path()).unwrap(), 1_024_000, "v1's word for no limit");
         write(root.path(), "sys/fs/cgroup/memory/memory.limit_in_bytes", "7000\n");
         assert_eq!(available(root.path()).unwrap(), 7_000);
+    }
+
+    #[test]
+    fn the_limits_of_the_process_count_too() {
+        let root = host("0::/\n", V2);
+        let limits = |data: &str, space: &str| {
+            let line = |name: &str, soft: &str| format!("{name:<26}{soft:<21}unlimited            bytes     \n");
+            let text = line("Limit", "Soft Limit") + &line("Max data size", data) + &line("Max address space", space);
+            write(root.path(), "proc/self/limits", &text);
+            available(root.path())
+        };
+        assert_eq!(limits("unlimited", "unlimited").unwrap(), 1_024_000);
+        assert_eq!(limits("500000", "unlimited").unwrap(), 500_000);
+        assert_eq!(limits("500000", "400000").unwrap(), 400_000);
+        assert_eq!(limits("9000000000", "unlimited").unwrap(), 1_024_000);
+        write(root.path(), "sys/fs/cgroup/memory.max", "300000\n");
+        assert_eq!(limits("500000", "400000").unwrap(), 300_000);
+        assert!(limits("much", "unlimited").unwrap_err().to_string().contains("proc/self/limits"));
     }
 
     #[test]

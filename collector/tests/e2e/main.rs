@@ -13,6 +13,7 @@ mod disk_queue;
 mod explosion;
 mod harness;
 mod lifecycle;
+mod memory;
 mod migration;
 mod otlp;
 mod otlp_in;
