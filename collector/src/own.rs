@@ -158,7 +158,7 @@ pub fn serve_page(
         }
         respond(&metrics.gather(clock.unix_nanos(), settings.level), &text, head)
     };
-    serve(runtime, &listener, Arc::new(page)).map_err(|error| BuildError::Failed(error.to_string()))
+    serve(runtime, &listener, None, Arc::new(page)).map_err(|error| BuildError::Failed(error.to_string()))
 }
 
 /// The live line: what came in, what went out, what the agent itself costs. Counts are taken from the agent's own

@@ -46,6 +46,6 @@ pub use listen::{Listener, Listeners, UnixSocket};
 pub use marks::{AttributeFold, Class, Decision, Entity, Mark, Marks};
 pub use metrics::{Histogram, Instrument, Level, Metrics, Observed};
 pub use outlet::{Outlet, Target};
-pub use page::{Handler, PageServer, serve, serve_requests};
+pub use page::{Handler, Handshake, PageServer, Secured, Wire, serve, serve_requests};
 pub use profiles::{MAX_EXPIRY, ProfileError, ProfileState, Profiles, Publish, Switch};
 pub use status::{Health, Status, StatusBoard};

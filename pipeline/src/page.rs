@@ -2,7 +2,7 @@
 //!
 //! A page is served to GET and HEAD from a function of the request's head ([`serve`]); what also takes small orders gets
 //! whole requests ([`serve_requests`]). Both on few connections, each bounded in time, bodies bounded in size: a page
-//! must never be the way to hold the agent up. Data comes in elsewhere.
+//! must never be the way to hold the agent up. TLS is handed in ([`Handshake`]). Data comes in elsewhere.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 
 use crate::{BoxFuture, Listener};
@@ -37,6 +39,19 @@ pub type Page = Arc<dyn Fn(&Parts) -> Response<Bytes> + Send + Sync>;
 /// Answers a whole request of any method but HEAD, which arrives as GET. Runs on the runtime: must not block.
 pub type Handler = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync>;
 
+/// Bytes both ways: a socket, or what a handshake makes of one.
+pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+/// What comes before HTTP on a connection. TLS is one; it lives in another room, which is why this is a trait.
+pub trait Handshake: Send + Sync {
+    /// What HTTP may be spoken on; `None` if the peer was not let in. Must be bounded in time.
+    fn shake(&self, stream: TcpStream) -> BoxFuture<'_, Option<Box<dyn Wire>>>;
+}
+
+/// The handshake of a page; `None` = plain text.
+pub type Secured = Option<Arc<dyn Handshake>>;
+
 /// How requests are answered.
 #[derive(Clone)]
 enum Answers {
@@ -57,20 +72,31 @@ impl Drop for PageServer {
 }
 
 /// Serves `page` on `listener` until the returned server is dropped; answers under way are finished.
-pub fn serve(runtime: &tokio::runtime::Handle, listener: &Listener, page: Page) -> std::io::Result<PageServer> {
-    start(runtime, listener, Answers::Page(page))
+pub fn serve(
+    runtime: &tokio::runtime::Handle,
+    listener: &Listener,
+    secured: Secured,
+    page: Page,
+) -> std::io::Result<PageServer> {
+    start(runtime, listener, secured, Answers::Page(page))
 }
 
 /// Serves whole requests, with bodies of at most 64 KiB, until the returned server is dropped.
 pub fn serve_requests(
     runtime: &tokio::runtime::Handle,
     listener: &Listener,
+    secured: Secured,
     handler: Handler,
 ) -> std::io::Result<PageServer> {
-    start(runtime, listener, Answers::Handler(handler))
+    start(runtime, listener, secured, Answers::Handler(handler))
 }
 
-fn start(runtime: &tokio::runtime::Handle, listener: &Listener, answers: Answers) -> std::io::Result<PageServer> {
+fn start(
+    runtime: &tokio::runtime::Handle,
+    listener: &Listener,
+    secured: Secured,
+    answers: Answers,
+) -> std::io::Result<PageServer> {
     let _runtime = runtime.enter();
     let socket = listener.accepting()?;
     let (stop, stopped) = watch::channel(false);
@@ -86,9 +112,15 @@ fn start(runtime: &tokio::runtime::Handle, listener: &Listener, answers: Answers
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let (answers, stopped) = (answers.clone(), stopped.clone());
+                    let (secured, answers, stopped) = (secured.clone(), answers.clone(), stopped.clone());
                     tokio::spawn(async move {
-                        connection(TokioIo::new(stream), answers, stopped).await;
+                        let wire: Option<Box<dyn Wire>> = match secured {
+                            Some(handshake) => handshake.shake(stream).await,
+                            None => Some(Box::new(stream)),
+                        };
+                        if let Some(wire) = wire {
+                            connection(TokioIo::new(wire), answers, stopped).await;
+                        }
                         drop(place);
                     });
                 }
@@ -103,7 +135,7 @@ fn start(runtime: &tokio::runtime::Handle, listener: &Listener, answers: Answers
     Ok(PageServer { stop })
 }
 
-async fn connection(stream: TokioIo<tokio::net::TcpStream>, answers: Answers, mut stopped: watch::Receiver<bool>) {
+async fn connection(stream: TokioIo<Box<dyn Wire>>, answers: Answers, mut stopped: watch::Receiver<bool>) {
     let service = hyper::service::service_fn(move |request| {
         let answers = answers.clone();
         async move {
@@ -192,7 +224,7 @@ mod tests {
         let listener = Listeners::default().bind("127.0.0.1:0", "test").unwrap();
         let address = listener.address();
         let page: Page = Arc::new(|head| Response::new(Bytes::from(format!("path {}", head.uri.path()))));
-        let server = serve(&tokio::runtime::Handle::current(), &listener, page).unwrap();
+        let server = serve(&tokio::runtime::Handle::current(), &listener, None, page).unwrap();
         drop(listener);
         let get = exchange(address, "GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
         assert!(get.starts_with("HTTP/1.1 200") && get.ends_with("path /x"), "{get}");
@@ -215,7 +247,7 @@ mod tests {
             let text = format!("{} {} bytes", request.method(), request.body().len());
             Box::pin(async move { Response::new(Bytes::from(text)) })
         });
-        let _server = serve_requests(&tokio::runtime::Handle::current(), &listener, handler).unwrap();
+        let _server = serve_requests(&tokio::runtime::Handle::current(), &listener, None, handler).unwrap();
         let ask = async |method: &str, body: &str| {
             let length = body.len();
             let head =

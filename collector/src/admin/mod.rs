@@ -91,6 +91,6 @@ pub fn serve(config: &Config, shared: &Shared) -> Result<Option<PageServer>, Bui
         version: shared.version,
     });
     let handler = Arc::new(move |request| routes::answer(Arc::clone(&routes), request));
-    let server = serve_requests(&shared.runtime, &listener, handler);
+    let server = serve_requests(&shared.runtime, &listener, None, handler);
     server.map(Some).map_err(|error| BuildError::Failed(format!("the admin endpoint: {error}")))
 }

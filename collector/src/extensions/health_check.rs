@@ -12,6 +12,7 @@ use phoenix_pipeline::config::{Report, Settings, Value};
 use phoenix_pipeline::{
     BoxFuture, BuildError, Extension, ExtensionFactory, Health, PageServer, Site, Stability, StatusBoard, serve,
 };
+use phoenix_transport::tls::{Acceptor, ServerTlsSettings};
 use serde::{Deserialize, Serialize};
 
 /// The `health_check` extension.
@@ -36,9 +37,9 @@ pub struct Config {
     /// Without effect here as in the Collector: every component's state is on the page anyway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub check_collector_pipeline: Option<serde_yaml::Value>,
-    /// Not served yet: the page is plain HTTP.
+    /// TLS; plain text where it is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<serde_yaml::Value>,
+    pub tls: Option<ServerTlsSettings>,
     /// Not served yet: whoever reaches the address may read the page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<serde_yaml::Value>,
@@ -76,7 +77,6 @@ impl Config {
     fn unserved(&self) -> Vec<&'static str> {
         let keys = [
             ("check_collector_pipeline", &self.check_collector_pipeline),
-            ("tls", &self.tls),
             ("auth", &self.auth),
             ("cors", &self.cors),
             ("response_headers", &self.response_headers),
@@ -123,6 +123,9 @@ impl Settings for Config {
         if self.endpoint.is_empty() {
             report.error("endpoint", "must be host:port, such as localhost:13133");
         }
+        if let Some(tls) = &self.tls {
+            report.within("tls", |report| tls.check(report));
+        }
     }
 }
 
@@ -151,12 +154,13 @@ fn build(value: &Value, site: &Site) -> Result<Box<dyn Extension>, BuildError> {
     let config: Config = site.settings(value)?;
     let unserved = config.unserved();
     if !unserved.is_empty() {
-        tracing::warn!(extension = %site.id, keys = unserved.join(", "), "these keys are accepted and not served; the page is plain HTTP");
+        tracing::warn!(extension = %site.id, keys = unserved.join(", "), "these keys are accepted and not served");
     }
     let listener = site.listeners.bind(&config.endpoint, &format!("extensions::{}::endpoint", site.id))?;
+    let secured = Acceptor::of_page(config.tls.as_ref(), "tls", site)?;
     let board = site.status.board().clone();
     let page = move |head: &http::request::Parts| answer(&config, &board, head.uri.path());
-    let server = serve(&site.runtime, &listener, Arc::new(page)).map_err(|error| error.to_string())?;
+    let server = serve(&site.runtime, &listener, secured, Arc::new(page)).map_err(|error| error.to_string())?;
     Ok(Box::new(HealthCheck { server: Some(server) }))
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use phoenix_pipeline::config::{Report, Settings};
+use phoenix_transport::tls::ServerTlsSettings;
 use serde::{Deserialize, Serialize};
 
 use super::names;
@@ -15,9 +16,9 @@ use super::options::{Naming, ResourceLabels, TextOptions};
 pub struct Config {
     /// `host:port` the page is served on, under `/metrics`. Required: the port is for the user to give away.
     pub endpoint: String,
-    /// Refused for now: the page is served in plain HTTP.
+    /// TLS; plain text where it is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<serde_yaml::Value>,
+    pub tls: Option<ServerTlsSettings>,
     /// Put before every metric name. Empty, as with the Collector.
     pub namespace: String,
     /// Labels on every sample. None, as with the Collector.
@@ -150,8 +151,8 @@ impl Settings for Config {
         } else if self.endpoint.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()).is_none() {
             report.error("endpoint", format!("{:?} is no host:port, for example \"localhost:8889\"", self.endpoint));
         }
-        if self.tls.is_some() {
-            report.error("tls", "is not served yet: the page is plain HTTP; remove the block, or put a TLS proxy before a loopback endpoint");
+        if let Some(tls) = &self.tls {
+            report.within("tls", |report| tls.check(report));
         }
         if self.metric_expiration.is_zero() {
             report.error("metric_expiration", "must be more than 0s, or nothing would ever be on the page");
@@ -183,14 +184,15 @@ mod tests {
     }
 
     #[test]
-    fn the_collectors_example_is_read_but_for_tls() {
+    fn the_collectors_example_is_read() {
         let yaml = "endpoint: \"1.2.3.4:1234\"\nnamespace: test-space\nconst_labels: {label1: value1, \"another label\": spaced value}\nsend_timestamps: true\nmetric_expiration: 180m\nenable_open_metrics: true\nadd_metric_suffixes: false\ntranslation_strategy: UnderscoreEscapingWithoutSuffixes\nresource_to_telemetry_conversion: {enabled: true}\n";
         let config = read(yaml).unwrap();
         assert_eq!(config.metric_expiration, Duration::from_secs(180 * 60));
         let options = config.text_options().unwrap();
         assert!(!options.naming.units && options.send_timestamps && options.resource_labels.wants("host.name"));
-        let refused = read(&format!("{yaml}tls: {{ca_file: /x}}\n")).unwrap_err();
-        assert!(refused.contains("tls") && refused.contains("not served yet"), "{refused}");
+        let tls = |block: &str| read(&format!("{yaml}tls: {block}\n"));
+        assert!(tls("{cert_file: /c, key_file: /k, client_ca_file: /ca}").unwrap().tls.is_some());
+        assert!(tls("{ca_file: /x}").unwrap_err().contains("a server needs a certificate"));
     }
 
     #[test]

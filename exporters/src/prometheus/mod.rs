@@ -40,6 +40,7 @@ use phoenix_pipeline::{
     Shipment, Site, Stability, serve,
 };
 use phoenix_telemetry::{Batch, Number};
+use phoenix_transport::tls::Acceptor;
 
 use crate::counts::Deliveries;
 pub use config::{Config, Conversion, Patterns, Strategy};
@@ -188,6 +189,7 @@ fn build(value: &ConfigValue, site: &Site) -> Result<Arc<dyn Exporter>, BuildErr
     });
 
     let listener = site.listeners.bind(&config.endpoint, &format!("exporters::{}::endpoint", site.id))?;
+    let secured = Acceptor::of_page(config.tls.as_ref(), "tls", site)?;
     let id = site.id.to_string();
     let label = ("exporter", id.as_str());
     let scrapes = site.metrics.counter(&SCRAPES, &[label]);
@@ -198,7 +200,7 @@ fn build(value: &ConfigValue, site: &Site) -> Result<Arc<dyn Exporter>, BuildErr
             shelf.answer(request)
         })
     };
-    let server = serve(&site.runtime, &listener, page)
+    let server = serve(&site.runtime, &listener, secured, page)
         .map_err(|error| format!("cannot serve the page on {}: {error}", config.endpoint))?;
     let held = Arc::downgrade(&shelf);
     site.metrics.observe(&SERIES, &[label], Observed::Gauge, move || {

@@ -7,10 +7,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use phoenix_pipeline::{Instrument, Level, Metrics, Site};
+use phoenix_pipeline::{BoxFuture, Handshake, Instrument, Level, Metrics, Secured, Site, Wire};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{AlertDescription, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -83,6 +84,19 @@ impl Acceptor {
         })
     }
 
+    /// The handshake of a page ([`phoenix_pipeline::serve`]), where its settings ask for TLS. Pages speak HTTP/1.1.
+    ///
+    /// # Errors
+    /// As [`Acceptor::new`].
+    pub fn of_page(settings: Option<&ServerTlsSettings>, key: &str, site: &Site) -> Result<Secured, String> {
+        let Some(settings) = settings else { return Ok(None) };
+        let idle = settings.without_effect();
+        if !idle.is_empty() {
+            tracing::info!(component = %site.status.component(), "accepted, without effect here: {}", idle.join(", "));
+        }
+        Ok(Some(Arc::new(Acceptor::new(settings, Alpn::Http1, key, site)?)))
+    }
+
     /// The same acceptor with another limit on the time of a handshake, in place of 10 s.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
@@ -116,6 +130,20 @@ impl Acceptor {
         let labels = [(component.0, &*component.1), (key.0, &*key.1), ("reason", error.reason)];
         self.metrics.counter(&FAILED, &labels).increment(1);
         Err(error)
+    }
+}
+
+impl Handshake for Acceptor {
+    fn shake(&self, stream: TcpStream) -> BoxFuture<'_, Option<Box<dyn Wire>>> {
+        Box::pin(async move {
+            match self.accept(stream).await {
+                Ok(accepted) => Some(Box::new(accepted.stream) as Box<dyn Wire>),
+                Err(error) => {
+                    tracing::debug!(%error, "a connection was not accepted");
+                    None
+                }
+            }
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Clients and servers over the loopback: who is let in, what is agreed on, and what happens when files change.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -170,6 +171,31 @@ async fn a_client_of_the_authority_is_let_in_and_known() {
     assert_eq!(answer.unwrap(), "nobody1");
     let (answer, _) = meet(&files.mutual(), &files.known_client(), "localhost").await;
     assert_eq!(answer.unwrap(), "CN=agent1");
+}
+
+#[tokio::test]
+async fn a_page_is_read_by_whom_the_handshake_lets_in() {
+    let (files, site) = (Files::new(), Site::for_test("prometheus"));
+    let secured = Acceptor::of_page(Some(&files.mutual()), "tls", &site).unwrap();
+    assert!(secured.is_some() && Acceptor::of_page(None, "tls", &site).unwrap().is_none());
+    let listener = site.listeners.bind("127.0.0.1:0", "test").unwrap();
+    let page = Arc::new(|_: &http::request::Parts| http::Response::new("the page".into()));
+    let _server = phoenix_pipeline::serve(&site.runtime, &listener, secured, page).unwrap();
+    let read = async |settings: &TlsSettings| {
+        let client = ClientTls::new(settings, Alpn::Http2OrHttp1, "tls", &Site::for_test("client")).unwrap();
+        let mut line = Line::open(&client, "localhost", listener.address()).await.unwrap();
+        let mut answer = String::new();
+        let asked = line.0.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        asked.and(line.0.read_to_string(&mut answer).await).map(|_| answer)
+    };
+    let answer = read(&files.known_client()).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("the page"), "{answer}");
+    assert!(read(&files.client()).await.is_err(), "required means required");
+    failed_once(&site, "no_client_certificate").await;
+    let plain = tokio::net::TcpStream::connect(listener.address()).await.unwrap();
+    plain.writable().await.unwrap();
+    plain.try_write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    failed_once(&site, "not_tls").await;
 }
 
 /// One handshake failed for this reason; its server may be a moment behind the client that knows it.
