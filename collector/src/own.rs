@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use phoenix_exporters::prometheus::{Naming, ResourceLabels, TextOptions, respond};
-use phoenix_pipeline::{BuildError, Clock, Instrument, Level, Listeners, Metrics, Observed, PageServer, serve};
+use phoenix_pipeline::{BuildError, Clock, Instrument, Level, Metrics, Observed, PageServer, Site, serve};
 use phoenix_telemetry::Number;
+use phoenix_transport::tls::{Acceptor, ServerTlsSettings};
 
 use crate::logs::Valve;
 
@@ -116,6 +117,8 @@ pub fn register(metrics: &Metrics, clock: &Clock, valve: &Valve, version: &str) 
 pub struct PageSettings {
     /// `host:port`.
     pub address: String,
+    /// TLS; plain text where it is not set.
+    pub tls: Option<ServerTlsSettings>,
     /// From which level on instruments are shown.
     pub level: Level,
     /// How names are made.
@@ -139,17 +142,12 @@ const KEY: &str = "service::telemetry::metrics::readers";
 /// Serves the agent's own metrics at `/metrics`.
 ///
 /// # Errors
-/// The address is taken or cannot be listened on.
-pub fn serve_page(
-    settings: PageSettings,
-    metrics: &Metrics,
-    clock: &Clock,
-    listeners: &Listeners,
-    runtime: &tokio::runtime::Handle,
-) -> Result<PageServer, BuildError> {
-    let listener = listeners.bind(&settings.address, KEY)?;
+/// The address is taken or cannot be listened on, or the TLS files cannot be used.
+pub fn serve_page(settings: PageSettings, site: &Site) -> Result<PageServer, BuildError> {
+    let listener = site.listeners.bind(&settings.address, KEY)?;
+    let secured = Acceptor::of_page(settings.tls.as_ref(), "readers.pull.exporter.prometheus.tls", site)?;
     let text = settings.text()?;
-    let (metrics, clock) = (metrics.clone(), clock.clone());
+    let (metrics, clock) = (site.metrics.clone(), site.clock.clone());
     let page = move |head: &http::request::Parts| {
         if head.uri.path() != "/metrics" {
             let mut response = Response::new(Bytes::from_static(b"the agent's own metrics are at /metrics\n"));
@@ -158,7 +156,7 @@ pub fn serve_page(
         }
         respond(&metrics.gather(clock.unix_nanos(), settings.level), &text, head)
     };
-    serve(runtime, &listener, None, Arc::new(page)).map_err(|error| BuildError::Failed(error.to_string()))
+    serve(&site.runtime, &listener, secured, Arc::new(page)).map_err(|error| BuildError::Failed(error.to_string()))
 }
 
 /// The live line: what came in, what went out, what the agent itself costs. Counts are taken from the agent's own

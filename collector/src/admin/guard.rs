@@ -16,6 +16,8 @@ pub(super) struct Guard {
     pub address: SocketAddr,
     /// The host's name in the configuration.
     pub host: String,
+    /// How browsers must have come here: `http`, or `https` where there is TLS.
+    pub scheme: &'static str,
     /// What a request must carry, if anything.
     pub token: Option<Secret>,
 }
@@ -31,7 +33,7 @@ impl Guard {
     pub fn check(&self, head: &Parts) -> Result<(), Turned> {
         let host = one(head, header::HOST)?;
         if let Some(origin) = one(head, header::ORIGIN)? {
-            let own = host.is_some_and(|host| origin.eq_ignore_ascii_case(&format!("http://{host}")));
+            let own = host.is_some_and(|host| origin.eq_ignore_ascii_case(&format!("{}://{host}", self.scheme)));
             if !own {
                 return Err(forbidden(format!(
                     "a page of {origin} may not ask this agent; ask without a browser, or open this address itself"
@@ -127,7 +129,7 @@ mod tests {
     use http::Request;
 
     fn guard(address: &str, host: &str, token: Option<&str>) -> Guard {
-        Guard { address: address.parse().unwrap(), host: host.into(), token: token.map(Secret::new) }
+        Guard { address: address.parse().unwrap(), host: host.into(), scheme: "http", token: token.map(Secret::new) }
     }
 
     fn ask(guard: &Guard, method: &str, headers: &[(&str, &str)]) -> u16 {
@@ -156,6 +158,9 @@ mod tests {
             assert_eq!(ask(&local, "POST", &[own, ("origin", origin)]), 403, "{origin}");
             assert_eq!(ask(&local, "GET", &[own, ("origin", origin)]), 403, "{origin}");
         }
+        let secured = Guard { scheme: "https", ..local.clone() };
+        assert_eq!(ask(&secured, "POST", &[own, ("origin", "https://localhost:55679")]), 200);
+        assert_eq!(ask(&secured, "POST", &[own, ("origin", "http://localhost:55679")]), 403);
         let rebound = [("host", "evil.example"), ("origin", "http://evil.example")];
         assert_eq!(ask(&local, "POST", &rebound), 403);
     }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use phoenix_pipeline::config::{Report, Secret, Settings};
 use phoenix_pipeline::{BuildError, PageServer, serve_requests};
+use phoenix_transport::tls::{Acceptor, ServerTlsSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::service::Shared;
@@ -31,6 +32,9 @@ pub struct Config {
     pub enabled: bool,
     /// `host:port`; "" = not served. Loopback unless asked otherwise.
     pub endpoint: String,
+    /// TLS; plain text where it is not set. The agent's own commands (`phoenix top`) then do not reach it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTlsSettings>,
     /// What requests must carry (`Authorization: Bearer TOKEN`). None by default: on loopback whoever is on the host may
     /// ask; beyond it nothing is changed without.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,7 +46,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { enabled: true, endpoint: DEFAULT_ENDPOINT.into(), token: None, named: false }
+        Config { enabled: true, endpoint: DEFAULT_ENDPOINT.into(), tls: None, token: None, named: false }
     }
 }
 
@@ -58,6 +62,9 @@ impl Settings for Config {
         if !self.endpoint.is_empty() && !self.endpoint.contains(':') {
             report.error("endpoint", format!("must be host:port, such as {DEFAULT_ENDPOINT}, or empty to turn it off"));
         }
+        if let Some(tls) = &self.tls {
+            report.within("tls", |report| tls.check(report));
+        }
         if self.token.as_ref().is_some_and(Secret::is_empty) {
             report.error("token", "is empty; set it, or take the key out");
         }
@@ -67,7 +74,7 @@ impl Settings for Config {
 /// Serves the endpoint; `None` if nobody named it and its port is taken, which is warned of.
 ///
 /// # Errors
-/// An endpoint that was named cannot be listened on.
+/// An endpoint that was named cannot be listened on, or the TLS files cannot be used.
 pub fn serve(config: &Config, shared: &Shared) -> Result<Option<PageServer>, BuildError> {
     let listener = match shared.listeners.bind(&config.endpoint, KEY) {
         Ok(listener) => listener,
@@ -77,9 +84,11 @@ pub fn serve(config: &Config, shared: &Shared) -> Result<Option<PageServer>, Bui
             return Ok(None);
         }
     };
+    let secured = Acceptor::of_page(config.tls.as_ref(), "tls", &shared.site_of_page("service:admin"))?;
     let host = config.endpoint.rsplit_once(':').map_or("", |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let guard = Guard { address: listener.address(), host, token: config.token.clone() };
+    let scheme = if secured.is_some() { "https" } else { "http" };
+    let guard = Guard { address: listener.address(), host, scheme, token: config.token.clone() };
     let routes = Arc::new(routes::Routes {
         guard,
         profiles: shared.profiles.clone(),
@@ -91,6 +100,6 @@ pub fn serve(config: &Config, shared: &Shared) -> Result<Option<PageServer>, Bui
         version: shared.version,
     });
     let handler = Arc::new(move |request| routes::answer(Arc::clone(&routes), request));
-    let server = serve_requests(&shared.runtime, &listener, None, handler);
+    let server = serve_requests(&shared.runtime, &listener, secured, handler);
     server.map(Some).map_err(|error| BuildError::Failed(format!("the admin endpoint: {error}")))
 }

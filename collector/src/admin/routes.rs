@@ -275,7 +275,8 @@ mod tests {
     use crate::control::World;
 
     fn routes() -> Arc<Routes> {
-        let guard = Guard { address: "127.0.0.1:1".parse().unwrap(), host: "localhost".into(), token: None };
+        let guard =
+            Guard { address: "127.0.0.1:1".parse().unwrap(), host: "localhost".into(), scheme: "http", token: None };
         let (clock, profiles) = (Clock::system(), Profiles::default());
         let metrics = Metrics::new(&clock, Vec::new());
         let world = World {

@@ -9,6 +9,7 @@ use crate::own::PageSettings;
 use phoenix_exporters::prometheus::Naming;
 use phoenix_pipeline::Level;
 use phoenix_pipeline::config::{Report, Settings};
+use phoenix_transport::tls::ServerTlsSettings;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -204,6 +205,9 @@ pub struct PrometheusPage {
     pub host: String,
     /// The port to listen on.
     pub port: u16,
+    /// TLS, a key of our own; plain text where it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTlsSettings>,
     /// Leaves the labels of the instrumentation scope away.
     pub without_scope_info: bool,
     /// Leaves the unit out of names.
@@ -218,6 +222,7 @@ impl Default for PrometheusPage {
         Self {
             host: "localhost".into(),
             port: 8888,
+            tls: None,
             without_scope_info: false,
             without_units: false,
             without_type_suffix: false,
@@ -263,7 +268,7 @@ impl Telemetry {
             format!("{}:{}", page.host, page.port)
         };
         let naming = Naming { units: !page.without_units, type_suffix: !page.without_type_suffix, ..Naming::default() };
-        Some(PageSettings { address, level, naming, scope_info: !page.without_scope_info })
+        Some(PageSettings { address, tls: page.tls, level, naming, scope_info: !page.without_scope_info })
     }
 
     /// What is accepted and does nothing yet.
@@ -323,7 +328,11 @@ impl Settings for Telemetry {
                         "a pull reader needs exporter: {prometheus: {host: localhost, port: 8888}}",
                     );
                 }
-                (Some(_), None) => {
+                (Some(pull), None) => {
+                    if let Some(tls) = pull.exporter.prometheus.as_ref().and_then(|page| page.tls.as_ref()) {
+                        let path = format!("{path}.pull.exporter.prometheus.tls");
+                        report.within(&path, |report| tls.check(report));
+                    }
                     pages += 1;
                     if pages == 2 {
                         report.error(&path, "own metrics are served on one page; take the second pull reader out");

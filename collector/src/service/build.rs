@@ -217,24 +217,11 @@ fn build<C>(
         Some(pipeline) => format!("{kind}:{id} ({pipeline})"),
     };
     let site = Site {
-        id: id.clone(),
         pipeline: pipeline.map(Into::into),
-        metrics: shared.metrics.clone(),
-        clock: shared.clock.clone(),
-        runtime: shared.runtime.clone(),
-        status: shared.board.status(status),
-        listeners: shared.listeners.clone(),
-        authenticators: shared.authenticators.clone(),
-        storages: shared.storages.clone(),
         state: shared.state.as_ref().map(|state| state.of(singular(kind), id, pipeline)),
-        explain: shared.explain.clone(),
-        estimates: shared.estimates.clone(),
-        profiles: shared.profiles.clone(),
         siblings: place.map(|place| Arc::clone(place.siblings)),
         lane: place.map(|place| place.lane.handle()),
-        admission: shared.admission.clone(),
-        connections: shared.connections.clone(),
-        version: shared.version,
+        ..shared.site(id.clone(), shared.board.status(status))
     };
     (factory.build)(config, &site).map_err(|error| named(kind, id, error))
 }

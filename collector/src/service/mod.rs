@@ -17,7 +17,7 @@ use phoenix_pipeline::config::Value;
 use phoenix_pipeline::storage::Storages;
 use phoenix_pipeline::{
     BuildError, Chain, Clock, ComponentId, Estimates, Explain, Exporter, Extension, Health, Lane, Listeners, Metrics,
-    Outlet, PageServer, Profiles, Receiver, StatusBoard,
+    Outlet, PageServer, Profiles, Receiver, Site, Status, StatusBoard,
 };
 use tokio::sync::mpsc;
 
@@ -68,6 +68,37 @@ pub struct Shared {
     pub connections: Budget,
     /// The agent's version.
     pub version: &'static str,
+}
+
+impl Shared {
+    /// The surroundings of a component, with nothing of its own but its name and its line on the health page.
+    fn site(&self, id: ComponentId, status: Status) -> Site {
+        Site {
+            id,
+            pipeline: None,
+            metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
+            runtime: self.runtime.clone(),
+            status,
+            listeners: self.listeners.clone(),
+            authenticators: self.authenticators.clone(),
+            storages: self.storages.clone(),
+            state: None,
+            explain: self.explain.clone(),
+            estimates: self.estimates.clone(),
+            profiles: self.profiles.clone(),
+            siblings: None,
+            lane: None,
+            admission: self.admission.clone(),
+            connections: self.connections.clone(),
+            version: self.version,
+        }
+    }
+
+    /// The surroundings of a page that is part of the service and no component: it has no line on the health page.
+    pub fn site_of_page(&self, name: &str) -> Site {
+        self.site(ComponentId::new(name), StatusBoard::default().status(name))
+    }
 }
 
 /// A component and the configuration it was built from.
@@ -247,8 +278,7 @@ impl Agent {
             return Ok(None);
         }
         let Some(settings) = wanted else { return Ok(Some(None)) };
-        let Shared { metrics, clock, listeners, runtime, .. } = &self.shared;
-        let server = own::serve_page(settings.clone(), metrics, clock, listeners, runtime)?;
+        let server = own::serve_page(settings.clone(), &self.shared.site_of_page("service:telemetry"))?;
         Ok(Some(Some((settings, server))))
     }
 

@@ -18,6 +18,7 @@ mod migration;
 mod otlp;
 mod otlp_in;
 mod otlp_json;
+mod page_tls;
 mod peer;
 mod prometheus;
 mod reload;

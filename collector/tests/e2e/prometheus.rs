@@ -50,7 +50,7 @@ impl Server {
         data["result"].as_array().expect("a vector").clone()
     }
 
-    fn wait_for(&self, expression: &str) -> Vec<Value> {
+    pub fn wait_for(&self, expression: &str) -> Vec<Value> {
         until(expression, PATIENCE, || Some(self.query(expression)).filter(|result| !result.is_empty()))
     }
 }
