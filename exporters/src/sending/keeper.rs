@@ -29,8 +29,6 @@ use super::{QueueSettings, Sizer};
 const GROUP: usize = 64;
 /// Between two attempts at a disk that failed, and two looks at what has grown too old.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Longest that an ending exporter tries to open its queue for what is not written: all that a shutdown may take.
-const LAST: Duration = Duration::from_secs(30);
 /// Between two attempts to open what an exporter that is being replaced still holds.
 const HELD: Duration = Duration::from_millis(50);
 
@@ -157,10 +155,9 @@ impl Keeper {
         }
     }
 
-    /// Opens the queue; none if nobody needs it any more. What waits to be written is written even if the exporter is ending
-    /// by now: it was replaced while the one before it still held the directory.
+    /// Opens the queue; none if nobody needs it any more.
     async fn open(&mut self) -> Option<Disk> {
-        let (mut said, mut ends) = (false, None);
+        let mut said = false;
         loop {
             let pause = match Disk::open(&self.directory, self.settings.clone()) {
                 Ok(disk) => return Some(disk),
@@ -174,18 +171,12 @@ impl Keeper {
                 }
             };
             let end = Instant::now() + pause;
-            if ends.is_some_and(|ends| end > ends || self.line.load().points() == 0) {
-                return None;
-            }
             loop {
                 tokio::select! {
-                    order = self.orders.recv(), if ends.is_none() => match order {
+                    order = self.orders.recv() => match order {
                         Some(Command::Next(consumer)) => self.waiting.push_back(consumer),
                         Some(Command::End(..)) => {}
-                        None => {
-                            ends = Some(Instant::now() + LAST);
-                            break;
-                        }
+                        None => return None,
                     },
                     () = sleep_until(end) => break,
                 }

@@ -122,39 +122,6 @@ async fn a_replacement_waits_for_the_directory_and_takes_the_rest() {
 }
 
 #[tokio::test]
-async fn what_a_replacement_took_is_written_even_if_it_is_replaced_before_it_has_the_directory() {
-    let room = tempfile::tempdir().unwrap();
-    let (dead, alive) = (Backend::start([Answer::status(503)]).await, Backend::start([Answer::status(200)]).await);
-    let first = subject(room.path(), &dead, "");
-    outcome(export(&first, Ack::OnDisk, 2)).await.unwrap();
-    let second = subject(room.path(), &dead, "");
-    // A scrape, which nobody can send again, and a request.
-    second.exporter.export(Shipment::new(batch(3)), Delivery::none());
-    let heard = export(&second, Ack::OnDisk, 4);
-    tokio::join!(second.shutdown(Duration::from_secs(20)), async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        first.shutdown(Duration::from_secs(5)).await;
-    });
-    outcome(heard).await.unwrap();
-    assert_eq!(second.counted("phoenix_exporter_dropped_metric_points_total", ""), 0.0);
-    let _third = subject(room.path(), &alive, "");
-    until("all is sent", || points_of(&alive) == 9).await;
-}
-
-#[tokio::test]
-async fn a_replacement_that_never_gets_the_directory_says_what_is_lost() {
-    let room = tempfile::tempdir().unwrap();
-    let dead = Backend::start([Answer::status(503)]).await;
-    let _first = subject(room.path(), &dead, "");
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let second = subject(room.path(), &dead, "");
-    let heard = export(&second, Ack::OnDisk, 4);
-    second.shutdown(Duration::from_millis(300)).await;
-    assert!(matches!(outcome(heard).await, Err(Refusal::Later { .. })));
-    assert_eq!(second.counted("phoenix_exporter_dropped_metric_points_total", "shutdown"), 4.0);
-}
-
-#[tokio::test]
 async fn a_backend_that_is_back_gets_the_backlog_and_live_data() {
     let room = tempfile::tempdir().unwrap();
     let away = (0..30).map(|_| Answer::status(503)).chain([Answer::status(200)]);
