@@ -170,6 +170,29 @@ async fn a_receiver_that_is_replaced_leaves_no_sender_without_an_answer() {
     assert_eq!(rig.arrived().len(), asked, "what arrived was answered");
 }
 
+#[tokio::test]
+async fn an_old_connection_is_told_to_go_and_what_is_under_way_is_answered() {
+    let rig = Rig::new(
+        "ack: on_export",
+        "keepalive: {server_parameters: {max_connection_age: 200ms}}",
+        "response_headers: {x-served-by: phoenix}",
+    );
+    rig.mood(Mood::Hold);
+    let mut old = client(&rig).await;
+    let answer = tokio::spawn(async move { old.export(request(1, 1)).await });
+    rig.until("the batch arrives", |rig| rig.sink.held.lock().unwrap().len() == 1).await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(rig.counted("phoenix_receiver_connections", "grpc"), 1.0, "without a grace it is waited for");
+    rig.sink.held.lock().unwrap().pop().unwrap().delivered();
+    answer.await.unwrap().unwrap();
+    rig.until("the connection ends", |rig| rig.counted("phoenix_receiver_connections", "grpc") == 0.0).await;
+    rig.mood(Mood::Take);
+    let heard = export(rig.http, &[], request(1, 1).encode_to_vec()).await;
+    assert!(heard.status == 200 && heard.head.contains("x-served-by: phoenix"), "{heard:?}");
+    let heard = export(rig.http, &[], b"no metrics".to_vec()).await;
+    assert!(heard.status == 400 && heard.head.contains("x-served-by: phoenix"), "{heard:?}");
+}
+
 /// Lets in who brings the header.
 struct Knock;
 
