@@ -371,9 +371,10 @@ service:
     phoenix.assert_running();
 }
 
+/// Some four minutes, so it runs where it is asked for: `PHOENIX_LONG=1`.
 #[test]
 fn an_incident_is_seen_to_begin_and_to_end() {
-    if !required("Prometheus", runs("prometheus", &["--version"])) {
+    if std::env::var_os("PHOENIX_LONG").is_none() || !required("Prometheus", runs("prometheus", &["--version"])) {
         return;
     }
     let room = Room::new();
