@@ -36,6 +36,10 @@ pub(super) type Answer = UnsyncBoxBody<Bytes, Infallible>;
 /// for leave to go on. Measured: docs/decisions.md.
 const STREAM_WINDOW: usize = 8 << 20;
 const CONNECTION_WINDOW: usize = 32 << 20;
+/// Parts of a connection's share that a stream's and the connection's window may be. What a window lets in may lie in memory
+/// before it is counted, on all connections at the same time.
+const STREAM_PART: usize = 16;
+const CONNECTION_PART: usize = 4;
 /// The least window, HTTP/2's own default.
 const LEAST_WINDOW: usize = 64 << 10;
 /// The largest HTTP/2 frame taken.
@@ -323,12 +327,12 @@ fn look_again(patience: Patience) -> Duration {
 fn builder(front: &Front) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None).keep_alive(front.http1_keep_alive);
-    let window = |most: usize| u32::try_from(front.share.clamp(LEAST_WINDOW, most)).unwrap_or(u32::MAX);
+    let window = |part: usize, most: usize| (front.share / part).clamp(LEAST_WINDOW, most) as u32;
     builder
         .http2()
         .timer(TokioTimer::new())
-        .initial_stream_window_size(window(STREAM_WINDOW))
-        .initial_connection_window_size(window(CONNECTION_WINDOW))
+        .initial_stream_window_size(window(STREAM_PART, STREAM_WINDOW))
+        .initial_connection_window_size(window(CONNECTION_PART, CONNECTION_WINDOW))
         .max_frame_size(FRAME)
         .max_concurrent_streams(front.http2.max_streams)
         .keep_alive_interval(front.http2.ping)

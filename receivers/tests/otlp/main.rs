@@ -6,5 +6,6 @@ mod grpc;
 mod hostile;
 mod http;
 mod lifecycle;
+mod sdk;
 mod support;
 mod tls;
