@@ -87,6 +87,8 @@ pub(crate) struct Counts {
     groups: metrics::Gauge,
     error: metrics::Gauge,
     unwritten: metrics::Counter,
+    /// Another stage shows the figures now: what is left here is nothing.
+    passed_on: bool,
 }
 
 impl Counts {
@@ -105,6 +107,7 @@ impl Counts {
             groups: metrics.gauge(&GROUPS, &labels),
             error: metrics.gauge(&ERROR, &labels),
             unwritten: metrics.counter(&UNWRITTEN, &labels),
+            passed_on: false,
         }
     }
 
@@ -163,10 +166,14 @@ impl Counts {
         for (verdict, (count, _)) in std::mem::take(&mut previous.entities) {
             self.entity(verdict, count);
         }
+        (self.passed_on, previous.passed_on) = (false, true);
     }
 
     /// Shows the figures that are not counted up.
     pub(crate) fn show(&self, groups: usize, error: f64) {
+        if self.passed_on {
+            return;
+        }
         self.groups.set(groups as f64);
         self.error.set(error);
         self.entities.values().for_each(|(count, gauge)| gauge.set(*count as f64));

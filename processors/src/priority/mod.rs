@@ -42,28 +42,34 @@ fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
     Ok(Box::new(Priority { config, rules, known, report: Report::new(site, false) }))
 }
 
-/// What was said of a resource, in two generations: when the newer is full it becomes the older, and that is forgotten.
+/// What was said of a resource, and whether that was explained, in two generations: when the newer is full it becomes the
+/// older, and that is forgotten.
 struct Known {
-    newer: ByKey<Verdict>,
-    older: ByKey<Verdict>,
+    newer: ByKey<(Verdict, bool)>,
+    older: ByKey<(Verdict, bool)>,
     half: usize,
 }
 
 impl Known {
-    /// What is known of a resource, or else what `judge` says; and whether it is new.
+    /// What is known of a resource, or else what `judge` says; and whether it is still to be explained, which it is once.
     fn ask(&mut self, key: u64, judge: impl FnOnce() -> Verdict) -> (&Verdict, bool) {
-        let mut new = false;
         if !self.newer.contains_key(&key) {
             if self.newer.len() >= self.half {
                 self.older = mem::take(&mut self.newer);
             }
-            let verdict = self.older.remove(&key).unwrap_or_else(|| {
-                new = true;
-                judge()
-            });
-            return (self.newer.entry(key).or_insert(verdict), new);
+            let known = self.older.remove(&key).unwrap_or_else(|| (judge(), false));
+            self.newer.insert(key, known);
         }
-        (self.newer.entry(key).or_default(), false)
+        let (verdict, explained) = self.newer.entry(key).or_default();
+        let new = !mem::replace(explained, true);
+        (verdict, new)
+    }
+
+    /// Takes over what another stage knows. That may have worked unseen: here it is explained again.
+    fn adopt(&mut self, previous: &mut Known) {
+        self.newer = mem::take(&mut previous.newer);
+        self.older = mem::take(&mut previous.older);
+        self.newer.values_mut().chain(self.older.values_mut()).for_each(|(_, explained)| *explained = false);
     }
 
     fn len(&self) -> usize {
@@ -110,8 +116,7 @@ impl Processor for Priority {
         if previous.config != self.config {
             return Handover { discarded: pieces, ..Handover::default() };
         }
-        self.known.newer = mem::take(&mut previous.known.newer);
-        self.known.older = mem::take(&mut previous.known.older);
+        self.known.adopt(&mut previous.known);
         Handover { carried: pieces, ..Handover::default() }
     }
 

@@ -133,8 +133,14 @@ fn what_is_known_crosses_a_swap_unless_the_rules_changed() {
     run(old.as_mut(), &mut scrape("h", 1, &[Process::new(1, "a", 0)]));
     let mut other = build(&FACTORY, "priority", "rules: [{ class: high }]");
     assert_eq!(other.adopt(old.as_mut()), Handover { discarded: 1, ..Handover::default() });
-    let mut new = build(&FACTORY, "priority", config);
+    let site = Site::for_test("priority");
+    let mut new = (FACTORY.build)(&value(config), &site).unwrap();
     assert_eq!(new.adopt(old.as_mut()), Handover { carried: 1, ..Handover::default() });
+    for second in [2, 3] {
+        run(new.as_mut(), &mut scrape("h", second, &[Process::new(1, "a", 0)]));
+    }
+    let answer = site.explain.answer(&Question::Pid(1));
+    assert_eq!(answer.matches("priority_low").count(), 1, "the old one may have worked unseen: {answer}");
 }
 
 #[test]

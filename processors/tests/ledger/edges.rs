@@ -47,6 +47,8 @@ fn what_finds_no_room_folds_into_other() {
     }
     assert_eq!(bench.own("phoenix_aggregate_overflow_points_total", ""), 4.0);
     assert_eq!(bench.own("phoenix_groups", ""), 2.0);
+    bench.swap();
+    assert_eq!(bench.own("phoenix_groups", ""), 2.0, "the old stage's last word does not count");
 }
 
 #[test]

@@ -70,8 +70,8 @@ pub struct Config {
     /// No more processes than this are followed. Default: 100000, about 100 MB with ordinary command lines and three times the usual
     /// limit of process ids, so that only a runaway host meets it.
     pub max_processes: usize,
-    /// So many files of processes stay open between scrapes, three for each process: a scrape then costs the kernel a third less.
-    /// 0: none. Default: 3000, about 1,000 processes; each takes 5 KB of kernel memory. Never more than half of RLIMIT_NOFILE.
+    /// So many files of processes stay open between scrapes, three for each process: a scrape then costs a fifth less.
+    /// 0: none. Default: 3000, about 1,000 processes; each takes some 4 KB of kernel memory. Never more than half of RLIMIT_NOFILE.
     pub max_open_files: usize,
 }
 
