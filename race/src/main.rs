@@ -21,7 +21,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 
 use crate::contestant::{Contestant, Ports};
-use crate::payload::{Coding, Payload, Shape};
+use crate::payload::{Coding, Payload, Shape, warm_up};
 use crate::result::{Race, Run};
 use crate::sink::Sink;
 
@@ -140,9 +140,9 @@ async fn run(line: &Line, payload: &Payload, chain: &str, name: &str, command: &
     let contestant = Contestant::start(name, command, chain, ports, line.protocol, &line.out).await?;
     let port = if line.protocol == Protocol::Grpc { ports.grpc } else { ports.http };
     let mut senders = load::connect(payload, port, line.protocol, line.coding).await?;
-    load::send(&mut senders, payload.warm_up()).await?;
+    load::send(&mut senders, |all| 0..warm_up(all)).await?;
     let (cpu, taken) = (contestant.cpu()?, sink.taken());
-    let heard = load::send(&mut senders, payload.rest()).await?;
+    let heard = load::send(&mut senders, |all| warm_up(all)..all).await?;
     // What was answered may still be on its way out, where a contestant answers early.
     let mut last = sink.taken();
     loop {

@@ -4,7 +4,6 @@
 //! sender and in order, as they do in life.
 
 use std::io::Write;
-use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use clap::ValueEnum;
@@ -118,20 +117,15 @@ impl Payload {
         Ok(Payload { senders: by_sender, series: hosts * per_scrape, bytes, points })
     }
 
-    /// The first tenth of each sender's requests, at least one scrape of each host.
-    pub fn warm_up(&self) -> impl Fn(usize) -> Range<usize> {
-        |all| 0..all.div_ceil(11)
-    }
-
-    /// The others.
-    pub fn rest(&self) -> impl Fn(usize) -> Range<usize> {
-        |all| all.div_ceil(11)..all
-    }
-
     /// Its requests in words.
     pub fn describe(&self) -> String {
         format!("{} senders, requests of {} points ({} KB)", self.senders.len(), self.points, self.bytes.div_ceil(1000))
     }
+}
+
+/// How many of a sender's requests come first, to warm a contestant up: a tenth of those that are measured.
+pub fn warm_up(requests: usize) -> usize {
+    requests.div_ceil(11)
 }
 
 /// gRPC puts a flag and the length before a message.

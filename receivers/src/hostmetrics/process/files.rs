@@ -107,7 +107,8 @@ pub(crate) struct Files {
     open: Open,
 }
 
-/// Files that are read at every scrape stay open: a third of the time goes into opening and closing them.
+/// Files that are read at every scrape stay open: to open and close them is a fifth of what a scrape
+/// costs (docs/performance.md).
 ///
 /// An open file of procfs belongs to its process for ever: when that is gone it says so, even if its id was taken by another.
 #[derive(Debug)]
