@@ -74,6 +74,21 @@ impl<'a> Resource<'a> {
         self.entry().live as usize
     }
 
+    /// The earliest and the latest time of its live points, Unix nanoseconds; `None` where none has a time. The points of a
+    /// resource lie in one piece, so this looks at nothing else.
+    pub fn times(self) -> Option<(u64, u64)> {
+        let index = &self.batch.index;
+        let scopes = index.scopes.get(slice(&self.entry().scopes)).unwrap_or_default();
+        let mut metrics = scopes.iter().filter_map(|scope| index.metrics.get(slice(&scope.metrics)));
+        let first = metrics.find_map(|of_scope| of_scope.first())?.points.start;
+        let mut metrics = scopes.iter().rev().filter_map(|scope| index.metrics.get(slice(&scope.metrics)));
+        let last = metrics.find_map(|of_scope| of_scope.last())?.points.end;
+        let points = index.points.get(first as usize..last as usize).unwrap_or_default();
+        let times = points.iter().filter(|point| point.is_live() && point.time > 0).map(|point| point.time);
+        let (earliest, latest) = times.fold((u64::MAX, 0), |(first, last), time| (first.min(time), last.max(time)));
+        (latest > 0).then_some((earliest, latest))
+    }
+
     /// The resource's scopes.
     pub fn scopes(self) -> impl Iterator<Item = Scope<'a>> + use<'a> {
         self.entry().scopes.clone().map(move |index| Scope { batch: self.batch, index }).filter(|scope| {
@@ -135,10 +150,9 @@ impl<'a> Scope<'a> {
         (range.start..).zip(entries).map(move |(index, entry)| entry.is_live().then_some(Point { batch, index }))
     }
 
-    /// The live point at a place of [`Scope::points`].
-    pub fn point_at(self, place: usize) -> Option<Point<'a>> {
-        let index = self.range().nth(place)?;
-        self.batch.point(PointId(index))
+    /// The points of [`Scope::points`] by their place.
+    pub fn places(self) -> Places<'a> {
+        Places { batch: self.batch, range: self.range() }
     }
 
     fn range(self) -> std::ops::Range<u32> {
@@ -160,6 +174,21 @@ impl<'a> Scope<'a> {
             let entry = metric.entry();
             !entry.thinned || entry.live > 0
         })
+    }
+}
+
+/// The points of a scope by their place among them.
+#[derive(Clone)]
+pub struct Places<'a> {
+    batch: &'a Batch,
+    range: std::ops::Range<u32>,
+}
+
+impl<'a> Places<'a> {
+    /// The live point at a place.
+    pub fn get(&self, place: usize) -> Option<Point<'a>> {
+        let index = self.range.start.checked_add(u32::try_from(place).ok()?)?;
+        if index < self.range.end { self.batch.point(PointId(index)) } else { None }
     }
 }
 

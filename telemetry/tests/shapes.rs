@@ -1,4 +1,4 @@
-//! Shapes: what scopes of one batch have in common stays true through edits, joins and splits.
+//! Shapes: what scopes of one batch have in common, and what is known by place, stays true through edits, joins and splits.
 
 #![allow(clippy::unwrap_used)]
 
@@ -24,7 +24,12 @@ fn batch(kinds: &[u8], time: u64) -> Batch {
             let name = format!("cpu.{metric}");
             let mut metric = scope.metric(&Descriptor { name: &name, ..CPU });
             for state in 0..=i64::from(*kind) {
-                metric.point(1, time, Number::Int(pid * 100 + state), &[("state", AnyValue::Int(state))]);
+                metric.point(
+                    1,
+                    time * (i64::from(*kind) + state) as u64,
+                    Number::Int(pid * 100 + state),
+                    &[("state", AnyValue::Int(state))],
+                );
             }
         }
     }
@@ -36,6 +41,11 @@ type What = Vec<Option<(u64, String)>>;
 
 /// Scopes of one shape have the same metrics and points at the same places.
 fn hold(batch: &Batch) {
+    for resource in batch.resources() {
+        let times =
+            || resource.metrics().flat_map(|metric| metric.points()).map(|point| point.time()).filter(|time| *time > 0);
+        assert_eq!(resource.times(), times().min().zip(times().max()));
+    }
     let mut first: Vec<Option<What>> = Vec::new();
     let scopes: Vec<_> = batch.resources().flat_map(|resource| resource.scopes()).collect();
     for scope in scopes {
@@ -43,10 +53,11 @@ fn hold(batch: &Batch) {
             .points()
             .map(|point| point.map(|point| (point.metric().hash(), format!("{:?}", point.attributes()))))
             .collect();
+        let places = scope.places();
         for (place, point) in scope.points().enumerate() {
-            assert_eq!(scope.point_at(place).map(|point| point.id()), point.map(|point| point.id()));
+            assert_eq!(places.get(place).map(|point| point.id()), point.map(|point| point.id()));
         }
-        assert!(scope.point_at(what.len()).is_none());
+        assert!(places.get(what.len()).is_none());
         let Some(shape) = scope.shape() else { continue };
         first.resize(first.len().max(shape + 1), None);
         match &first[shape] {

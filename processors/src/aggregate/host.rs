@@ -24,6 +24,7 @@ use super::identity::{Desc, Ident, Interner, Key, encode_resource, is_group};
 use super::ledger::{GroupId, Holder};
 use super::number::Sum;
 use super::own::Counts;
+pub(super) use entities::Sighting;
 use entities::{Entities, Slot};
 use table::Table;
 pub(super) use usage::Cpus;
@@ -188,9 +189,9 @@ impl Host {
         self.due > 0
     }
 
-    /// Whether these are the very bytes of a resource of its own. If not, it may be its resource nevertheless.
-    pub(crate) fn has(&self, resource: Resource<'_>) -> bool {
-        self.entities.has(resource)
+    /// Where it has a resource of these very bytes. If it has none, it may be its resource nevertheless.
+    pub(crate) fn sight(&self, resource: Resource<'_>) -> Option<Sighting> {
+        self.entities.sight(resource)
     }
 
     /// How many entities it knows.
@@ -201,13 +202,13 @@ impl Host {
     /// Finds the resource, or makes room for it.
     pub(crate) fn visit(
         &mut self,
-        resource: Resource<'_>,
+        (resource, seen): (Resource<'_>, Option<Sighting>),
         (host, time): (usize, u64),
         (verdict, class): (Verdict, Class),
         tools: &mut Tools<'_>,
     ) -> Visit {
         let mut visit = Visit { slot: None, class, group: None, guess: 0, host, before: None };
-        let key = match self.entities.find(resource, tools.interner) {
+        let key = match self.entities.find(resource, seen, tools.interner) {
             Ok(slot) => {
                 visit.slot = Some(slot);
                 if let Some(entity) = self.entities.get_mut(slot).filter(|entity| entity.verdict != verdict) {
@@ -317,8 +318,8 @@ impl Host {
                     return false;
                 }
                 if let Holder::Group(group) = series.life.holder {
-                    if !series.life.ended && groups.holds_entities(group) {
-                        member_of.get_or_insert(group);
+                    if member_of.is_none() && !series.life.ended && groups.holds_entities(group) {
+                        member_of = Some(group);
                     }
                     if let Some(group) = groups.get(group) {
                         group.named = true;

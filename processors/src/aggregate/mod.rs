@@ -30,14 +30,14 @@ use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
     BuildError, Context, Decision, Handover, Mark, Marks, Processor, ProcessorFactory, Site, Stability,
 };
-use phoenix_telemetry::{Batch, Point, PointId, Resource};
+use phoenix_telemetry::{Batch, PointId, Resource};
 
 pub use config::{Config, Fold, GaugeFunction, Output, State};
 
 use crate::entity::{host_of, is_process};
 use emit::Pieces;
 pub(crate) use groups::class_name;
-use host::{Ends, Host, Tools, Verdict};
+use host::{Ends, Host, Sighting, Tools, Verdict};
 pub(crate) use identity::{CLASS, is_cpu, is_cpu_share, is_group};
 use identity::{Desc, Interner, entities_desc};
 use layouts::Layouts;
@@ -72,8 +72,15 @@ pub(crate) fn settings_of(stage: &mut dyn Processor) -> Option<Config> {
     stage.as_any().downcast_ref::<Aggregate>().map(|stage| stage.config.clone())
 }
 
-/// The place of a resource that is of none of the hosts of which there are times.
-const NOWHERE: usize = usize::MAX;
+/// What is found of a resource before a batch is worked off.
+#[derive(Clone, Copy)]
+struct Found {
+    /// The place of its host in the batch; none if there are no times of that host.
+    host: Option<usize>,
+    seen: Option<Sighting>,
+}
+
+const NOT_FOUND: Found = Found { host: None, seen: None };
 
 /// All that crosses a swap.
 #[derive(Debug, Default)]
@@ -122,9 +129,9 @@ impl Aggregate {
         }
     }
 
-    /// What every host's points of a batch span in time, in the order of first sight; and each resource's place there, by its
-    /// place in the batch.
-    fn windows<'b>(batch: &'b Batch, hosts: &HashMap<Box<str>, Host>) -> (Vec<(&'b str, Window)>, Vec<usize>) {
+    /// What every host's points of a batch span in time, in the order of first sight; and what there is of each resource, by
+    /// its place in the batch.
+    fn windows<'b>(batch: &'b Batch, hosts: &HashMap<Box<str>, Host>) -> (Vec<(&'b str, Window)>, Vec<Found>) {
         let mut windows: Vec<(&str, Window)> = Vec::new();
         let mut places: HashMap<&str, usize> = HashMap::new();
         let mut of_resources = Vec::new();
@@ -132,17 +139,13 @@ impl Aggregate {
         // A resource is most likely of the host of the one before.
         let mut last: Option<(usize, &Host)> = None;
         for resource in batch.resources() {
-            let points = resource.scopes().flat_map(|scope| scope.points()).flatten();
-            let times = points.map(Point::time).filter(|time| *time > 0);
-            let Some((earliest, latest)) = times.fold(None, |span: Option<(u64, u64)>, time| match span {
-                None => Some((time, time)),
-                Some((first, last)) => Some((first.min(time), last.max(time))),
-            }) else {
+            let Some((earliest, latest)) = resource.times() else {
                 without.push((resource.id().index(), host_of(resource.attributes())));
                 continue;
             };
+            let mut seen = last.and_then(|(_, host)| host.sight(resource));
             let place = match last {
-                Some((place, host)) if host.has(resource) => place,
+                Some((place, _)) if seen.is_some() => place,
                 _ => {
                     let name = host_of(resource.attributes());
                     let place = *places.entry(name).or_insert(windows.len());
@@ -150,6 +153,7 @@ impl Aggregate {
                         windows.push((name, Window { earliest, latest }));
                     }
                     last = hosts.get(name).map(|host| (place, host));
+                    seen = last.and_then(|(_, host)| host.sight(resource));
                     place
                 }
             };
@@ -157,14 +161,14 @@ impl Aggregate {
                 known.earliest = known.earliest.min(earliest);
                 known.latest = known.latest.max(latest);
             }
-            of_resources.resize(resource.id().index(), NOWHERE);
-            of_resources.push(place);
+            of_resources.resize(resource.id().index(), NOT_FOUND);
+            of_resources.push(Found { host: Some(place), seen });
         }
         let all = of_resources.len().max(without.last().map_or(0, |(resource, _)| resource + 1));
-        of_resources.resize(all, NOWHERE);
+        of_resources.resize(all, NOT_FOUND);
         for (resource, host) in without {
-            if let (Some(place), Some(of)) = (of_resources.get_mut(resource), places.get(host)) {
-                *place = *of;
+            if let Some(found) = of_resources.get_mut(resource) {
+                found.host = places.get(host).copied();
             }
         }
         (windows, of_resources)
@@ -195,13 +199,13 @@ impl Aggregate {
         // The hosts are lent out one at a time: resources of one mostly lie together.
         let mut last: Option<(usize, &mut Host)> = None;
         for resource in batch.resources() {
-            let Some(&place) = of_resources.get(resource.id().index()) else { continue };
+            let Some(&Found { host: Some(place), seen }) = of_resources.get(resource.id().index()) else { continue };
             let Some(&mut (name, window)) = windows.get_mut(place) else { continue };
             if last.as_ref().is_none_or(|(known, _)| *known != place) {
                 last = hosts.get_mut(name).map(|host| (place, host));
             }
             let Some((_, host)) = &mut last else { continue };
-            one_resource(host, resource, (place + 1, window.latest), cx.marks, layouts, &mut tools, orders);
+            one_resource(host, (resource, seen), (place + 1, window.latest), cx.marks, layouts, &mut tools, orders);
         }
         for (name, window) in &windows {
             let Some(host) = hosts.get_mut(*name) else { continue };
@@ -266,7 +270,7 @@ impl Aggregate {
 /// Works off the points of a resource.
 fn one_resource(
     host: &mut Host,
-    resource: Resource<'_>,
+    (resource, seen): (Resource<'_>, Option<Sighting>),
     window: (usize, u64),
     marks: &Marks,
     layouts: &mut Layouts,
@@ -276,14 +280,15 @@ fn one_resource(
     let Some(first) = resource.metrics().flat_map(|metric| metric.points()).next() else { return };
     let all = tools.config.fold == Fold::All && is_process(resource.attributes());
     let mark = marks.decide(resource.id(), first.id());
-    let mut visit = host.visit(resource, window, (verdict(mark, all), mark.class), tools);
+    let mut visit = host.visit((resource, seen), window, (verdict(mark, all), mark.class), tools);
     let asked = (tools.config, marks.attributes());
+    let one_by_one = marks.any_point();
     for scope in resource.scopes() {
         let begin = layouts.of(scope, tools.interner, asked);
         for (place, point) in (begin..).zip(scope.points()) {
             let Some(point) = point else { continue };
             let Some(meaning) = layouts.meaning(place, point, tools.interner, asked) else { continue };
-            let mark = marks.decide(resource.id(), point.id());
+            let mark = if one_by_one { marks.decide(resource.id(), point.id()) } else { mark };
             let rest = meaning.rest.as_ref().filter(|_| mark.decision != Decision::Keep);
             match host.point((point, meaning), &mut visit, (folds(mark, all), rest), tools) {
                 Action::Pass => {}

@@ -135,8 +135,9 @@ impl<S: Default> Tracker<S> {
         // Lent out while the slots are written to.
         let mut layouts = std::mem::take(&mut self.layouts);
         for scope in resource.scopes() {
+            let points = scope.places();
             for Measured { place: at, measure, kind } in layouts.of(scope, &self.plan.measures) {
-                let Some(point) = scope.point_at(*at).filter(|point| !point.no_recorded_value()) else { continue };
+                let Some(point) = points.get(*at).filter(|point| !point.no_recorded_value()) else { continue };
                 if place == Place::None {
                     place = self.slot_for(key, resource, now);
                 }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use phoenix_pipeline::Site;
 use phoenix_pipeline::estimates::{Kept, Publisher, Ranking};
-use phoenix_telemetry::{Batch, Point};
+use phoenix_telemetry::{Batch, Point, PointId};
 
 use super::State;
 use crate::entity::EntityBy;
-use crate::measure::Tracker;
+use crate::measure::{Target, Tracker};
 
 /// What is shown does not change faster than a person reads.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -39,14 +39,22 @@ impl Leaders {
             return;
         }
         self.published = Some(now);
-        let measures = self.names.iter().enumerate().map(|(ranking, name)| {
+        let mut rankings: Vec<(usize, Vec<Leader>)> = Vec::with_capacity(self.names.len());
+        for ranking in 0..self.names.len() {
             let mut all: Vec<Leader> =
                 tracker.seen().iter().filter_map(|(_, at)| leader(tracker, *at, ranking)).collect();
             all.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-            let first = all.iter().take(Ranking::MOST).zip(1..);
-            let listed =
-                first.filter_map(|((_, key, at), rank)| self.kept(tracker, batch, (*key, *at), (ranking, rank)));
-            (Arc::clone(name), all.len(), listed.collect())
+            let kept = all.len();
+            all.truncate(Ranking::MOST);
+            rankings.push((kept, all));
+        }
+        let samples = samples(tracker, rankings.iter().flat_map(|(_, first)| first));
+        let measures = self.names.iter().zip(rankings).enumerate().map(|(ranking, (name, (kept, first)))| {
+            let listed = first.iter().zip(1..).filter_map(|((_, key, at), rank)| {
+                let sample = samples.binary_search_by_key(key, |(key, _)| *key).ok().map(|found| samples[found].1)?;
+                self.kept(tracker, batch.point(sample)?, *at, (ranking, rank))
+            });
+            (Arc::clone(name), kept, listed.collect())
         });
         self.publisher.publish(Ranking { at: now, measures: measures.collect() });
     }
@@ -54,13 +62,11 @@ impl Leaders {
     fn kept(
         &self,
         tracker: &Tracker<State>,
-        batch: &Batch,
-        (key, at): (u64, u32),
+        point: Point<'_>,
+        at: u32,
         (ranking, rank): (usize, usize),
     ) -> Option<Kept> {
         let standing = *tracker.at(at)?.state.standings.get(ranking)?;
-        let sample = tracker.targets().iter().find(|target| target.key == key)?.sample;
-        let point = batch.point(sample)?;
         let attributes = point.metric().resource().attributes();
         let host = attributes.get_str("host.name").map(|host| Arc::from(short(host)));
         let (value, since) = (standing.history.newest(), standing.place.since);
@@ -85,6 +91,19 @@ fn leader(tracker: &Tracker<State>, at: u32, ranking: usize) -> Option<Leader> {
     let slot = tracker.at(at)?;
     let standing = slot.state.standings.get(ranking).filter(|standing| standing.place.inside && slot.state.open)?;
     Some((standing.score, slot.key, at))
+}
+
+/// A point of each of these entities in the batch, by key: found in one pass, as a search for each would cost more than
+/// all else here.
+fn samples<'l>(tracker: &Tracker<State>, leaders: impl Iterator<Item = &'l Leader>) -> Vec<(u64, PointId)> {
+    let mut keys: Vec<u64> = leaders.map(|(_, key, _)| *key).collect();
+    keys.sort_unstable();
+    let wanted = |target: &&Target| keys.binary_search(&target.key).is_ok();
+    let mut samples: Vec<_> =
+        tracker.targets().iter().filter(wanted).map(|target| (target.key, target.sample)).collect();
+    samples.sort_by_key(|(key, _)| *key);
+    samples.dedup_by_key(|(key, _)| *key);
+    samples
 }
 
 fn short(text: &str) -> &str {

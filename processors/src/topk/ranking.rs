@@ -64,9 +64,12 @@ impl History {
 /// Fewer readings than this are no history by which anybody could be held back.
 const ENOUGH: f64 = 2.5;
 
+/// After so many half-lives a weight is less than the last digit of one.
+const FADED: u64 = 64;
+
 /// What is left of a weight after a span; nothing where the half-life is 0.
 fn remains(span: u64, half_life: u64) -> f64 {
-    if half_life == 0 { 0.0 } else { (-(span as f64) / half_life as f64).exp2() }
+    if span >= half_life.saturating_mul(FADED) { 0.0 } else { (-(span as f64) / half_life as f64).exp2() }
 }
 
 /// One who is ranked.
@@ -126,10 +129,14 @@ impl Bands {
     /// Gives every candidate its new place, as of `time`. What has no score above zero is never among the first.
     pub(super) fn rank(&self, candidates: &mut [Candidate], turnover: &mut Turnover, time: u64) {
         let presence = |candidate: &Candidate| candidate.history.presence(time, self.half_life);
-        let longest = candidates.iter().map(presence).fold(0.0, f64::max);
+        let mut longest: f64 = 0.0;
+        for candidate in candidates.iter_mut() {
+            candidate.score = presence(candidate);
+            longest = longest.max(candidate.score);
+        }
         for candidate in candidates.iter_mut() {
             // What was before its birth counts as nothing. Without a past there is only the estimate.
-            let past = candidate.history.mean().map(|mean| mean * (presence(candidate) / longest));
+            let past = candidate.history.mean().map(|mean| mean * (candidate.score / longest));
             candidate.score = past.unwrap_or(candidate.value).max(self.surge_of(candidate));
         }
         let begins = candidates.iter().all(|candidate| candidate.history.weight + 1.0 < ENOUGH);

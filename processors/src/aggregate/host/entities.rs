@@ -15,6 +15,13 @@ use crate::measure::ByKey;
 /// Where an entity is, until it is forgotten.
 pub(super) type Slot = u32;
 
+/// Where a resource was found, as long as none was forgotten since.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sighting {
+    slot: Slot,
+    forgotten: u64,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Entities {
     slots: Vec<Option<Entity>>,
@@ -22,6 +29,8 @@ pub(super) struct Entities {
     by_key: HashMap<Key, Slot>,
     /// The last one found of that hash, if it is still there.
     hints: ByKey<Slot>,
+    /// How many were forgotten: their slots are others' by and by.
+    forgotten: u64,
 }
 
 impl Entities {
@@ -29,9 +38,9 @@ impl Entities {
         self.by_key.len()
     }
 
-    /// Whether these are the very bytes of a resource that is there.
-    pub(super) fn has(&self, resource: Resource<'_>) -> bool {
-        self.by_bytes(resource).is_some()
+    /// Where a resource of these very bytes is.
+    pub(super) fn sight(&self, resource: Resource<'_>) -> Option<Sighting> {
+        self.by_bytes(resource).map(|slot| Sighting { slot, forgotten: self.forgotten })
     }
 
     fn by_bytes(&self, resource: Resource<'_>) -> Option<Slot> {
@@ -39,9 +48,15 @@ impl Entities {
         self.get(slot).is_some_and(|entity| entity.is_of(resource)).then_some(slot)
     }
 
-    /// The entity of a resource, or the key of one that is not there.
-    pub(super) fn find(&mut self, resource: Resource<'_>, interner: &mut Interner) -> Result<Slot, Key> {
-        if let Some(slot) = self.by_bytes(resource) {
+    /// The entity of a resource that may have been seen already, or the key of one that is not there.
+    pub(super) fn find(
+        &mut self,
+        resource: Resource<'_>,
+        seen: Option<Sighting>,
+        interner: &mut Interner,
+    ) -> Result<Slot, Key> {
+        let seen = seen.filter(|seen| seen.forgotten == self.forgotten).map(|seen| seen.slot);
+        if let Some(slot) = seen.or_else(|| self.by_bytes(resource)) {
             return Ok(slot);
         }
         let key = interner.resource(resource);
@@ -77,9 +92,10 @@ impl Entities {
 
     /// Keeps those that `stays` says so of.
     pub(super) fn retain(&mut self, mut stays: impl FnMut(&mut Entity) -> bool) {
-        let Entities { slots, free, by_key, hints } = self;
+        let Entities { slots, free, by_key, hints, forgotten } = self;
         for (slot, place) in (0..).zip(slots.iter_mut()) {
             if let Some(gone) = place.take_if(|entity| !stays(entity)) {
+                *forgotten += 1;
                 by_key.remove(&gone.key);
                 hints.remove(&gone.key.0);
                 free.push(slot);

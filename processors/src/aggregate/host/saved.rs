@@ -79,7 +79,7 @@ impl Host {
         let first = entity.series.get(0).ok_or(Unreadable)?;
         pieces.closed(&entity.resource, &first.ident, (0, 1));
         let batch = pieces.finish();
-        let Err(key) = self.entities.find(batch.resources().next().ok_or(Unreadable)?, interner) else {
+        let Err(key) = self.entities.find(batch.resources().next().ok_or(Unreadable)?, None, interner) else {
             return Err(Unreadable);
         };
         entity.key = key;
