@@ -69,7 +69,8 @@ impl Leaders {
         let standing = *tracker.at(at)?.state.standings.get(ranking)?;
         let attributes = point.metric().resource().attributes();
         let host = attributes.get_str("host.name").map(|host| Arc::from(short(host)));
-        let (value, since) = (standing.history.newest(), standing.place.since);
+        // Before the first reading there is only the estimate that it is ranked by.
+        let (value, since) = (standing.history.newest().unwrap_or(standing.score), standing.place.since);
         Some(Kept { entity: self.name(point).into(), host, rank, value, since })
     }
 

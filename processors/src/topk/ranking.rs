@@ -42,9 +42,9 @@ impl History {
         (self.newest, self.time) = (value, time);
     }
 
-    /// The newest reading; 0 before the first.
-    pub(super) fn newest(&self) -> f64 {
-        self.newest
+    /// The newest reading; `None` before the first.
+    pub(super) fn newest(&self) -> Option<f64> {
+        (self.first > 0).then_some(self.newest)
     }
 
     /// The mean of what it did since its first reading; `None` before that.

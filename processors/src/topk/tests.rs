@@ -80,6 +80,25 @@ fn who_leads_is_published_by_name_and_rank() {
     assert_eq!((leads.value, leads.since, first[1].rank), (40.0, at(0), 2));
 }
 
+/// A counter's first reading is over its life: that is what is known then.
+#[test]
+fn a_value_that_is_only_estimated_is_published() {
+    let site = Site::for_test("topk");
+    let mut stage = (FACTORY.build)(&value("{ k: 1, rank_by: [process.cpu.time] }"), &site).unwrap();
+    let mut host: Vec<Process> = (1..=3).map(|pid| Process { cpu: 5.0, ..Process::new(pid, "x", -10 * pid) }).collect();
+    let mut publish = |second: i64, host: &[Process]| {
+        let (mut marks, mut delivery) = (Marks::default(), Delivery::none());
+        let now = Instant::now() + Duration::from_secs(second as u64);
+        stage.process(&mut scrape("h", second, host), &mut Context { now, delivery: &mut delivery, marks: &mut marks });
+        let published = site.estimates.rankings.list().pop().unwrap();
+        let [(_, _, first)] = published.snapshot.measures.as_slice() else { panic!() };
+        first.iter().map(|kept| (kept.entity.to_string(), kept.value)).collect::<Vec<_>>()
+    };
+    assert_eq!(publish(0, &host), [("x 1".to_owned(), 0.5)]);
+    host[0].cpu += 2.5;
+    assert_eq!(publish(10, &host), [("x 1".to_owned(), 0.25)]);
+}
+
 #[test]
 fn union_and_score() {
     let host: Vec<Process> = (1..=10)
