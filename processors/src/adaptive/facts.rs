@@ -58,6 +58,10 @@ pub(super) struct Of {
     pub(super) content: u64,
     /// What all its points stand for.
     pub(super) all: Shares,
+    /// Hash of the resource as it came in.
+    pub(super) resource: u64,
+    /// A small number of its own for as long as it is remembered; `None` if there was no room.
+    pub(super) slot: Option<u32>,
 }
 
 /// The last value of a counter, its time, and when it came.
@@ -109,8 +113,7 @@ impl Facts {
         self.resources.clear();
         self.sweep(now);
         for resource in batch.resources() {
-            let (host, is_process) = self.place(resource, now);
-            let mut of = Of { host, is_process, ..Of::default() };
+            let mut of = self.place(resource, now);
             for scope in resource.scopes() {
                 for metric in scope.metrics() {
                     let shared = metric.hash();
@@ -149,19 +152,20 @@ impl Facts {
         measure
     }
 
-    /// A resource's host, and whether it is a process.
-    fn place(&mut self, resource: Resource<'_>, now: u64) -> (u64, bool) {
+    /// What is known of a resource without its points.
+    fn place(&mut self, resource: Resource<'_>, now: u64) -> Of {
         let hash = resource.hash();
-        if let Some(known) = self.known.find(hash).and_then(|at| self.known.get_mut(at)) {
+        let found = self.known.find(hash);
+        if let Some(known) = found.and_then(|at| self.known.get_mut(at)) {
             known.heard = now;
-            return (known.host, known.is_process);
+            return Of { host: known.host, is_process: known.is_process, resource: hash, slot: found, ..Of::default() };
         }
         let attributes = resource.attributes();
         let (host, is_process) = (text(host_of(attributes)), is_process(attributes));
-        if self.known.len() < MAX_RESOURCES {
-            self.known.insert(hash, Known { host, is_process, heard: now });
-        }
-        (host, is_process)
+        let room = self.known.len() < MAX_RESOURCES;
+        let known = Known { host, is_process, heard: now };
+        let slot = if room { self.known.insert(hash, known) } else { None };
+        Of { host, is_process, resource: hash, slot, ..Of::default() }
     }
 
     /// What is known of a point of that batch.

@@ -1,9 +1,11 @@
 //! What `aggregate` would fold and write, foreseen from marks: the series of its groups, without values.
 //!
-//! It follows the stage's rules of what can be folded and how long a group speaks. It leaves out what only values tell:
-//! histograms whose bounds do not fit, utilizations without a CPU time, bad points, and the last interval of members that end without a word.
+//! It follows the stage's rules of what can be folded, who speaks for the interval that ends, and how long a group speaks.
+//! It leaves out what only values tell: histograms whose bounds do not fit, utilizations without a CPU time, bad points,
+//! and new lives under an old name.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use phoenix_pipeline::Class;
 use phoenix_telemetry::{AnyValue, Metric, MetricKind, Resource, Temporality};
@@ -15,6 +17,8 @@ use crate::measure::ByKey;
 
 /// Series of groups that are remembered; further ones count only while somebody feeds them. At 40 bytes 4 MB.
 const MAX_SERIES: usize = 100_000;
+/// Hosts that are remembered, as many as `aggregate` remembers.
+const MAX_HOSTS: usize = 10_000;
 /// In the place of a group's attributes: the group `other`, and the gauge of its entities.
 const OTHER: u64 = 0x6F74_6865_7200_0000;
 const ENTITIES: u64 = 0x656E_7469_7469_6573;
@@ -22,12 +26,19 @@ const ENTITIES: u64 = 0x656E_7469_7469_6573;
 /// Groups as one profile's `aggregate` would have them.
 pub(super) struct Folding {
     config: Config,
-    /// By host, and there by the attributes that name them.
-    hosts: ByKey<ByKey<Group>>,
+    hosts: ByKey<Host>,
     series: usize,
     swept: u64,
     /// Goes up when a group is gone: what was fed to groups before does not hold any more.
     version: u64,
+}
+
+#[derive(Default)]
+struct Host {
+    /// By the attributes that name them.
+    groups: ByKey<Group>,
+    /// When its groups last spoke, nanoseconds; `None` before they did.
+    spoke: Option<u64>,
 }
 
 #[derive(Default)]
@@ -36,8 +47,42 @@ struct Group {
     inhabited: u64,
     /// Those that speak whether or not they are fed.
     lasting: HashSet<u64>,
+    /// The same, utilizations: what an interval was used for, so they say nothing at a host's first scrape.
+    shares: HashSet<u64>,
     /// Those that were fed by the batch at hand and do not last.
     fed: HashSet<u64>,
+}
+
+/// How a series goes in and out of a fold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// What it has reached: in transition it speaks for itself once more, both ways, and its group has it at once.
+    Total,
+    /// What was in the interval that ends: whoever held it then says it.
+    Interval,
+    /// A utilization: an interval's, and its group goes on with it.
+    Share,
+    /// A gauge that is folded by a function: in transition it speaks for itself alone.
+    Gauge,
+}
+
+/// Who says a point: the series itself, its group, or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Who {
+    pub(super) alone: bool,
+    pub(super) group: bool,
+}
+
+impl Kind {
+    /// Who says a point of a series that `was` folded and now `is`.
+    pub(super) fn in_turn(self, was: bool, is: bool) -> Who {
+        match self {
+            Kind::Total => Who { alone: !was || !is, group: is },
+            Kind::Interval => Who { alone: !was, group: was },
+            Kind::Share => Who { alone: !was, group: is },
+            Kind::Gauge => Who { alone: !was || !is, group: was && is },
+        }
+    }
 }
 
 impl Folding {
@@ -63,15 +108,19 @@ impl Folding {
         self.version
     }
 
-    /// Whether the points of a metric can be folded.
-    pub(super) fn takes(&self, metric: Metric<'_>) -> bool {
+    /// How the series of a metric go in and out of a fold; `None` if they cannot be folded.
+    pub(super) fn kind(&self, metric: Metric<'_>) -> Option<Kind> {
+        let written = self.config.temporality.converts(metric).unwrap_or(metric.temporality());
         match metric.kind() {
-            MetricKind::Sum | MetricKind::Histogram | MetricKind::ExponentialHistogram => {
-                metric.temporality() != Temporality::Unspecified
-            }
-            // A utilization is computed anew from the group's CPU time.
-            MetricKind::Gauge => self.config.gauges.contains_key(metric.name()) || is_cpu_share(metric),
-            MetricKind::Summary | MetricKind::None => false,
+            MetricKind::Sum | MetricKind::Histogram | MetricKind::ExponentialHistogram => match written {
+                Temporality::Unspecified => None,
+                Temporality::Delta => Some(Kind::Interval),
+                Temporality::Cumulative => Some(Kind::Total),
+            },
+            MetricKind::Gauge if self.config.gauges.contains_key(metric.name()) => Some(Kind::Gauge),
+            // It is computed anew from the group's CPU time.
+            MetricKind::Gauge => is_cpu_share(metric).then_some(Kind::Share),
+            MetricKind::Summary | MetricKind::None => None,
         }
     }
 
@@ -86,25 +135,40 @@ impl Folding {
             let value = if name == CLASS { AnyValue::Str(class_name(class)) } else { attributes.get(name)? };
             key = mix(key, attribute(name, value));
         }
-        let groups = self.hosts.entry(host).or_default();
+        if self.hosts.len() >= MAX_HOSTS && !self.hosts.contains_key(&host) {
+            return None;
+        }
+        let groups = &mut self.hosts.entry(host).or_default().groups;
         let full = groups.len() + usize::from(!groups.contains_key(&OTHER)) >= self.config.max_groups;
         let key = if full && !groups.contains_key(&key) { OTHER } else { key };
         groups.entry(key).or_default();
         Some(key)
     }
 
+    /// How long a member that fell silent is remembered, nanoseconds.
+    pub(super) fn member_expiry(&self) -> u64 {
+        nanos(self.config.member_expiry)
+    }
+
     /// A point of that identity goes into a group of a host. Returns whether that lasts: the next time it is enough to say
     /// that the group is inhabited.
-    pub(super) fn feed(&mut self, place: (u64, u64), identity: u64, metric: Metric<'_>, now: u64) -> bool {
+    pub(super) fn feed(&mut self, place: (u64, u64), identity: u64, kind: Kind, now: u64) -> bool {
         let full = self.series >= MAX_SERIES;
         let Some(group) = self.group(place) else { return false };
         group.inhabited = now;
-        let fades = metric.temporality() == Temporality::Delta || metric.kind() == MetricKind::Gauge;
-        if fades || full && !group.lasting.contains(&identity) {
+        let lasting = match kind {
+            Kind::Total => &mut group.lasting,
+            Kind::Share => &mut group.shares,
+            Kind::Interval | Kind::Gauge => {
+                group.fed.insert(identity);
+                return false;
+            }
+        };
+        if full && !lasting.contains(&identity) {
             group.fed.insert(identity);
             return false;
         }
-        if group.lasting.insert(identity) {
+        if lasting.insert(identity) {
             self.series += 1;
         }
         true
@@ -118,7 +182,7 @@ impl Folding {
     }
 
     fn group(&mut self, (host, group): (u64, u64)) -> Option<&mut Group> {
-        self.hosts.get_mut(&host)?.get_mut(&group)
+        self.hosts.get_mut(&host)?.groups.get_mut(&group)
     }
 
     /// Names every series the groups of these hosts write at the end of a batch; returns how many. Groups that had no
@@ -127,14 +191,22 @@ impl Folding {
         self.sweep(now);
         let mut written = 0;
         for host in hosts {
-            for (key, group) in self.hosts.get_mut(host).into_iter().flatten() {
-                if group.lasting.is_empty() && group.fed.is_empty() {
-                    continue;
-                }
+            if self.hosts.len() >= MAX_HOSTS && !self.hosts.contains_key(host) {
+                continue;
+            }
+            let Host { groups, spoke } = self.hosts.entry(*host).or_default();
+            let first = spoke.replace(now).is_none();
+            for (key, group) in groups {
                 let own = mix(*host, *key);
-                for identity in group.lasting.iter().copied().chain(group.fed.drain()).chain([ENTITIES]) {
+                let mut says = 0;
+                let shares = group.shares.iter().copied().filter(|_| !first);
+                for identity in group.lasting.iter().copied().chain(group.fed.drain()).chain(shares) {
                     write(mix(own, identity));
-                    written += 1;
+                    says += 1;
+                }
+                if says > 0 {
+                    write(mix(own, ENTITIES));
+                    written += says + 1;
                 }
             }
         }
@@ -142,22 +214,26 @@ impl Folding {
     }
 
     fn sweep(&mut self, now: u64) {
-        let expiry = u64::try_from(self.config.group_expiry.as_nanos()).unwrap_or(u64::MAX);
+        let expiry = nanos(self.config.group_expiry);
         if now < self.swept.saturating_add(expiry / 16) {
             return;
         }
         self.swept = now;
         let Folding { hosts, series, version, .. } = self;
-        for groups in hosts.values_mut() {
-            groups.retain(|_, group| {
+        hosts.retain(|_, host| {
+            host.groups.retain(|_, group| {
                 let stays = group.inhabited.saturating_add(expiry) >= now;
                 if !stays {
-                    *series -= group.lasting.len();
+                    *series -= group.lasting.len() + group.shares.len();
                     *version += 1;
                 }
                 stays
             });
-        }
-        hosts.retain(|_, groups| !groups.is_empty());
+            !host.groups.is_empty() || host.spoke.is_some_and(|spoke| spoke.saturating_add(expiry) >= now)
+        });
     }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -6,6 +6,9 @@
 //!
 //! A resource that comes again with the same series, and with the same fate, adds nothing new to an epoch of the window or
 //! to a group: it is known by one look ([`Seen`]), however many points it has.
+//!
+//! Who goes into the fold, or comes back from it, speaks as the ledger has it, after whatever absence ([`Held`]). Only
+//! where stages mark single points and not resources that is not foreseen.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,6 +45,16 @@ struct Seen {
     version: u64,
 }
 
+/// Whether a resource was folded when it last came.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    /// Its hash: the place may be another's by now.
+    resource: u64,
+    /// When that was, nanoseconds.
+    at: u64,
+    folded: bool,
+}
+
 /// Sums over a batch.
 #[derive(Default)]
 struct Sums {
@@ -55,6 +68,10 @@ pub(super) struct Shadow {
     name: Arc<str>,
     pub(super) followed: Followed,
     window: Window,
+    /// When the batch before was counted, nanoseconds.
+    counted: u64,
+    /// By [`Of::slot`], 24 bytes each.
+    held: Vec<Held>,
     seen: Ordered<Seen>,
     /// For how many of those there is room.
     room: usize,
@@ -71,6 +88,8 @@ impl Shadow {
             name,
             followed,
             window,
+            counted: 0,
+            held: Vec::new(),
             seen: Ordered::new(COMMON_SEED),
             room: MAX_SEEN,
             latest,
@@ -112,7 +131,8 @@ impl Shadow {
         self.hosts.clear();
         let mut sums = Sums::default();
         // Facts are those of the batch as it came in, and marks of points are looked at one by one.
-        let alike = !self.followed.edits && !marks.any_point() && marks.attributes().is_empty();
+        let by_resource = !marks.any_point();
+        let alike = by_resource && !self.followed.edits && marks.attributes().is_empty();
         for resource in batch.resources() {
             let of = facts.of_resource(resource.id());
             if self.hosts.last() != Some(&of.host) {
@@ -120,10 +140,13 @@ impl Shadow {
             }
             let mark = marks.of(Entity::Resource(resource.id()));
             let key = alike.then(|| key_of(&of, mark));
-            if !key.is_some_and(|key| self.again(key, resource, &of, now, &mut sums)) {
-                self.count_points(resource, (&of, facts), marks, now, (key, &mut sums));
-            }
+            let before = if by_resource { self.folded_before(&of) } else { None };
+            let again = key.and_then(|key| self.again(key, resource, (&of, before), now, &mut sums));
+            let folded = again
+                .unwrap_or_else(|| self.count_points(resource, (&of, facts), (marks, before), now, (key, &mut sums)));
+            self.hold(&of, by_resource.then_some(folded), now);
         }
+        self.counted = now;
         let Shadow { followed: Followed { folding, .. }, window, latest, hosts, .. } = self;
         hosts.sort_unstable();
         hosts.dedup();
@@ -138,10 +161,40 @@ impl Shadow {
         }
     }
 
-    /// Counts a resource by what became of it before; `false` if it must be looked at.
-    fn again(&mut self, key: u64, resource: Resource<'_>, of: &Of, now: u64, sums: &mut Sums) -> bool {
+    /// Whether the resource was folded when it last came, as far as `aggregate` still knows it.
+    fn folded_before(&self, of: &Of) -> Option<bool> {
+        let expiry = self.followed.folding.as_ref()?.member_expiry();
+        let held = self.held.get(of.slot? as usize)?;
+        (held.resource == of.resource && held.at.saturating_add(expiry) >= self.counted).then_some(held.folded)
+    }
+
+    /// Remembers that, where it is known.
+    fn hold(&mut self, of: &Of, folded: Option<bool>, now: u64) {
+        let Some(slot) = of.slot.map(|slot| slot as usize).filter(|_| self.followed.folding.is_some()) else { return };
+        if self.held.len() <= slot {
+            self.held.resize(slot + 1, Held::default());
+        }
+        if let Some(held) = self.held.get_mut(slot) {
+            *held = folded.map_or_else(Held::default, |folded| Held { resource: of.resource, at: now, folded });
+        }
+    }
+
+    /// Counts a resource by what became of it before, and says whether it is folded; `None` if it must be looked at.
+    fn again(
+        &mut self,
+        key: u64,
+        resource: Resource<'_>,
+        (of, before): (&Of, Option<bool>),
+        now: u64,
+        sums: &mut Sums,
+    ) -> Option<bool> {
         let Shadow { followed: Followed { folding, .. }, window, seen, .. } = self;
-        let Some(seen) = seen.find(key).and_then(|at| seen.get_mut(at)) else { return false };
+        let at = seen.find(key)?;
+        let seen = seen.get_mut(at)?;
+        let folded = seen.group.is_some();
+        if before.is_some_and(|before| before != folded) {
+            return None;
+        }
         let counted = seen.epoch == window.epoch();
         match (seen.group, folding) {
             (None, _) => {
@@ -153,27 +206,27 @@ impl Shadow {
             (Some(group), Some(folding)) if folding.version() == seen.version && (counted || seen.individual == 0) => {
                 folding.inhabit(group, now);
             }
-            _ => return false,
+            _ => return None,
         }
         seen.epoch = window.epoch();
         add(&mut sums.all, &of.all);
         sums.individual += seen.individual;
-        true
+        Some(folded)
     }
 
-    /// Counts a resource point by point, and remembers what became of it under that key.
+    /// Counts a resource point by point, remembers what became of it under that key, and says whether it is folded.
     fn count_points(
         &mut self,
         resource: Resource<'_>,
         (of, facts): (&Of, &Facts),
-        marks: &Marks,
+        (marks, before): (&Marks, Option<bool>),
         now: u64,
         (key, sums): (Option<u64>, &mut Sums),
-    ) {
+    ) -> bool {
         let Shadow { followed: Followed { folding, .. }, window, seen, room, .. } = self;
-        let (mut group, mut individual, mut lasts, mut measured) = (None, 0, true, false);
+        let (mut group, mut individual, mut lasts, mut measured, mut folded) = (None, 0, true, false, false);
         for metric in resource.metrics() {
-            let mut folding = folding.as_mut().filter(|folding| folding.takes(metric));
+            let mut folding = folding.as_mut().and_then(|folding| Some((folding.kind(metric)?, folding)));
             let keys = || marks.attributes().iter().filter(|fold| *fold.metric == *metric.name());
             let keys: Vec<&str> = match (&folding, marks.attributes()) {
                 (None, _) | (_, []) => Vec::new(),
@@ -182,42 +235,49 @@ impl Shadow {
             };
             for point in metric.points() {
                 let fact = facts.of(point.id());
-                let kept = || marks.decide(resource.id(), point.id()).decision == Decision::Keep;
-                let sum = if keys.is_empty() || kept() { None } else { without(metric, point, &keys) };
-                fact.add_to(&mut sums.all);
-                let into = folding.as_deref_mut().and_then(|folding| {
-                    let mark = marks.decide(resource.id(), point.id());
-                    let folded = folds(mark, folding.folds_all() && of.is_process);
-                    let group =
-                        folded.then(|| *group.get_or_insert_with(|| folding.group_of(of.host, resource, mark.class)));
-                    group.flatten().map(|group| (folding, group))
-                });
-                let live = !point.no_recorded_value();
-                match into {
-                    Some((folding, group)) if live => {
-                        lasts &= folding.feed((of.host, group), sum.unwrap_or(fact.identity), metric, now);
+                let mark = marks.decide(resource.id(), point.id());
+                let kept = mark.decision == Decision::Keep;
+                let sum = if keys.is_empty() || kept { None } else { without(metric, point, &keys) };
+                let (mut alone, mut is) = (true, false);
+                if let Some((kind, folding)) = &mut folding {
+                    is = folds(mark, folding.folds_all() && of.is_process);
+                    // What is summed over attributes goes on as that.
+                    let was = before.filter(|_| sum.is_none()).unwrap_or(is);
+                    let into = match is || was {
+                        true => *group.get_or_insert_with(|| folding.group_of(of.host, resource, mark.class)),
+                        false => None,
+                    };
+                    is &= into.is_some();
+                    let who = kind.in_turn(was && into.is_some(), is);
+                    alone = who.alone;
+                    if let Some(into) = into.filter(|_| who.group && !point.no_recorded_value()) {
+                        lasts &= folding.feed((of.host, into), sum.unwrap_or(fact.identity), *kind, now);
                     }
-                    Some(_) => {}
+                }
+                fact.add_to(&mut sums.all);
+                if is {
+                    folded = true;
+                } else {
+                    fact.add_to(&mut sums.kept);
+                    measured |= fact.is_measured();
+                }
+                match sum {
+                    _ if !alone || point.no_recorded_value() => {}
+                    // Its sum is one series, however many it is of.
+                    Some(sum) => window.insert(mix(resource.hash(), sum)),
                     None => {
-                        fact.add_to(&mut sums.kept);
-                        measured |= fact.is_measured();
-                        match sum {
-                            // Its sum is one series, however many it is of.
-                            Some(sum) if live => window.insert(mix(resource.hash(), sum)),
-                            None if live => {
-                                window.insert(point.series());
-                                individual += 1;
-                            }
-                            _ => {}
-                        }
+                        window.insert(point.series());
+                        individual += 1;
                     }
                 }
             }
         }
         sums.individual += individual;
-        let group = group.flatten().map(|group| (of.host, group));
-        // What is measured and stays while the rest is folded has a share that is not known in advance.
-        let Some(key) = key.filter(|_| lasts && !(group.is_some() && measured)) else { return };
+        // What is measured and stays while the rest is folded has a share that is not known in advance, and in transition
+        // nothing is as it will be.
+        let settled = before.is_none_or(|before| before == folded);
+        let Some(key) = key.filter(|_| lasts && settled && !(folded && measured)) else { return folded };
+        let group = group.flatten().filter(|_| folded).map(|group| (of.host, group));
         let version = folding.as_ref().map_or(0, Folding::version);
         let what = Seen { epoch: window.epoch(), individual, group, version };
         match seen.find(key) {
@@ -229,6 +289,7 @@ impl Shadow {
             None if seen.len() < *room => drop(seen.insert(key, what)),
             None => {}
         }
+        folded
     }
 
     /// As of the newest batch.
@@ -246,6 +307,8 @@ impl Shadow {
         }
         // Groups may mean something else now.
         self.seen = Ordered::new(COMMON_SEED);
+        self.held = std::mem::take(&mut previous.held);
+        self.counted = previous.counted;
         if alike {
             std::mem::swap(&mut self.window, &mut previous.window);
             self.latest = previous.latest.clone();

@@ -1,4 +1,5 @@
-//! A made-up host for the tests of the marking stages: processes as the `process` scraper sends them, nine points each.
+//! A made-up host for the tests of the marking stages: processes as the `process` scraper sends them, nine points each
+//! and, where a test asks for it, two of utilization.
 
 use phoenix_telemetry::{AnyValue, Batch, BatchBuilder, Descriptor, Number, ScopeBuilder, Shape, Temporality};
 
@@ -20,11 +21,13 @@ pub(crate) struct Process {
     pub(crate) cpu: f64,
     pub(crate) memory: i64,
     pub(crate) io: i64,
+    /// Share of the host's CPUs used since the scrape before; sent only where there is one.
+    pub(crate) utilization: Option<f64>,
 }
 
 impl Process {
     pub(crate) fn new(pid: i64, name: &str, born: i64) -> Self {
-        Process { pid, name: name.to_owned(), born, cpu: 0.0, memory: 0, io: 0 }
+        Process { pid, name: name.to_owned(), born, cpu: 0.0, memory: 0, io: 0, utilization: None }
     }
 }
 
@@ -62,6 +65,11 @@ pub(crate) fn scrape<'p>(host: &str, second: i64, processes: impl IntoIterator<I
         let (user, system) = (process.cpu * 0.75, process.cpu * 0.25);
         let points: [(Number, &[_]); 2] = [(cpu(user), &state("user")), (cpu(system), &state("system"))];
         metric(scope, ("process.cpu.time", "s", CUMULATIVE), start, time, &points);
+        if let Some(share) = process.utilization {
+            let points: [(Number, &[_]); 2] =
+                [(cpu(share * 0.75), &state("user")), (cpu(share * 0.25), &state("system"))];
+            metric(scope, ("process.cpu.utilization", "1", Shape::Gauge), start, time, &points);
+        }
         let points: [(Number, &[_]); 2] =
             [(int(process.io / 2), &direction("read")), (int(process.io - process.io / 2), &direction("write"))];
         metric(scope, ("process.disk.io", "By", CUMULATIVE), start, time, &points);
