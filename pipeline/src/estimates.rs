@@ -114,6 +114,19 @@ pub struct KeyEstimate {
     pub new: f64,
 }
 
+/// Who makes new series of a metric.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MakerEstimate {
+    /// The metric's name.
+    pub metric: Arc<str>,
+    /// The attribute of resources that names who: the first there is of an order, `process.executable.name` before all.
+    pub name_of: &'static str,
+    /// Its value.
+    pub name: Arc<str>,
+    /// Part of the metric's new series, 0 to 1, at least.
+    pub share: f64,
+}
+
 /// What the stage `cardinality` measured at its place.
 #[derive(Clone, Debug)]
 pub struct Cardinality {
@@ -135,6 +148,9 @@ pub struct Cardinality {
     pub attributes: Vec<AttributeEstimate>,
     /// By metric and attribute of its points, most values first; attributes of resources are not among them.
     pub keys: Vec<KeyEstimate>,
+    /// Who made new series of which metric, within the window or a little less; those who made a tenth of a metric's, by
+    /// metric, most first.
+    pub makers: Vec<MakerEstimate>,
 }
 
 /// What a memory limiter read.

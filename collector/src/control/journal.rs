@@ -129,7 +129,8 @@ pub(super) fn culprit(culprit: &Culprit) -> Value {
     json!({
         "metric": culprit.metric,
         "attribute": known(&culprit.attribute),
-        "executable": known(&culprit.executable),
+        "name": culprit.maker.as_ref().map(|maker| &maker.name),
+        "name_of": culprit.maker.as_ref().map(|maker| &maker.name_of),
         "new": culprit.new,
         "share": culprit.share,
     })

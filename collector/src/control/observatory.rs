@@ -1,19 +1,19 @@
 //! Watches what the `cardinality` stage of a pipeline counts: explosions of series, who makes them, and how near the
 //! budget is.
 //!
-//! Each metric has a detector of its own, and each attribute of its points; the stage's counts say which key and which
-//! executable is behind a finding. Nothing here acts.
+//! Each metric has a detector of its own, and each attribute of its points; the stage's counts say which key is behind a
+//! finding, and who. Nothing here acts.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use phoenix_control::detect::{self, Culprit, Detector, DetectorSettings, Finding, Forecast, Kind, Risk, culprits};
-use phoenix_pipeline::estimates::{Cardinality, KeyEstimate};
+use phoenix_control::detect::{
+    self, Culprit, Detector, DetectorSettings, Finding, Forecast, Kind, Maker, Risk, culprits,
+};
+use phoenix_pipeline::estimates::{Cardinality, KeyEstimate, MakerEstimate};
 use serde_json::{Value, json};
 
-/// The attribute that names a culprit.
-const EXECUTABLE: &str = "process.executable.name";
 /// An explosion is over when it has shown no sign for so long: a detector is silent between two bursts.
 const QUIET: Duration = Duration::from_secs(120);
 /// Explosions that are told apart; the largest.
@@ -36,8 +36,8 @@ pub(super) struct Explosion {
     pub(super) attribute: Option<Arc<str>>,
     /// It is one of the metric's points, with so many new values for each new series; else one of resources.
     pub(super) of_points: Option<f64>,
-    /// The executable with most of the new series, and its part of them.
-    pub(super) executable: Option<(Arc<str>, f64)>,
+    /// Who makes most of its new series, and the part of them.
+    pub(super) maker: Option<(Maker, f64)>,
     pub(super) new_per_minute: f64,
     /// New series beyond the usual.
     pub(super) excess: f64,
@@ -62,8 +62,9 @@ impl Explosion {
             "metric": &*self.metric,
             "attribute": self.attribute.as_deref(),
             "attribute_of": if self.of_points.is_some() { "points" } else { "resources" },
-            "executable": self.executable.as_ref().map(|(name, _)| &**name),
-            "share": self.executable.as_ref().map(|(_, share)| share),
+            "name": self.maker.as_ref().map(|(maker, _)| &maker.name),
+            "name_of": self.maker.as_ref().map(|(maker, _)| &maker.name_of),
+            "share": self.maker.as_ref().map(|(_, share)| share),
             "new_per_minute": self.new_per_minute,
             "excess": self.excess,
             "since_unix_nano": self.since.to_string(),
@@ -77,8 +78,10 @@ impl Explosion {
             Kind::Leak => "a leak",
             Kind::Ceiling => "more than the ceiling",
         };
-        let by = match &self.executable {
-            Some((name, share)) => format!(", {:.0} % of the new ones by {name}", share * 100.0),
+        let by = match &self.maker {
+            Some((Maker { name_of, name }, share)) => {
+                format!(", {:.0} % of the new ones by {name} ({name_of})", share * 100.0)
+            }
             None => String::new(),
         };
         let key = self.attribute.as_ref().map_or_else(String::new, |key| format!(", told apart by {key}"));
@@ -175,6 +178,7 @@ impl Observatory {
         for (metric, finding) in found {
             let new = metrics.iter().find(|(name, _)| **name == metric).map_or(0.0, |(_, new)| *new);
             let telling = telling(&metric, new, &of_keys);
+            let maker = makers(seen, &metric).next().map(|row| (maker(row), row.share));
             let lasted = (finding.lasted.max(0.0) * 1e9) as u64;
             let mut explosion = Explosion {
                 kind: finding.kind,
@@ -183,7 +187,7 @@ impl Observatory {
                     None => seen.attributes.first().map(|row| Arc::clone(&row.key)),
                 },
                 of_points: telling.map(|(_, share)| share),
-                executable: executable(seen),
+                maker,
                 metric,
                 new_per_minute: new / seconds * 60.0,
                 excess: finding.excess,
@@ -257,29 +261,34 @@ fn telling<'a>(metric: &str, new: f64, keys: &[(&'a KeyEstimate, f64)]) -> Optio
 
 /// Who made the series that came between two counts: metrics, with the attribute that tells theirs apart.
 fn named(before: &Cardinality, seen: &Cardinality) -> Vec<Culprit> {
-    let (metrics, keys, by) = (new_series(before, seen), new_values(before, seen), executable(seen));
-    let by = by.map(|(name, _)| name).unwrap_or_default();
-    culprits(metrics.iter().map(|(metric, new)| {
+    let (metrics, keys) = (new_series(before, seen), new_values(before, seen));
+    let counts = metrics.iter().flat_map(|(metric, new)| {
         let key = telling(metric, *new, &keys).map(|(key, _)| key).or(seen.attributes.first().map(|row| &row.key));
-        (&***metric, key.map_or("", |key| key), &*by, *new)
-    }))
+        let one = move |maker, share| (&***metric, key.map_or("", |key| key), maker, new * share);
+        let known = makers(seen, metric).map(move |row| one(Some(maker(row)), row.share));
+        let rest = 1.0 - makers(seen, metric).map(|row| row.share).sum::<f64>();
+        known.chain([one(None, rest.max(0.0))])
+    });
+    culprits(counts)
 }
 
-/// Who makes most of the new series.
-fn executable(seen: &Cardinality) -> Option<(Arc<str>, f64)> {
-    let row = seen.attributes.iter().find(|row| &*row.key == EXECUTABLE)?;
-    let found = culprits(row.leading.iter().map(|share| ("", EXECUTABLE, &*share.name, share.new)));
-    found.into_iter().next().map(|Culprit { executable, share, .. }| (executable.into(), share))
+/// Who makes the new series of a metric, most first.
+fn makers<'a>(seen: &'a Cardinality, metric: &'a str) -> impl Iterator<Item = &'a MakerEstimate> {
+    seen.makers.iter().filter(move |row| *row.metric == *metric)
+}
+
+fn maker(row: &MakerEstimate) -> Maker {
+    Maker { name_of: row.name_of.to_owned(), name: row.name.to_string() }
 }
 
 #[cfg(test)]
-pub(super) fn explosion(metric: &str, executable: Option<(&str, f64)>) -> Explosion {
+pub(super) fn explosion(metric: &str, maker: Option<(&str, &str, f64)>) -> Explosion {
     Explosion {
         kind: Kind::Jump,
         metric: metric.into(),
         attribute: Some("id".into()),
         of_points: None,
-        executable: executable.map(|(name, share)| (name.into(), share)),
+        maker: maker.map(|(name_of, name, share)| (Maker { name_of: name_of.into(), name: name.into() }, share)),
         new_per_minute: 100.0,
         excess: 100.0,
         since: 0,
@@ -332,6 +341,12 @@ mod tests {
                 values,
                 new,
             };
+            let made = |metric: &str, name: &str, share| MakerEstimate {
+                metric: metric.into(),
+                name_of: "process.executable.name",
+                name: name.into(),
+                share,
+            };
             let seen = Cardinality {
                 at,
                 time: 0,
@@ -340,8 +355,9 @@ mod tests {
                 gone_per_minute: 0.0,
                 sampled: 1,
                 metrics: vec![share("m", 400.0 + self.new, self.new), share("still", 5.0, 5.0)],
-                attributes: vec![key("id", Vec::new()), key(EXECUTABLE, leading)],
+                attributes: vec![key("id", Vec::new()), key("group", leading)],
                 keys: vec![row("m", "request.id", 4.0 + self.values, self.values), row("m", "method", 3.0, 3.0)],
+                makers: vec![made("m", "leaky", 0.9), made("still", "nginx", 1.0)],
             };
             let seen = Arc::new(seen);
             let news = self.observatory.look(at, self.seconds * 1_000_000_000, Some(&seen));
@@ -357,8 +373,16 @@ mod tests {
         let found = (0..12).map(|_| bench.step(200.0)).find(|news| !news.begun.is_empty()).expect("within two minutes");
         let explosion = &found.begun[0];
         assert_eq!((&*explosion.metric, explosion.attribute.as_deref()), ("m", Some("id")));
-        assert_eq!(explosion.executable, Some(("leaky".into(), 0.9)));
-        assert!(explosion.text().contains("90 % of the new ones by leaky, told apart by id"), "{}", explosion.text());
+        assert_eq!(explosion.json()["name"], "leaky");
+        assert_eq!(
+            (&explosion.json()["name_of"], &explosion.json()["share"]),
+            (&"process.executable.name".into(), &0.9.into())
+        );
+        assert!(
+            explosion.text().contains("90 % of the new ones by leaky (process.executable.name), told apart by id"),
+            "{}",
+            explosion.text()
+        );
         assert_eq!(bench.observatory.explosions().len(), 1);
         let ended = (0..600).take_while(|_| bench.step(1.0).ended.is_empty()).count();
         assert!((11..599).contains(&ended), "{ended}");
@@ -375,8 +399,9 @@ mod tests {
         assert_eq!((explosion.attribute.as_deref(), explosion.of_points), (Some("request.id"), Some(0.75)));
         assert_eq!(explosion.json()["attribute_of"], "points");
         let culprit = &bench.observatory.culprits()[0];
-        let named = (culprit.metric.as_str(), culprit.attribute.as_str(), culprit.executable.as_str());
-        assert_eq!((named, culprit.share), (("m", "request.id", "leaky"), 1.0));
+        let named =
+            (culprit.metric.as_str(), culprit.attribute.as_str(), culprit.maker.as_ref().unwrap().name.as_str());
+        assert_eq!((named, culprit.share), (("m", "request.id", "leaky"), 0.9));
         // Values that come and go, and the series of the metric that do not show it.
         let mut bench = Bench::new();
         let noise = |bench: &Bench| 20.0 + (bench.seconds % 70) as f64 / 2.0;

@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const HOUR: Duration = Duration::from_secs(3600);
 /// Part of the new series an executable must make to be folded for them.
 const CULPABLE: f64 = 0.5;
+/// The attribute that executables are folded by.
+const EXECUTABLE: &str = "process.executable.name";
 
 /// What can be done.
 #[derive(Clone, Debug, PartialEq)]
@@ -216,8 +218,8 @@ impl Remedies {
 /// What could be done, mildest first.
 fn ladder(worst: &Explosion, active: usize, profiles: usize) -> Vec<Action> {
     let sum = attribute_of(worst).map(Action::FoldAttribute);
-    let culprit = worst.executable.as_ref().filter(|(_, share)| *share >= CULPABLE);
-    let fold = culprit.map(|(name, _)| Action::FoldExecutable(Arc::clone(name)));
+    let culprit = worst.maker.as_ref().filter(|(maker, share)| *share >= CULPABLE && maker.name_of == EXECUTABLE);
+    let fold = culprit.map(|(maker, _)| Action::FoldExecutable(maker.name.as_str().into()));
     let tighter = active + 1 < profiles;
     let tighten = tighter.then_some(Action::TightenProfile(active + 1));
     let emergency = tighter.then_some(Action::EmergencyProfile);
@@ -234,6 +236,10 @@ fn attribute_of(explosion: &Explosion) -> Option<AttributeFold> {
 mod tests {
     use super::super::observatory::explosion;
     use super::*;
+
+    fn executable(name: &str, share: f64) -> Option<(&str, &str, f64)> {
+        Some((EXECUTABLE, name, share))
+    }
 
     struct Bench {
         remedies: Remedies,
@@ -258,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_mildest_comes_first_the_next_if_it_goes_on_and_all_of_it_ends() {
-        let (mut bench, worst) = (Bench::new(all()), [explosion("m", Some(("leaky", 0.9)))]);
+        let (mut bench, worst) = (Bench::new(all()), [explosion("m", executable("leaky", 0.9))]);
         let leaky = Action::FoldExecutable("leaky".into());
         assert_eq!(bench.at(0, &worst, 0, true), [Change::Begun(leaky.clone())]);
         assert_eq!(bench.remedies.folded(), ["leaky".into()]);
@@ -276,7 +282,7 @@ mod tests {
     #[test]
     fn an_attribute_is_summed_over_first_and_then_its_explosion_is_answered() {
         let settings = Remediation { fold_attribute: true, expires_after: Duration::from_secs(300), ..all() };
-        let mut told_apart = explosion("m", Some(("leaky", 0.9)));
+        let mut told_apart = explosion("m", executable("leaky", 0.9));
         told_apart.of_points = Some(0.9);
         let fold = AttributeFold { metric: "m".into(), attribute: "id".into() };
         let mut bench = Bench::new(settings);
@@ -309,7 +315,7 @@ mod tests {
 
     #[test]
     fn what_is_not_permitted_is_proposed_once() {
-        let worst = [explosion("m", Some(("leaky", 0.9)))];
+        let worst = [explosion("m", executable("leaky", 0.9))];
         for (settings, acts) in [(Remediation::default(), true), (all(), false)] {
             let mut bench = Bench::new(settings);
             let changes = bench.at(0, &worst, 0, acts);
@@ -323,9 +329,16 @@ mod tests {
             assert!(bench.remedies.list().is_empty(), "a proposal ends with its reason");
         }
         let mut bench = Bench::new(Remediation { emergency_profile: true, ..Remediation::default() });
-        let changes = bench.at(0, &[explosion("m", Some(("small", 0.2)))], 0, true);
+        let changes = bench.at(0, &[explosion("m", executable("small", 0.2))], 0, true);
         let expected = [Change::Proposed(Action::TightenProfile(1)), Change::Begun(Action::EmergencyProfile)];
         assert_eq!(changes, expected, "nobody is folded who makes a fifth");
+        let mut bench = Bench::new(all());
+        let changes = bench.at(0, &[explosion("m", Some(("service.name", "shop", 0.9)))], 0, true);
+        assert_eq!(
+            changes,
+            [Change::Begun(Action::TightenProfile(1))],
+            "a service is no executable that could be folded"
+        );
     }
 
     #[test]
@@ -333,11 +346,11 @@ mod tests {
         let mut bench = Bench::new(Remediation { max_per_hour: 2, expires_after: Duration::from_secs(200), ..all() });
         let culprits = ["a", "b", "c", "d"];
         let changes: Vec<Change> = (0..4)
-            .flat_map(|n| bench.at(n * 130, &[explosion("m", Some((culprits[n as usize], 0.9)))], 2, true))
+            .flat_map(|n| bench.at(n * 130, &[explosion("m", executable(culprits[n as usize], 0.9))], 2, true))
             .filter(|change| matches!(change, Change::Begun(_)))
             .collect();
         assert_eq!(changes.len(), 2);
-        let later = bench.at(3700, &[explosion("m", Some(("e", 0.9)))], 2, true);
+        let later = bench.at(3700, &[explosion("m", executable("e", 0.9))], 2, true);
         assert!(later.iter().any(|change| matches!(change, Change::Begun(_))));
     }
 }

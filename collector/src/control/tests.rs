@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use phoenix_pipeline::config::parse;
 use phoenix_pipeline::estimates::{
-    AttributeEstimate, Attribution, Cardinality, Count, MemoryUse, ProfileEstimate, Publisher, Share, Thinning,
+    Attribution, Cardinality, Count, MakerEstimate, MemoryUse, ProfileEstimate, Publisher, Share, Thinning,
 };
 use phoenix_pipeline::{AttributeFold, Level, Publish, Switch};
 use serde_json::Value;
@@ -136,7 +136,6 @@ impl Bench {
     fn leaking(&mut self, new: f64) -> String {
         self.new += new;
         let share = |name: &str| Share { name: name.into(), series: 100.0, new_per_minute: 0.0, new: self.new };
-        let (key, values) = ("process.executable.name".into(), Count::default());
         self.counted.publish(Cardinality {
             // The clock moves on by ten seconds before anybody looks.
             at: self.world.clock.now() + Duration::from_secs(10),
@@ -146,8 +145,14 @@ impl Bench {
             gone_per_minute: 0.0,
             sampled: 1,
             metrics: vec![share("m")],
-            attributes: vec![AttributeEstimate { key, values, leading: vec![share("leaky")] }],
+            attributes: Vec::new(),
             keys: Vec::new(),
+            makers: vec![MakerEstimate {
+                metric: "m".into(),
+                name_of: "process.executable.name",
+                name: "leaky".into(),
+                share: 1.0,
+            }],
         });
         self.after(LOW)
     }
@@ -307,7 +312,7 @@ fn an_explosion_is_told_and_what_is_permitted_is_done_and_taken_back() {
     let log = bench.desk.decisions(10);
     let kinds: Vec<&str> = log["decisions"].as_array().unwrap().iter().filter_map(|one| one["kind"].as_str()).collect();
     assert_eq!(kinds[..2], ["remediation", "explosion"], "{log}");
-    assert_eq!(log["decisions"][1]["culprits"][0]["executable"], "leaky");
+    assert_eq!(log["decisions"][1]["culprits"][0]["name"], "leaky");
     let state = bench.state();
     assert_eq!(
         (&state["explosions"][0]["metric"], &state["remediations"][0]["status"]),

@@ -157,9 +157,10 @@ fn an_exploding_attribute_is_found_named_summed_over_and_let_go_again() {
     let stage = shop.serve_until("the explosion is answered", true, |stage| is(stage, "active"));
     let found = &stage["explosions"][0];
     assert_eq!((&found["metric"], &found["attribute"]), (&METRIC.into(), &"request.id".into()), "{stage}");
-    assert_eq!((&found["attribute_of"], &found["executable"]), (&"points".into(), &"shopd".into()), "{stage}");
+    assert_eq!((&found["attribute_of"], &found["name"]), (&"points".into(), &"shopd".into()), "{stage}");
+    assert_eq!(found["name_of"], "process.executable.name");
     let culprit = &stage["culprits"][0];
-    let named = (&culprit["metric"], &culprit["attribute"], &culprit["executable"], &culprit["share"]);
+    let named = (&culprit["metric"], &culprit["attribute"], &culprit["name"], &culprit["share"]);
     assert_eq!(named, (&METRIC.into(), &"request.id".into(), &"shopd".into(), &1.0.into()), "{stage}");
     assert_eq!(stage["remediations"][0]["target"], format!("request.id of {METRIC}"));
 

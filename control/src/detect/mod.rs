@@ -8,7 +8,7 @@ mod culprit;
 mod forecast;
 mod risk;
 
-pub use culprit::{Culprit, culprits};
+pub use culprit::{Culprit, Maker, culprits};
 pub use forecast::{Forecast, forecast};
 pub use risk::{Risk, outlook, risk};
 

@@ -139,8 +139,12 @@ fn the_ceiling_needs_no_past_and_nonsense_is_passed_over() {
 
 #[test]
 fn culprits_come_with_their_share() {
-    let found =
-        culprits([("a", "id", "x", 90.0), ("b", "id", "y", 5.0), ("c", "id", "z", f64::NAN), ("d", "k", "w", 15.0)]);
+    let found = culprits([
+        ("a", "id", None, 90.0),
+        ("b", "id", None, 5.0),
+        ("c", "id", None, f64::NAN),
+        ("d", "k", None, 15.0),
+    ]);
     let named: Vec<_> = found.iter().map(|c| (c.metric.as_str(), (c.share * 110.0).round())).collect();
     assert_eq!(named, [("a", 90.0), ("d", 15.0)]);
 }

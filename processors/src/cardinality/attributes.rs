@@ -29,9 +29,9 @@ pub(super) struct Weight {
 
 /// A value as it is named. Two of one hash are one.
 #[derive(Clone)]
-struct Named {
-    hash: u64,
-    text: Arc<str>,
+pub(super) struct Named {
+    pub(super) hash: u64,
+    pub(super) text: Arc<str>,
 }
 
 impl Borrow<u64> for Named {
@@ -195,7 +195,7 @@ impl Attributes {
     }
 }
 
-fn text_of(value: AnyValue<'_>, hash: u64) -> String {
+pub(super) fn text_of(value: AnyValue<'_>, hash: u64) -> String {
     match value {
         AnyValue::Str(text) => text.chars().take(MAX_TEXT).collect(),
         AnyValue::Bool(flag) => flag.to_string(),

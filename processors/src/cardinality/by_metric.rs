@@ -64,6 +64,11 @@ impl ByMetric {
         }
     }
 
+    /// The name of the metric at a place.
+    pub(super) fn name(&self, place: usize) -> Option<&Arc<str>> {
+        self.rows.get(place).map(|row| &row.name)
+    }
+
     /// A minute is over; `last` says that it is the one before this.
     pub(super) fn turn(&mut self, last: bool) {
         let ByMetric { rows, places, free, .. } = self;

@@ -9,6 +9,7 @@ mod by_key;
 mod by_metric;
 mod config;
 mod leading;
+mod makers;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use attributes::{Attributes, Weight};
 use by_key::ByKey;
 use by_metric::ByMetric;
 use leading::Leading;
+use makers::{Makers, maker_of};
 
 /// The row of the table of processors.
 pub const FACTORY: ProcessorFactory = ProcessorFactory::new::<Config>(
@@ -110,6 +112,7 @@ struct Stage {
     metrics: ByMetric,
     attributes: Attributes,
     keys: ByKey,
+    makers: Makers,
     rates: Rates,
 }
 
@@ -130,6 +133,7 @@ impl Stage {
             metrics: ByMetric::new(config.max_metrics),
             attributes: Attributes::new(config.max_attributes, config.leading),
             keys: ByKey::new(config.max_metrics, config.max_series, window),
+            makers: Makers::default(),
             rates: Rates::default(),
             config,
         }
@@ -139,7 +143,10 @@ impl Stage {
     fn advance(&mut self, now: u64) {
         let before = self.half();
         self.all.advance(now);
-        (0..(self.half() - before).min(2)).for_each(|_| self.attributes.turn());
+        (0..(self.half() - before).min(2)).for_each(|_| {
+            self.attributes.turn();
+            self.makers.turn();
+        });
         let minute = now / MINUTE;
         if minute > self.rates.minute {
             let Stage { sample, metrics, rates, .. } = self;
@@ -169,12 +176,16 @@ impl Stage {
 
     /// Counts the series of a resource. One that was met in this epoch is only marked as still there.
     fn meet(&mut self, resource: Resource<'_>, now: u64) {
-        let mut turned = Weight::default();
+        let (mut turned, mut maker) = (Weight::default(), None);
         for scope in resource.scopes() {
             for metric in scope.metrics() {
                 for point in metric.points().filter(|point| !point.no_recorded_value()) {
                     self.time = self.time.max(point.time());
-                    let weight = self.count(metric, point.series(), now);
+                    let (weight, place) = self.count(metric, point.series(), now);
+                    if weight.new > 0 {
+                        let maker = maker.get_or_insert_with(|| maker_of(resource));
+                        self.makers.made(place, maker.as_ref(), weight.new);
+                    }
                     if weight.all > 0 {
                         turned = Weight { all: turned.all + weight.all, new: turned.new + weight.new };
                         for (key, value) in point.attributes().iter() {
@@ -192,23 +203,23 @@ impl Stage {
         }
     }
 
-    /// Counts a series; returns its weight if its attributes are to be counted.
+    /// Counts a series; returns its weight if its attributes are to be counted, and the place of its metric.
     #[inline]
-    fn count(&mut self, metric: Metric<'_>, series: u64, now: u64) -> Weight {
+    fn count(&mut self, metric: Metric<'_>, series: u64, now: u64) -> (Weight, usize) {
         let Stage { sample, metrics, all, rates, .. } = self;
         let epoch = all.epoch();
         let make = || Known { metric: 0, epoch: NEVER };
         let Some((met, known)) = sample.meet(series, now, make, |known| metrics.forget(known.metric)) else {
             all.insert(series);
-            return Weight::default();
+            return (Weight::default(), 0);
         };
         let before = std::mem::replace(&mut known.epoch, epoch);
         if before == epoch {
-            return Weight::default();
+            return (Weight::default(), 0);
         }
         all.insert(series);
         if before / EPOCHS_OF_HALF == epoch / EPOCHS_OF_HALF {
-            return Weight::default();
+            return (Weight::default(), 0);
         }
         if before == NEVER {
             known.metric = metrics.admit(metric.name());
@@ -218,7 +229,7 @@ impl Stage {
         let new = if met == Met::First { weight } else { 0 };
         metrics.came(place, new);
         rates.new += new;
-        Weight { all: weight, new }
+        (Weight { all: weight, new }, place)
     }
 
     fn publish(&mut self, at: Instant, now: u64) {
@@ -238,6 +249,7 @@ impl Stage {
             metrics: self.metrics.shares(sampled),
             attributes: self.attributes.estimate(halves.min(now as f64) / MINUTE as f64),
             keys: self.keys.estimate(),
+            makers: self.makers.estimate(&self.metrics),
         };
         let values =
             [snapshot.series.series, snapshot.new_per_minute, snapshot.gone_per_minute, snapshot.sampled as f64];

@@ -134,19 +134,23 @@ function profiles(stage) {
     dim("CPU, memory, I/O: the part that stays attributed to single entities."));
 }
 
+// Who makes series, and by which attribute that is told where it is no executable.
+const called = ({ name, name_of: attribute, metric }) =>
+  name ? name + (attribute === "process.executable.name" ? "" : ` (${attribute})`) : metric ?? "unknown";
+
 function culprits(stage) {
   if (!stage.explosions) return put("culprits", dim("Not watched: that goes with a budget."));
   const grown = stage.explosions.map((found) => make("p", "",
-    make("b", "bad", found.executable ?? found.metric ?? "unknown"), ` ${found.kind}, ${percent(found.share)} of what is new, `,
+    make("b", "bad", called(found)), ` ${found.kind}, ${percent(found.share)} of what is new, `,
     `+${count(found.new_per_minute)} a minute`, found.since_unix_nano ? ` for ${ago(found.since_unix_nano)}` : "",
-    make("br"), make("span", "dim", [found.executable && found.metric && `in ${found.metric}`, found.attribute && `by ${found.attribute}`].filter(Boolean).join(", "))));
+    make("br"), make("span", "dim", [found.name && found.metric && `in ${found.metric}`, found.attribute && `by ${found.attribute}`].filter(Boolean).join(", "))));
   const done = (stage.remediations ?? []).map((order) => make("p", "",
     make("span", "chip", order.status), `${plain(order.action)} ${order.target ?? ""}`,
     known(order.expires_in_seconds) ? make("span", "dim", `, ${span(order.expires_in_seconds)} left`) : null));
   if (grown.length + done.length) return put("culprits", ...grown, ...done);
   const newest = (stage.culprits ?? []).map((found) => make("p", "dim", [
-    `${found.executable ?? found.metric} makes ${percent(found.share)} of what is new`,
-    found.executable && `in ${found.metric}`, found.attribute && `by ${found.attribute}`].filter(Boolean).join(", ")));
+    `${called(found)} makes ${percent(found.share)} of what is new`,
+    found.name && `in ${found.metric}`, found.attribute && `by ${found.attribute}`].filter(Boolean).join(", ")));
   put("culprits", dim("Nothing grows in a way that is out of the ordinary."), ...newest);
 }
 

@@ -175,7 +175,8 @@ pub(super) struct Explosion {
     pub kind: String,
     pub metric: Option<String>,
     pub attribute: Option<String>,
-    pub executable: Option<String>,
+    pub name: Option<String>,
+    pub name_of: Option<String>,
     pub share: Option<f64>,
     pub new_per_minute: Option<f64>,
     pub since_unix_nano: Option<String>,
@@ -187,7 +188,8 @@ pub(super) struct Explosion {
 pub(super) struct Culprit {
     pub metric: String,
     pub attribute: Option<String>,
-    pub executable: Option<String>,
+    pub name: Option<String>,
+    pub name_of: Option<String>,
     pub share: Option<f64>,
 }
 

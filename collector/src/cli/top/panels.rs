@@ -227,25 +227,31 @@ fn culprits(look: &Look, stage: &Stage, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
+/// Who makes series, and by which attribute that is told where it is no executable.
+fn called(name: &Option<String>, name_of: &Option<String>) -> Option<String> {
+    let of = name_of.as_deref().filter(|name_of| *name_of != "process.executable.name");
+    name.as_ref().map(|name| of.map_or_else(|| name.clone(), |of| format!("{name} ({of})")))
+}
+
 /// Who makes new series, where these are not too many.
 fn newest(culprit: &Culprit, width: usize) -> Line<'static> {
-    let Culprit { metric, attribute, executable, share } = culprit;
-    let who = executable.as_deref().unwrap_or(metric);
+    let Culprit { metric, attribute, name, name_of, share } = culprit;
+    let who = called(name, name_of).unwrap_or_else(|| metric.clone());
     let mut parts = vec![format!("{who} makes {} of what is new", percent(*share))];
-    parts.extend(executable.as_ref().map(|_| format!("in {metric}")));
+    parts.extend(name.as_ref().map(|_| format!("in {metric}")));
     parts.extend(attribute.as_ref().map(|attribute| format!("by {attribute}")));
     Line::from(dim(short(&parts.join(", "), width)))
 }
 
 fn culprit(look: &Look, explosion: &Explosion, width: usize) -> Line<'static> {
-    let Explosion { kind, metric, attribute, executable, share, new_per_minute, since_unix_nano } = explosion;
-    let who = executable.as_deref().or(metric.as_deref()).unwrap_or("unknown");
+    let Explosion { kind, metric, attribute, name, name_of, share, new_per_minute, since_unix_nano } = explosion;
+    let who = called(name, name_of).or_else(|| metric.clone()).unwrap_or_else(|| "unknown".to_owned());
     let now = look.state.time_unix_nano.as_str();
     let since = since_unix_nano.as_deref().and_then(|since| seconds_between(since, now));
     let mut parts = vec![format!("{} of what is new", percent(*share))];
     parts.push(format!("+{} a minute", count(*new_per_minute)));
     parts.extend(since.map(|since| format!("for {}", span(Some(since)))));
-    parts.extend(executable.as_ref().and(metric.as_ref()).map(|metric| format!("in {metric}")));
+    parts.extend(name.as_ref().and(metric.as_ref()).map(|metric| format!("in {metric}")));
     parts.extend(attribute.as_ref().map(|attribute| format!("by {attribute}")));
     let (kind, who) = (format!("{kind:<8}"), format!("{who} "));
     let rest = short(&parts.join(", "), width.saturating_sub(kind.len() + who.chars().count()));

@@ -41,7 +41,7 @@ fn busy(target: &str) -> Result<Value, String> {
               "memory": 0.41, "switches": { "tighten": 2, "relax": 1 }, "risk": { "score": 31.4 },
               "forecast": { "linear_seconds": null, "robust_seconds": 5400, "series_per_minute": 11.2 },
               "explosions": [ { "kind": "jump", "metric": "process.cpu.time", "attribute": "process.pid",
-                "executable": "leaky\u{1b}[31m", "share": 0.93, "new_per_minute": 1200, "since_unix_nano": "1763719525000000000" } ],
+                "name_of": "process.executable.name", "name": "leaky\u{1b}[31m", "share": 0.93, "new_per_minute": 1200, "since_unix_nano": "1763719525000000000" } ],
               "remediations": [ { "id": 3, "action": "fold_executable", "target": "leaky", "status": "active", "expires_in_seconds": 1723.0 } ],
               "leading": { "metrics": [ { "name": "process.cpu.time", "series": 1800, "new_per_minute": 400 } ],
                 "attributes": [ { "key": "process.executable.name", "values": 41,
