@@ -1,18 +1,21 @@
 //! What is on the page: the last value of every series, under its name and labels.
 //!
-//! A series is found by its whole identity (resource, scope, metric, attributes as bytes), so a new value costs one look
-//! and one write; its label text is made once. Within a family the label text is the key, so the page cannot hold two
-//! series that Prometheus would take for one: of two that collide the newer one stands, and at the same time the one that
-//! was there. The store knows no clock and does no I/O; whoever feeds it says when it is.
+//! A series is a resource and a column: a metric of a scope with attributes of its points, which many resources share. Both
+//! are small numbers for whole identities as bytes, so a new value costs one look and one write. What a batch repeats is
+//! not worked out again: a resource is known by its bytes, and the columns of a scope hold for all scopes of its shape.
+//!
+//! A label text is made once. Within a family it is the key, so the page cannot hold two series that Prometheus would take
+//! for one: of two that collide the newer one stands, and at the same time the one that was there. The store knows no clock
+//! and does no I/O; whoever feeds it says when it is.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use phoenix_telemetry::{Batch, Metric, Point, Resource};
+use phoenix_telemetry::{Batch, Metric, Point, Resource, Scope};
 
 use super::identity;
-use super::interner::Interner;
+use super::interner::{FastMap, Interner};
 use super::labels::{self, Label, Origin};
 use super::options::TextOptions;
 use super::stream::Stream;
@@ -50,13 +53,29 @@ pub(crate) struct Absorbed {
 struct Origins {
     labels: Vec<Label>,
     target: u32,
+    /// Its message as it came last, unless that is longer than may be kept.
+    body: Option<Arc<[u8]>>,
+}
+
+/// A metric of a scope with attributes of its points: what series of different resources have in common.
+#[derive(Debug)]
+struct Column {
+    stream: u32,
+}
+
+/// The columns of a scope by the places of their points, as far as they were met. Each is held until it is released.
+type Columns = Vec<Option<u32>>;
+
+/// What a series is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Identity {
+    resource: u32,
+    column: u32,
 }
 
 #[derive(Debug)]
 pub(crate) struct Series {
-    identity: Arc<[u8]>,
-    resource: u32,
-    stream: u32,
+    identity: Identity,
     pub(crate) family: Arc<str>,
     pub(crate) labels: Arc<str>,
     pub(crate) value: Value,
@@ -83,9 +102,12 @@ pub(crate) struct Store {
     options: TextOptions,
     bounds: Bounds,
     resources: Interner<Origins>,
+    /// Resources by the bytes in which they came last.
+    bodies: FastMap<Arc<[u8]>, u32>,
     targets: Interner<Target>,
     streams: Interner<Stream>,
-    index: HashMap<Arc<[u8]>, usize>,
+    columns: Interner<Column>,
+    index: FastMap<Identity, usize>,
     series: Vec<Option<Series>>,
     free: Vec<usize>,
     /// Lines on the page, which is what readers count as series: a histogram is one for each of its bounds and more.
@@ -108,9 +130,11 @@ impl Store {
             options,
             bounds,
             resources: Interner::default(),
+            bodies: FastMap::default(),
             targets: Interner::default(),
             streams: Interner::default(),
-            index: HashMap::new(),
+            columns: Interner::default(),
+            index: FastMap::default(),
             series: Vec::new(),
             free: Vec::new(),
             lines: 0,
@@ -125,6 +149,15 @@ impl Store {
     /// How many series the page has, every bound of a histogram counted.
     pub(crate) fn len(&self) -> usize {
         self.lines
+    }
+
+    /// How many resources, their bytes, metrics and columns are held for the series.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.resources.values().count()
+            + self.bodies.len()
+            + self.streams.values().count()
+            + self.columns.values().count()
     }
 
     pub(crate) fn options(&self) -> &TextOptions {
@@ -149,74 +182,135 @@ impl Store {
     /// Takes in the points of a batch.
     pub(crate) fn absorb(&mut self, batch: &Batch, now: Instant) -> Absorbed {
         let mut absorbed = Absorbed::default();
-        let mut scratch = std::mem::take(&mut self.scratch);
+        // By the shape of scopes; the first is for those that are like no other.
+        let mut shapes: Vec<Columns> = Vec::new();
         for resource in batch.resources() {
-            scratch.clear();
-            identity::attributes(&mut scratch, resource.attributes());
-            if scratch.len() > MAX_LABEL_BYTES {
-                *absorbed.dropped.entry(Reason::Malformed).or_default() +=
-                    resource.metrics().map(|metric| metric.points().count() as u64).sum::<u64>();
+            let Some(resource_id) = self.acquire_resource(resource) else {
+                *absorbed.dropped.entry(Reason::Malformed).or_default() += resource.live_points() as u64;
                 continue;
-            }
-            let resource_id = self.acquire_resource(&scratch, resource);
-            for metric in resource.metrics() {
-                scratch.clear();
-                identity::stream(&mut scratch, metric);
-                let options = &self.options;
-                let stream_id = self.streams.acquire(&scratch, || Stream::of(metric, options));
-                for point in metric.points() {
-                    if let Err(reason) = self.point(resource_id, stream_id, point, now, &mut scratch) {
-                        *absorbed.dropped.entry(reason).or_default() += 1;
-                        self.complain(&mut absorbed, reason, stream_id, metric);
-                    }
+            };
+            for scope in resource.scopes() {
+                let shape = scope.shape().unwrap_or(0);
+                if shapes.len() <= shape {
+                    shapes.resize_with(shape + 1, Columns::new);
                 }
-                self.streams.release(stream_id);
+                let Some(columns) = shapes.get_mut(shape) else { continue };
+                self.scope(resource_id, scope, columns, now, &mut absorbed);
+                if scope.shape().is_none() {
+                    self.release_columns(columns);
+                }
             }
             self.release_resource(resource_id);
         }
-        self.scratch = scratch;
+        shapes.iter_mut().for_each(|columns| self.release_columns(columns));
         absorbed.replaced = std::mem::take(&mut self.replaced);
         absorbed
     }
 
-    fn acquire_resource(&mut self, key: &[u8], resource: Resource<'_>) -> u32 {
+    /// Takes in the points of a scope. `columns` are those of its shape, as far as they are known, and grow.
+    fn scope(&mut self, resource: u32, scope: Scope<'_>, columns: &mut Columns, now: Instant, absorbed: &mut Absorbed) {
+        for (place, point) in scope.points().enumerate() {
+            if columns.len() <= place {
+                columns.push(None);
+            }
+            let (Some(point), Some(known)) = (point, columns.get_mut(place)) else { continue };
+            let column = *known.get_or_insert_with(|| self.acquire_column(point));
+            if let Err(reason) = self.point(Identity { resource, column }, point, now) {
+                *absorbed.dropped.entry(reason).or_default() += 1;
+                self.complain(absorbed, reason, column, point.metric());
+            }
+        }
+    }
+
+    fn release_columns(&mut self, columns: &mut Columns) {
+        columns.drain(..).flatten().for_each(|column| self.release_column(column));
+    }
+
+    /// The resource, and one more user of it; `None` if its attributes are beyond all measure.
+    fn acquire_resource(&mut self, resource: Resource<'_>) -> Option<u32> {
+        if let Some(&id) = self.bodies.get(resource.body()) {
+            self.resources.retain(id);
+            return Some(id);
+        }
+        self.scratch.clear();
+        identity::attributes(&mut self.scratch, resource.attributes());
+        if self.scratch.len() > MAX_LABEL_BYTES {
+            return None;
+        }
         let (targets, options) = (&mut self.targets, &self.options);
-        self.resources.acquire(key, || {
+        let id = self.resources.acquire(&self.scratch, || {
             let target = Target::of(resource.attributes(), options);
             Origins {
                 labels: labels::of_resource(resource, options),
                 target: targets.acquire(&target.identity(), || target.clone()),
+                body: None,
             }
-        })
+        });
+        // Unknown fields of the message may be longer than all that counts.
+        if resource.body().len() <= MAX_LABEL_BYTES
+            && let Some(origins) = self.resources.get_mut(id)
+        {
+            let body: Arc<[u8]> = resource.body().into();
+            if let Some(before) = origins.body.replace(Arc::clone(&body)) {
+                self.bodies.remove(&before);
+            }
+            self.bodies.insert(body, id);
+        }
+        Some(id)
     }
 
     fn release_resource(&mut self, id: u32) {
         if let Some(origins) = self.resources.release(id) {
             self.targets.release(origins.target);
+            if let Some(body) = origins.body {
+                self.bodies.remove(&body);
+            }
         }
     }
 
-    fn point(
-        &mut self,
-        resource: u32,
-        stream: u32,
-        point: Point<'_>,
-        now: Instant,
-        key: &mut Vec<u8>,
-    ) -> Result<(), Reason> {
-        let Some(Stream { family, treatment, .. }) = self.streams.get(stream) else { return Ok(()) };
-        let family = Arc::clone(family.as_ref().map_err(|reason| *reason)?);
+    /// The column of a point, and one more user of it.
+    fn acquire_column(&mut self, point: Point<'_>) -> u32 {
+        let metric = point.metric();
+        self.scratch.clear();
+        identity::stream(&mut self.scratch, metric);
+        let options = &self.options;
+        let stream = self.streams.acquire(&self.scratch, || Stream::of(metric, options));
+        self.scratch.clear();
+        self.scratch.extend_from_slice(&stream.to_le_bytes());
+        identity::attributes(&mut self.scratch, point.attributes());
+        let mut is_new = false;
+        let column = self.columns.acquire(&self.scratch, || {
+            is_new = true;
+            Column { stream }
+        });
+        // A column is one user of its stream.
+        if !is_new {
+            self.streams.release(stream);
+        }
+        column
+    }
+
+    fn release_column(&mut self, id: u32) {
+        if let Some(column) = self.columns.release(id) {
+            self.streams.release(column.stream);
+        }
+    }
+
+    fn stream_of(&self, column: u32) -> Option<&Stream> {
+        self.streams.get(self.columns.get(column)?.stream)
+    }
+
+    fn point(&mut self, identity: Identity, point: Point<'_>, now: Instant) -> Result<(), Reason> {
+        let Some(Stream { family, treatment, .. }) = self.stream_of(identity.column) else { return Ok(()) };
+        let family = family.as_ref().map_err(|reason| *reason)?;
         let treatment = *treatment;
-        key.clear();
-        key.extend_from_slice(&resource.to_le_bytes());
-        key.extend_from_slice(&stream.to_le_bytes());
-        identity::attributes(key, point.attributes());
-        if let Some(&slot) = self.index.get(key.as_slice()) {
+        if let Some(&slot) = self.index.get(&identity) {
             return self.update(slot, treatment, point, now);
         }
         if point.no_recorded_value() {
             return Ok(());
         }
+        let family = Arc::clone(family);
         let value = Value::read(point, treatment.kind)?;
         if self
             .families
@@ -225,8 +319,8 @@ impl Store {
         {
             return Err(Reason::TypeConflict);
         }
-        let labels: Arc<str> = self.label_text(resource, stream, point, treatment.kind).into();
-        if labels.len() > MAX_LABEL_BYTES || key.len() > MAX_LABEL_BYTES {
+        let labels: Arc<str> = self.label_text(identity, point, treatment.kind).into();
+        if labels.len() > MAX_LABEL_BYTES || self.columns.key_len(identity.column) > MAX_LABEL_BYTES {
             return Err(Reason::Malformed);
         }
         let rival = self.families.get(&family).and_then(|family| family.members.get(&labels)).copied();
@@ -241,9 +335,8 @@ impl Store {
         }
         let exemplars =
             if self.bounds.exemplars { value::exemplars(point, &value, treatment.kind) } else { Vec::new() };
-        let identity: Arc<[u8]> = key.as_slice().into();
         self.insert(
-            Series { identity, resource, stream, family, labels, value, exemplars, time: point.time(), updated: now },
+            Series { identity, family, labels, value, exemplars, time: point.time(), updated: now },
             treatment.kind,
         );
         self.replaced += u64::from(rival.is_some());
@@ -280,7 +373,7 @@ impl Store {
         Ok(())
     }
 
-    fn label_text(&self, resource: u32, stream: u32, point: Point<'_>, kind: Kind) -> String {
+    fn label_text(&self, identity: Identity, point: Point<'_>, kind: Kind) -> String {
         let utf8 = self.options.naming.utf8;
         let constant = self
             .options
@@ -288,8 +381,8 @@ impl Store {
             .iter()
             .map(|(name, value)| Label::new(name, value.clone(), Origin::Constant, utf8));
         let shared = [
-            self.resources.get(resource).map(|resource| resource.labels.as_slice()),
-            self.streams.get(stream).map(|stream| stream.scope_labels.as_slice()),
+            self.resources.get(identity.resource).map(|resource| resource.labels.as_slice()),
+            self.stream_of(identity.column).map(|stream| stream.scope_labels.as_slice()),
         ];
         let shared = shared.into_iter().flatten().flatten().cloned();
         labels::text(
@@ -305,14 +398,13 @@ impl Store {
 
     fn insert(&mut self, series: Series, kind: Kind) {
         let lines = series.value.lines();
-        self.resources.retain(series.resource);
-        self.streams.retain(series.stream);
-        let (identity, name, labels) =
-            (Arc::clone(&series.identity), Arc::clone(&series.family), Arc::clone(&series.labels));
+        let identity = series.identity;
+        self.resources.retain(identity.resource);
+        self.columns.retain(identity.column);
+        let (name, labels) = (Arc::clone(&series.family), Arc::clone(&series.labels));
         if !self.families.contains_key(&name) {
             let (help, unit) = self
-                .streams
-                .get(series.stream)
+                .stream_of(identity.column)
                 .map_or_else(Default::default, |stream| (stream.help.clone(), stream.unit.clone()));
             self.families.insert(Arc::clone(&name), Family { kind, help, unit, members: BTreeMap::new() });
             for suffix in kind.suffixes() {
@@ -343,8 +435,8 @@ impl Store {
         self.free.push(slot);
         self.lines -= series.value.lines();
         self.index.remove(&series.identity);
-        self.streams.release(series.stream);
-        self.release_resource(series.resource);
+        self.release_column(series.identity.column);
+        self.release_resource(series.identity.resource);
         let Some(family) = self.families.get_mut(&series.family) else { return };
         family.members.remove(&series.labels);
         if family.members.is_empty() {
@@ -375,7 +467,7 @@ impl Store {
         doomed.len()
     }
 
-    fn complain(&mut self, absorbed: &mut Absorbed, reason: Reason, stream: u32, metric: Metric<'_>) {
+    fn complain(&mut self, absorbed: &mut Absorbed, reason: Reason, column: u32, metric: Metric<'_>) {
         let why = match reason {
             Reason::Unsupported => "Prometheus text has no form for its kind and temporality",
             Reason::Malformed => "a point has no value or contradicts itself",
@@ -386,7 +478,7 @@ impl Store {
             Reason::OutOfOrder => return,
             Reason::Overflow => "the page is full; max_series sets how much it holds",
         };
-        let name: Arc<str> = match (reason, self.streams.get(stream)) {
+        let name: Arc<str> = match (reason, self.stream_of(column)) {
             (Reason::Overflow, _) => "".into(),
             (_, Some(Stream { family: Ok(family), .. })) => Arc::clone(family),
             _ => metric.name().into(),

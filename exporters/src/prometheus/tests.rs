@@ -11,6 +11,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use phoenix_telemetry::{Batch, Limits};
+use proptest::prelude::*;
 use prost::Message;
 
 use super::store::{Absorbed, Bounds, Store};
@@ -550,4 +551,65 @@ fn a_histogram_counts_every_bound_against_the_limit() {
     assert_eq!(store.len(), 7);
     assert!(push(&mut store, 4, &[]).is_empty());
     assert_eq!(store.len(), 3);
+}
+
+/// What a process reports in a scrape: its id, whether its attributes come in another order, which of its points are left, and its
+/// value; none where its series end.
+type Report = (u8, bool, [bool; 4], Option<u8>);
+
+fn report((pid, turned, _, value): Report, time: u64) -> ResourceMetrics {
+    let pid = pid.to_string();
+    let mut resource = vec![("process.pid", pid.as_str()), ("host.name", "h"), ("process.executable.name", "sh")];
+    let mut states = ["user", "system"];
+    if turned {
+        resource.reverse();
+        states.reverse();
+    }
+    let point = |labels: &[(&str, &str)]| match value {
+        Some(value) => number(time, f64::from(value), labels),
+        None => NumberDataPoint { value: None, flags: 1, ..number(time, 0.0, labels) },
+    };
+    let of_state = |state: &str| point(&[("state", state)]);
+    of_resource(
+        &resource,
+        vec![
+            counter("cpu", states.map(of_state).to_vec()),
+            gauge("memory", "By", vec![point(&[])]),
+            sum("read", "By", DELTA, true, vec![point(&[("direction", "read")])]),
+        ],
+    )
+}
+
+proptest! {
+    /// What a batch repeats is not worked out again; it must come to the same as every resource by itself, and nothing may be
+    /// held for longer than its series.
+    #[test]
+    fn a_batch_says_what_its_resources_say_one_by_one(
+        scrapes in prop::collection::vec(prop::collection::vec(any::<(u8, bool, [bool; 4], Option<u8>)>(), 0..6), 1..8),
+    ) {
+        let (mut whole, mut single) = (store(), store());
+        let now = Instant::now();
+        for (time, reports) in (1..).zip(&scrapes) {
+            let reports: Vec<Report> = reports.iter().map(|(pid, turned, left, value)| (pid % 4, *turned, *left, *value)).collect();
+            let mut all = request(reports.iter().map(|of| report(*of, time)).collect());
+            let mut places = reports.iter().flat_map(|(_, _, left, _)| left);
+            all.drop_points(|_| !*places.next().unwrap());
+            let mut absorbed = Absorbed::default();
+            for of in &reports {
+                let mut one = request(vec![report(*of, time)]);
+                let mut places = of.2.iter();
+                one.drop_points(|_| !*places.next().unwrap());
+                let Absorbed { dropped, replaced, .. } = single.absorb(&one, now);
+                dropped.into_iter().for_each(|(reason, points)| *absorbed.dropped.entry(reason).or_default() += points);
+                absorbed.replaced += replaced;
+            }
+            let Absorbed { dropped, replaced, .. } = whole.absorb(&all, now);
+            prop_assert_eq!((dropped, replaced), (absorbed.dropped, absorbed.replaced));
+            prop_assert_eq!(text(&whole), text(&single));
+        }
+        prop_assert_eq!(whole.len(), single.len());
+        prop_assert!(whole.held() <= 4 * whole.len());
+        whole.sweep(now + Duration::from_secs(1000));
+        prop_assert_eq!(whole.held(), 0);
+    }
 }
