@@ -49,7 +49,9 @@ pub fn risk(used: f64, slope: f64, deviation: f64, reaction: f64) -> Risk {
         return Risk::default();
     }
     let ahead = used + slope * reaction + ABOVE;
-    let probability = normal((ahead - 1.0) / COUNT.hypot(WANDERS * deviation.clamp(0.0, JUMP)));
+    // Not `hypot`: its symbol is glibc 2.35's, and the packages run from 2.34 (packaging/package holds it).
+    let wanders = WANDERS * deviation.clamp(0.0, JUMP);
+    let probability = normal((ahead - 1.0) / (COUNT * COUNT + wanders * wanders).sqrt());
     let cost = 0.5 + 0.5 * ((used - 1.0).max(0.0) + BEYOND).min(1.0);
     Risk { score: 100.0 * probability * cost, probability, cost }
 }
