@@ -17,7 +17,8 @@ case "${1:-}" in
   --remove | --purge)
     [ -n "$root" ] || scripts/preremove remove
     rm -f "$root/usr/local/bin/phoenix" "$root/etc/systemd/system/phoenix.service" "$root"/usr/local/share/man/man1/phoenix*.1.gz \
-      "$root/usr/local/share/bash-completion/completions/phoenix"
+      "$root/usr/local/share/bash-completion/completions/phoenix" "$root/usr/local/share/zsh/site-functions/_phoenix" \
+      "$root/usr/local/share/fish/vendor_completions.d/phoenix.fish"
     if [ -z "$root" ]; then
       scripts/postremove "${1#--}"
     fi
@@ -28,13 +29,16 @@ esac
 
 [ -n "$root" ] || scripts/preinstall
 mkdir -p "$root/usr/local/bin" "$root/etc/phoenix" "$root/etc/systemd/system" "$root/usr/local/share/man/man1" \
-  "$root/usr/local/share/bash-completion/completions"
+  "$root/usr/local/share/bash-completion/completions" "$root/usr/local/share/zsh/site-functions" \
+  "$root/usr/local/share/fish/vendor_completions.d"
 # A running binary cannot be written to; it can be replaced.
 cp phoenix "$root/usr/local/bin/phoenix.new"
 chmod 0755 "$root/usr/local/bin/phoenix.new"
 mv "$root/usr/local/bin/phoenix.new" "$root/usr/local/bin/phoenix"
 cp man/*.1.gz "$root/usr/local/share/man/man1/"
 cp completions/phoenix.bash "$root/usr/local/share/bash-completion/completions/phoenix"
+cp completions/_phoenix "$root/usr/local/share/zsh/site-functions/_phoenix"
+cp completions/phoenix.fish "$root/usr/local/share/fish/vendor_completions.d/phoenix.fish"
 sed 's|/usr/bin/phoenix|/usr/local/bin/phoenix|' phoenix.service > "$root/etc/systemd/system/phoenix.service"
 keep() {
   if [ -e "$root/etc/phoenix/$1" ]; then
