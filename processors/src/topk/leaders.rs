@@ -39,22 +39,26 @@ impl Leaders {
             return;
         }
         self.published = Some(now);
-        let mut rankings: Vec<(usize, Vec<Leader>)> = Vec::with_capacity(self.names.len());
-        for ranking in 0..self.names.len() {
-            let mut all: Vec<Leader> =
-                tracker.seen().iter().filter_map(|(_, at)| leader(tracker, *at, ranking)).collect();
-            all.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-            let kept = all.len();
-            all.truncate(Ranking::MOST);
-            rankings.push((kept, all));
+        // All rankings in one pass over the entities: to look at these costs more than to sort the few that are inside.
+        let mut rankings: Vec<Vec<Leader>> = vec![Vec::new(); self.names.len()];
+        for (_, at) in tracker.seen() {
+            let Some(slot) = tracker.at(*at).filter(|slot| slot.state.open) else { continue };
+            for (standing, inside) in slot.state.standings.iter().zip(&mut rankings) {
+                if standing.place.inside {
+                    inside.push((standing.score, slot.key, *at));
+                }
+            }
         }
-        let samples = samples(tracker, rankings.iter().flat_map(|(_, first)| first));
-        let measures = self.names.iter().zip(rankings).enumerate().map(|(ranking, (name, (kept, first)))| {
-            let listed = first.iter().zip(1..).filter_map(|((_, key, at), rank)| {
+        for inside in &mut rankings {
+            inside.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        }
+        let samples = samples(tracker, rankings.iter().flat_map(|inside| inside.iter().take(Ranking::MOST)));
+        let measures = self.names.iter().zip(rankings).enumerate().map(|(ranking, (name, inside))| {
+            let listed = inside.iter().take(Ranking::MOST).zip(1..).filter_map(|((_, key, at), rank)| {
                 let sample = samples.binary_search_by_key(key, |(key, _)| *key).ok().map(|found| samples[found].1)?;
                 self.kept(tracker, batch.point(sample)?, *at, (ranking, rank))
             });
-            (Arc::clone(name), kept, listed.collect())
+            (Arc::clone(name), inside.len(), listed.collect())
         });
         self.publisher.publish(Ranking { at: now, measures: measures.collect() });
     }
@@ -85,13 +89,6 @@ impl Leaders {
         };
         short(&keys.into_iter().filter_map(text).collect::<Vec<_>>().join(" ")).to_owned()
     }
-}
-
-/// Score, identity and place of an entity that a ranking keeps.
-fn leader(tracker: &Tracker<State>, at: u32, ranking: usize) -> Option<Leader> {
-    let slot = tracker.at(at)?;
-    let standing = slot.state.standings.get(ranking).filter(|standing| standing.place.inside && slot.state.open)?;
-    Some((standing.score, slot.key, at))
 }
 
 /// A point of each of these entities in the batch, by key: found in one pass, as a search for each would cost more than
