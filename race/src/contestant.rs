@@ -68,7 +68,9 @@ impl Contestant {
     ) -> Result<Self, Fault> {
         let room = tempfile::tempdir()?;
         let output = File::create(room.path().join("output"))?;
-        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs").join(name).join(format!("{chain}.yaml"));
+        // What stands behind an @ tells two builds of one agent apart.
+        let agent = name.split('@').next().unwrap_or(name);
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs").join(agent).join(format!("{chain}.yaml"));
         // The shell becomes the contestant, so that its id is the child's.
         let child = Command::new("taskset")
             .args(["-c", "0", "sh", "-c", &format!("exec {command}")])

@@ -22,7 +22,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::contestant::{Contestant, Ports};
 use crate::payload::{Coding, Payload, Shape, warm_up};
-use crate::result::{Race, Run};
+use crate::result::{Agent, Race, Run, Setup};
 use crate::sink::Sink;
 
 /// Why a race could not be run.
@@ -54,6 +54,7 @@ struct Line {
     /// A contestant: NAME=COMMAND. The command line is run by a shell with RACE_CONFIG (the file
     /// race/configs/NAME/CHAIN.yaml), RACE_GRPC, RACE_HTTP, RACE_SINK (ports of the loopback), RACE_EXPORTER (otlp,
     /// otlphttp), RACE_COMPRESSION and RACE_STATE (an empty directory) set; the first one is what others are compared with.
+    /// NAME@WORD has the configs of NAME: two builds of one agent.
     #[arg(long = "agent", required = true, value_name = "NAME=COMMAND")]
     agents: Vec<String>,
     #[arg(long, value_enum, default_value = "pass")]
@@ -104,29 +105,28 @@ fn main() -> ExitCode {
 async fn race(line: &Line) -> Result<Race, Fault> {
     contestant::make_room()?;
     let payload = Payload::make(line.shape, line.hosts, line.senders, line.coding, line.protocol, line.million)?;
-    let chain = line.chain.to_possible_value().ok_or("a chain without a name")?.get_name().to_owned();
-    let what = format!(
-        "{chain}, {} in, {} out, {}, {} live series, {} in, {} out",
-        name(&line.protocol),
-        name(&line.protocol),
-        payload.describe(),
-        payload.series,
-        name(&line.coding),
-        line.out
-    );
-    let mut runs: Vec<(String, Vec<Run>)> = Vec::new();
+    let setup = Setup {
+        chain: name(&line.chain),
+        protocol: name(&line.protocol),
+        coding: [name(&line.coding), line.out.clone()],
+        senders: payload.senders.len(),
+        points: payload.points,
+        bytes: payload.bytes,
+        series: payload.series,
+    };
+    let mut agents = Vec::new();
+    for agent in &line.agents {
+        let (name, command) = agent.split_once('=').ok_or("a contestant is NAME=COMMAND")?;
+        agents.push((Agent::new(name, command), command));
+    }
     for round in 0..line.rounds {
-        for agent in &line.agents {
-            let (agent_name, command) = agent.split_once('=').ok_or("a contestant is NAME=COMMAND")?;
-            let run = run(line, &payload, &chain, agent_name, command).await?;
-            eprintln!("round {} of {}: {agent_name}: {run}", round + 1, line.rounds);
-            match runs.iter_mut().find(|(known, _)| known == agent_name) {
-                Some((_, runs)) => runs.push(run),
-                None => runs.push((agent_name.to_owned(), vec![run])),
-            }
+        for (agent, command) in &mut agents {
+            let run = run(line, &payload, &setup.chain, &agent.name, command).await?;
+            eprintln!("round {} of {}: {}: {run}", round + 1, line.rounds, agent.name);
+            agent.runs.push(run);
         }
     }
-    let race = Race::new(what, runs);
+    let race = Race::new(setup, agents.into_iter().map(|(agent, _)| agent).collect());
     if let Some(file) = &line.save {
         race.save(file)?;
     }

@@ -80,8 +80,9 @@ pub struct Payload {
     /// Series that live at any time.
     pub series: usize,
     /// Mean bytes of a request on the wire.
-    bytes: usize,
-    points: usize,
+    pub bytes: usize,
+    /// Mean data points of a request.
+    pub points: usize,
 }
 
 impl Payload {
@@ -115,11 +116,6 @@ impl Payload {
         let bytes = messages().map(|message| message.body.len()).sum::<usize>() / count;
         let points = messages().map(|message| message.points as usize).sum::<usize>() / count;
         Ok(Payload { senders: by_sender, series: hosts * per_scrape, bytes, points })
-    }
-
-    /// Its requests in words.
-    pub fn describe(&self) -> String {
-        format!("{} senders, requests of {} points ({} KB)", self.senders.len(), self.points, self.bytes.div_ceil(1000))
     }
 }
 

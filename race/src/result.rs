@@ -63,33 +63,81 @@ impl fmt::Display for Run {
     }
 }
 
+/// What all contestants had to carry, and how.
+#[derive(Clone, Debug, Serialize)]
+pub struct Setup {
+    pub chain: String,
+    pub protocol: String,
+    /// Compression of what comes in, and of what goes out.
+    pub coding: [String; 2],
+    pub senders: usize,
+    /// Data points and bytes on the wire of a request, in the mean.
+    pub points: usize,
+    pub bytes: usize,
+    /// Series that live at any time.
+    pub series: usize,
+}
+
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Setup { chain, protocol, coding: [coding, out], senders, points, bytes, series } = self;
+        let kb = bytes.div_ceil(1000);
+        write!(
+            f,
+            "{chain}, {protocol} in, {protocol} out, {senders} senders, requests of {points} points ({kb} KB), "
+        )?;
+        write!(f, "{series} live series, {coding} in, {out} out")
+    }
+}
+
+/// A contestant and what came of each of its rounds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Agent {
+    pub name: String,
+    /// What its program says to `--version`, if anything.
+    pub version: String,
+    pub runs: Vec<Run>,
+}
+
+impl Agent {
+    /// One that has not run yet, by its command line.
+    pub fn new(name: &str, command: &str) -> Self {
+        // The first word is the program, unless somebody sets a variable before it.
+        let program = command.split_whitespace().next().unwrap_or_default();
+        let version = said("timeout", &["5", program, "--version"]).unwrap_or_default();
+        Agent { name: name.to_owned(), version, runs: Vec::new() }
+    }
+}
+
+/// The first line that a program writes.
+fn said(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    Some(String::from_utf8(output.stdout).ok()?.lines().next()?.trim().to_owned())
+}
+
 /// All rounds of all contestants.
 #[derive(Clone, Debug, Serialize)]
 pub struct Race {
-    what: String,
+    setup: Setup,
     machine: String,
     date: String,
-    agents: Vec<(String, Vec<Run>)>,
+    agents: Vec<Agent>,
 }
 
 impl Race {
-    pub fn new(what: String, agents: Vec<(String, Vec<Run>)>) -> Self {
-        let said = |program: &str, arguments: &[&str]| {
-            let output = Command::new(program).args(arguments).output().ok()?;
-            String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned())
-        };
+    pub fn new(setup: Setup, agents: Vec<Agent>) -> Self {
         let cores = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cores.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
         let count = cores.lines().filter(|line| line.starts_with("processor")).count();
         let model = model.trim_start_matches([' ', '\t', ':']);
         let kernel = said("uname", &["-sr"]).unwrap_or_default();
         let date = said("date", &["-u", "+%Y-%m-%d"]).unwrap_or_default();
-        Race { what, machine: format!("{count} cores, {model}, {kernel}"), date, agents }
+        Race { setup, machine: format!("{count} cores, {model}, {kernel}"), date, agents }
     }
 
     /// What was lost by anybody.
     pub fn lost(&self) -> u64 {
-        self.agents.iter().flat_map(|(_, runs)| runs).map(|run| run.lost).sum()
+        self.agents.iter().flat_map(|agent| &agent.runs).map(|run| run.lost).sum()
     }
 
     /// Appends it to a file, as a line of JSON.
@@ -113,14 +161,14 @@ fn median(runs: &[Run], of: impl Fn(&Run) -> f64) -> f64 {
 
 impl fmt::Display for Race {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}; {}; {}\n", self.what, self.machine, self.date)?;
+        writeln!(f, "{}; {}; {}\n", self.setup, self.machine, self.date)?;
         writeln!(
             f,
             "| Agent | CPU-s per million points (all rounds) | ratio | Mdp/s | peak MB | OK in ms, 99 % | points out per point in | lost |"
         )?;
         writeln!(f, "|---|---|---|---|---|---|---|---|")?;
-        let first = self.agents.first().map_or(f64::NAN, |(_, runs)| median(runs, |run| run.cost));
-        for (name, runs) in &self.agents {
+        let first = self.agents.first().map_or(f64::NAN, |agent| median(&agent.runs, |run| run.cost));
+        for Agent { name, runs, .. } in &self.agents {
             let cost = median(runs, |run| run.cost);
             let all: Vec<String> = runs.iter().map(|run| format!("{:.3}", run.cost)).collect();
             let [rate, memory] = [median(runs, |run| run.rate / 1e6), median(runs, |run| run.memory)];
