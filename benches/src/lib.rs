@@ -3,6 +3,7 @@
 
 pub mod adaptive;
 pub mod catalog;
+pub mod chain;
 pub mod closed;
 mod host;
 mod process;

@@ -1,0 +1,118 @@
+//! What a core carries in memory, from the bytes of a request to the bytes of what is sent on: process metrics of one host with
+//! 9,000 live series, and of 112 hosts with a million. The rows are those of docs/performance.md.
+#![allow(missing_docs)] // criterion's macros write an undocumented main
+#![allow(clippy::expect_used)] // what is built here is right
+
+#[path = "support/cpu_time.rs"]
+mod measured;
+
+use std::cell::RefCell;
+use std::hint::black_box;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use measured::CpuTime;
+use phoenix_benches::POINTS_PER_PROCESS;
+use phoenix_benches::chain::{Encode, FULL, Load, THIN, carry, chain};
+use phoenix_pipeline::{Clock, Delivery, Lane, Metrics, Site};
+use phoenix_sketch::Distinct;
+use phoenix_telemetry::{Batch, Limits};
+
+const PROCESSES: usize = 1_000;
+const SERIES: u64 = (PROCESSES * POINTS_PER_PROCESS) as u64;
+/// Hosts of a million series.
+const HOSTS: usize = 112;
+/// Scrapes of each host until windows are full.
+const FIRST: usize = 8;
+
+/// The full chain without those that measure: what they cost is the difference.
+const FULL_UNMEASURED: &[&str] = &["memory_limiter", "priority", "topk", "aggregate"];
+
+fn one_core(criterion: &mut Criterion<CpuTime>) {
+    let mut group = criterion.benchmark_group("reach");
+    group.throughput(Throughput::Elements(SERIES)).sample_size(20);
+    group.bench_function("index, hashes, sketch", |bencher| {
+        let (mut load, mut sketch) = (Load::new(1, PROCESSES), Distinct::dense(1));
+        let run = |bytes| {
+            let batch = Batch::decode(bytes, &Limits::default()).expect("it is OTLP");
+            batch.series().for_each(|point| sketch.insert(point.series()));
+            black_box(&sketch);
+        };
+        bencher.iter_batched(|| load.scrape().0, run, BatchSize::NumIterations(10));
+    });
+    let cases: [(&str, &[&str], usize); 7] = [
+        ("pass, 9,000 series", &[], 1),
+        ("topk, aggregate, 9,000 series", THIN, 1),
+        ("full chain unmeasured, 9,000 series", FULL_UNMEASURED, 1),
+        ("full chain, 9,000 series", FULL, 1),
+        ("topk, aggregate, 1,000,000 series", THIN, HOSTS),
+        ("full chain unmeasured, 1,000,000 series", FULL_UNMEASURED, HOSTS),
+        ("full chain, 1,000,000 series", FULL, HOSTS),
+    ];
+    for (name, ids, hosts) in cases {
+        group.bench_function(name, |bencher| {
+            let load = RefCell::new(Load::new(hosts, PROCESSES));
+            let mut chain = chain(ids, vec![Arc::new(Encode)], &Site::for_test("bench")).expect("it is right");
+            for _ in 0..FIRST * hosts {
+                let (bytes, now) = load.borrow_mut().scrape();
+                carry(&mut chain, bytes, now);
+            }
+            let run = |(bytes, now)| carry(&mut chain, bytes, now);
+            bencher.iter_batched(|| load.borrow_mut().scrape(), run, BatchSize::NumIterations(10));
+        });
+    }
+    group.finish();
+}
+
+/// Batches that wait in front of each lane.
+const WAITING: u64 = 8;
+
+/// Lanes side by side, each with a host of its own: what more of them carry. Requests are indexed before, as receivers do it.
+fn lanes(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("lanes");
+    for count in [1, 2] {
+        let site = Site::for_test("bench");
+        let lanes: Vec<Lane> = (0..count)
+            .map(|number| {
+                let chain = chain(THIN, vec![Arc::new(Encode)], &site).expect("it is right");
+                let metrics = Metrics::clone(&site.metrics);
+                let ended = |why| panic!("{why}");
+                Lane::start(&format!("lane-{number}"), vec![chain], Clock::system(), metrics, ended).expect("a thread")
+            })
+            .collect();
+        let mut loads: Vec<Load> = lanes.iter().map(|_| Load::new(1, PROCESSES)).collect();
+        let next = |load: &mut Load| Batch::decode(load.scrape().0, &Limits::default()).expect("it is OTLP");
+        let mut run = |rounds: u64| {
+            let mut taken = Duration::ZERO;
+            for _ in 0..rounds {
+                let batches: Vec<Vec<Batch>> =
+                    loads.iter_mut().map(|load| (0..WAITING).map(|_| next(load)).collect()).collect();
+                let (done, all_done) = mpsc::channel();
+                let began = Instant::now();
+                for (lane, batches) in lanes.iter().zip(batches) {
+                    for batch in batches {
+                        let done = done.clone();
+                        let delivery = Delivery::new(move |outcome| done.send(outcome).expect("somebody waits"));
+                        lane.handle().send(&"metrics".into(), batch, delivery).expect("there is room");
+                    }
+                }
+                drop(done);
+                all_done.iter().for_each(|outcome| outcome.expect("it is delivered"));
+                taken += began.elapsed();
+            }
+            taken
+        };
+        run(2);
+        group.throughput(Throughput::Elements(count * WAITING * SERIES)).sample_size(20);
+        group.bench_function(format!("topk, aggregate, 9,000 series a lane, {count} of them"), |bencher| {
+            bencher.iter_custom(&mut run);
+        });
+        lanes.into_iter().for_each(Lane::stop);
+    }
+    group.finish();
+}
+
+criterion_group!(name = cores; config = Criterion::default().with_measurement(CpuTime); targets = one_core);
+criterion_group!(several, lanes);
+criterion_main!(cores, several);

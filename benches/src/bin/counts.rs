@@ -1,0 +1,86 @@
+//! The hot path as fixed work whose instructions are counted: no clock, no randomness of its own, the same bytes in every run.
+//! Alone it names its cases and their data points; with the name of a case it does that one, which `benches/count` has
+//! callgrind look at.
+#![allow(missing_docs)] // a program without an API
+#![allow(clippy::expect_used, clippy::print_stdout)] // what is built here is right, and it says what it counts
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use phoenix_benches::chain::{Encode, FULL, Load, THIN, chain};
+use phoenix_benches::{POINTS_PER_PROCESS, process_metrics};
+use phoenix_pipeline::{Delivery, Site};
+use phoenix_sketch::Distinct;
+use phoenix_telemetry::{Batch, Limits};
+
+const PROCESSES: usize = 200;
+/// Scrapes before the one that is counted.
+const FIRST: usize = 8;
+
+/// A case: its name, and what makes its work. What is done to make it is not counted.
+type Case = (&'static str, fn() -> Box<dyn FnMut()>);
+
+const CASES: [Case; 11] = [
+    ("build", || Box::new(|| drop(black_box(process_metrics(PROCESSES))))),
+    ("index", || {
+        let bytes = Bytes::from(process_metrics(PROCESSES));
+        Box::new(move || drop(black_box(decode(&bytes))))
+    }),
+    ("series hashes, sketch", || {
+        let (batch, mut sketch) = (batch(), Distinct::dense(1));
+        Box::new(move || batch.series().for_each(|point| sketch.insert(point.series())))
+    }),
+    ("drop 90 % of the processes, encode", || {
+        let mut batch = batch();
+        Box::new(move || {
+            batch.drop_points(|point| !point.metric().resource().hash().is_multiple_of(10));
+            black_box(batch.encode());
+        })
+    }),
+    ("cardinality", || pushed(&["cardinality"])),
+    ("priority", || pushed(&["priority"])),
+    ("topk", || pushed(&["topk"])),
+    ("adaptive_filter", || pushed(&["adaptive_filter"])),
+    ("aggregate, nothing folded", || pushed(&["aggregate"])),
+    ("topk, aggregate", || pushed(THIN)),
+    ("full chain", || pushed(FULL)),
+];
+
+/// What is counted is called from here; callgrind collects inside.
+#[inline(never)]
+fn counted(work: &mut dyn FnMut()) {
+    work();
+}
+
+fn batch() -> Batch {
+    decode(&Bytes::from(process_metrics(PROCESSES)))
+}
+
+fn decode(bytes: &Bytes) -> Batch {
+    Batch::decode(bytes.clone(), &Limits::default()).expect("it is OTLP")
+}
+
+/// A scrape through a chain that has seen some.
+fn pushed(ids: &[&str]) -> Box<dyn FnMut()> {
+    let mut load = Load::new(1, PROCESSES);
+    let mut chain = chain(ids, vec![Arc::new(Encode)], &Site::for_test("counts")).expect("it is right");
+    for _ in 0..FIRST {
+        let (bytes, now) = load.scrape();
+        chain.push(decode(&bytes), Delivery::none(), now);
+    }
+    let (bytes, now) = load.scrape();
+    let mut next = decode(&bytes);
+    Box::new(move || chain.push(std::mem::take(&mut next), Delivery::none(), now))
+}
+
+fn main() {
+    let wanted = std::env::args().nth(1);
+    for (name, case) in CASES {
+        match &wanted {
+            None => println!("{name}\t{}", PROCESSES * POINTS_PER_PROCESS),
+            Some(wanted) if wanted == name => counted(&mut case()),
+            Some(_) => {}
+        }
+    }
+}
