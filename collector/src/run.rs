@@ -140,6 +140,7 @@ async fn serve(
         board: StatusBoard::default(),
         explain: Explain::default(),
         estimates,
+        folded: phoenix_pipeline::Folded::default(),
         profiles,
         control,
         state,

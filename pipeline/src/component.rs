@@ -19,8 +19,8 @@ use crate::auth::{Authenticator, Authenticators};
 use crate::config::{Mistake, Settings, Value, read};
 use crate::storage::{Storage, Storages};
 use crate::{
-    Ack, Clock, Delivery, Estimates, Explain, LaneHandle, Listeners, Marks, Metrics, Outlet, Profiles, Refusal, Status,
-    StatusBoard,
+    Ack, Clock, Delivery, Estimates, Explain, Folded, LaneHandle, Listeners, Marks, Metrics, Outlet, Profiles, Refusal,
+    Status, StatusBoard,
 };
 
 /// A future behind a trait object.
@@ -188,6 +188,8 @@ pub struct Site {
     pub explain: Explain,
     /// Where stages say how many series they let through.
     pub estimates: Estimates,
+    /// Where receivers learn which processes a stage folded.
+    pub folded: Folded,
     /// Where a stage that holds profiles can be told to change.
     pub profiles: Profiles,
     /// For a processor that is made of others; none inside such a one.
@@ -239,6 +241,7 @@ impl Site {
             state: None,
             explain: Explain::default(),
             estimates: Estimates::default(),
+            folded: Folded::default(),
             profiles: Profiles::default(),
             siblings: None,
             lane: None,

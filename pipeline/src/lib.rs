@@ -20,6 +20,7 @@ pub mod config;
 mod delivery;
 pub mod estimates;
 pub mod explain;
+pub mod folded;
 mod lane;
 mod listen;
 mod marks;
@@ -41,6 +42,7 @@ pub use component::{
 pub use delivery::{Ack, Delivery, Refusal};
 pub use estimates::Estimates;
 pub use explain::Explain;
+pub use folded::Folded;
 pub use lane::{Lane, LaneHandle};
 pub use listen::{Listener, Listeners, UnixSocket};
 pub use marks::{AttributeFold, Class, Decision, Entity, Mark, Marks};

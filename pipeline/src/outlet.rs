@@ -72,6 +72,11 @@ impl Outlet {
         self.targets.store(Arc::new(targets));
     }
 
+    /// How many pipelines are behind it.
+    pub fn pipelines(&self) -> usize {
+        self.targets.load().len()
+    }
+
     /// How safe data is to be before its sender hears of it, where the configuration does not say: on disk where every
     /// exporter behind this outlet has one, else in the queues.
     pub fn usual_ack(&self) -> Ack {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use phoenix_pipeline::config::Report;
-use phoenix_telemetry::{AnyValue, Attributes};
+use phoenix_telemetry::{AnyValue, Attributes, Resource};
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 
@@ -19,6 +19,14 @@ const HOST: [&str; 3] = ["host.id", "host.name", "k8s.node.name"];
 
 /// What a typing error has too many zeros for: at some hundred bytes each, gigabytes.
 const MOST_ENTITIES: usize = 10_000_000;
+
+/// The id of a process.
+pub(crate) fn pid_of(resource: Resource<'_>) -> Option<u32> {
+    match resource.attributes().get(PROCESS) {
+        Some(AnyValue::Int(pid)) => u32::try_from(pid).ok(),
+        _ => None,
+    }
+}
 
 /// Complains about a bound on entities that holds nothing, or does not hold anything back.
 pub(crate) fn check_max_entities(max_entities: usize, report: &mut Report<'_>) {

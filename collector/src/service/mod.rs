@@ -16,8 +16,8 @@ use phoenix_pipeline::auth::Authenticators;
 use phoenix_pipeline::config::Value;
 use phoenix_pipeline::storage::Storages;
 use phoenix_pipeline::{
-    BuildError, Chain, Clock, ComponentId, Estimates, Explain, Exporter, Extension, Health, Lane, Listeners, Metrics,
-    Outlet, PageServer, Profiles, Receiver, Site, Status, StatusBoard,
+    BuildError, Chain, Clock, ComponentId, Estimates, Explain, Exporter, Extension, Folded, Health, Lane, Listeners,
+    Metrics, Outlet, PageServer, Profiles, Receiver, Site, Status, StatusBoard,
 };
 use tokio::sync::mpsc;
 
@@ -56,6 +56,8 @@ pub struct Shared {
     pub explain: Explain,
     /// How many series the stages let through.
     pub estimates: Estimates,
+    /// Which processes the stages folded.
+    pub folded: Folded,
     /// Which profiles are at work.
     pub profiles: Profiles,
     /// Who holds the budgets.
@@ -86,6 +88,7 @@ impl Shared {
             state: None,
             explain: self.explain.clone(),
             estimates: self.estimates.clone(),
+            folded: self.folded.clone(),
             profiles: self.profiles.clone(),
             siblings: None,
             lane: None,

@@ -22,19 +22,19 @@ mod state;
 mod tests;
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
-    BuildError, Context, Decision, Handover, Mark, Marks, Processor, ProcessorFactory, Site, Stability,
+    BuildError, Context, Decision, Folded, Handover, Mark, Marks, Processor, ProcessorFactory, Site, Stability,
 };
 use phoenix_telemetry::{Batch, PointId, Resource};
 
 pub use config::{Config, Fold, GaugeFunction, Output, State};
 
-use crate::entity::{host_of, is_process};
+use crate::entity::{host_of, is_process, pid_of};
 use emit::Pieces;
 pub(crate) use groups::class_name;
 use host::{Ends, Host, Sighting, Tools, Verdict};
@@ -96,6 +96,8 @@ struct Books {
 struct Aggregate {
     config: Config,
     counts: Counts,
+    /// Who wants to know which processes are folded.
+    folded: Folded,
     books: Books,
     entities: Arc<Desc>,
     layouts: Layouts,
@@ -119,6 +121,7 @@ impl Aggregate {
         Aggregate {
             config,
             counts: Counts::new(site),
+            folded: site.folded.clone(),
             books: Books::default(),
             entities: Arc::new(entities_desc()),
             layouts: Layouts::default(),
@@ -335,6 +338,8 @@ impl Processor for Aggregate {
             store.restore(&mut self.books, cx.now, &mut self.counts);
         }
         self.sweep(cx.now);
+        let asked = batch.series().next().and_then(|point| self.folded.asked(point.time()));
+        let mut processes: HashSet<u32> = asked.iter().flat_map(|_| batch.resources().filter_map(pid_of)).collect();
         let (early, out) = self.work(batch, cx);
         let Orders { folded, others } = &mut self.orders;
         self.counts.folded(folded.len() as u64);
@@ -352,6 +357,12 @@ impl Processor for Aggregate {
             }
         }
         self.send(batch, early, out);
+        if let Some(asked) = asked {
+            batch.resources().filter_map(pid_of).for_each(|left| {
+                processes.remove(&left);
+            });
+            asked.tell(processes);
+        }
         self.books.interner.sweep();
         if let Some(store) = &mut self.store {
             store.changed();

@@ -1,10 +1,12 @@
 //! Where a short cut could take one thing for another: hashes made to collide, other orders, other settings.
 
-use phoenix_pipeline::Processor;
+use std::time::Instant;
+
+use phoenix_pipeline::{Context, Decision, Delivery, Entity, Marks, Processor, Site};
 use phoenix_telemetry::{AnyValue, Batch, BatchBuilder, Descriptor, Number, Shape, Temporality};
 
 use super::FACTORY;
-use crate::testing::{build, run};
+use crate::testing::{build, run, value};
 
 const SECOND: u64 = 1_000_000_000;
 const CPU: Descriptor<'_> = Descriptor {
@@ -107,4 +109,33 @@ fn other_settings_make_other_groups_at_once() {
     assert_eq!(groups(next.as_mut(), "user", 30, &[(sent, &[(0, 104)])]), [(-1, 0, 4.0), (2, 0, 0.0)]);
     let said = groups(next.as_mut(), "user", 40, &[(sent, &[(0, 109)])]);
     assert!(said.contains(&(2, 0, 5.0)), "{said:?}");
+}
+
+#[test]
+fn who_asks_is_told_which_processes_are_folded() {
+    let site = Site::for_test("aggregate");
+    let mut stage = (FACTORY.build)(&value("{group_by: [k0]}"), &site).unwrap();
+    let mut run = |second: u64, decisions: [Decision; 2]| {
+        let mut batch = batch(
+            second,
+            &[(&[("k0", 1), ("process.pid", 1)], &[(0, 5)]), (&[("k0", 1), ("process.pid", 2)], &[(0, 6)])],
+        );
+        let mut marks = Marks::default();
+        for (resource, decision) in batch.resources().zip(decisions) {
+            marks.mark(Entity::Resource(resource.id()), decision, "test");
+        }
+        let mut delivery = Delivery::none();
+        stage.process(&mut batch, &mut Context { now: Instant::now(), delivery: &mut delivery, marks: &mut marks });
+    };
+    let (open, fold, keep) = (Decision::Open, Decision::Fold, Decision::Keep);
+    let question = site.folded.ask(10 * SECOND);
+    run(9, [fold, fold]);
+    assert!(!question.is_folded(1, 1), "another scrape");
+    run(10, [fold, keep]);
+    assert!(question.is_folded(1, 1) && !question.is_folded(2, 1));
+    // The one opens anew, the other is closed; both take their time.
+    [20, 30, 40, 50].into_iter().for_each(|second| run(second, [open, fold]));
+    let question = site.folded.ask(60 * SECOND);
+    run(60, [open, fold]);
+    assert!(question.is_folded(2, 1) && !question.is_folded(1, 1), "it left the fold");
 }

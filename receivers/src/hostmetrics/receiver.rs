@@ -159,8 +159,10 @@ impl Worker {
                 continue;
             }
             let started = Instant::now();
-            let batch = self.round.scrape(&Moment { unix_nanos: self.clock.unix_nanos(), now: self.clock.now() });
+            let at = Moment { unix_nanos: self.clock.unix_nanos(), now: self.clock.now() };
+            let batch = self.round.scrape(&at);
             self.duration.record(started.elapsed().as_secs_f64());
+            self.round.ask(&at, self.outlet.pipelines());
             if !batch.is_empty()
                 && let Err(refusal) = self.outlet.send(batch, Delivery::none())
             {
@@ -270,6 +272,13 @@ impl Round {
         self.report(failures);
         self.last_bytes = builder.len();
         builder.finish()
+    }
+
+    /// Asks the pipelines, so many, what becomes of the scrape that is about to be sent.
+    fn ask(&mut self, at: &Moment, pipelines: usize) {
+        for rotation in self.others.iter_mut().filter_map(|(scraper, _)| scraper.rotation()) {
+            rotation.ask(at.unix_nanos, pipelines);
+        }
     }
 
     /// Logs causes that are new, forgets those that are gone, and sets the status when anything changed.

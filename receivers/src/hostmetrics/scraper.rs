@@ -8,6 +8,7 @@ use std::time::Instant;
 use phoenix_telemetry::{BatchBuilder, ScopeBuilder};
 
 use super::catalog::Naming;
+use super::process::Rotation;
 use super::root::Root;
 
 /// The one moment that all points of a scrape carry.
@@ -71,6 +72,10 @@ pub(crate) trait Scraper: Send {
     fn name(&self) -> &'static str;
     /// Reads once and appends to `out`. Never panics, never blocks without bound.
     fn scrape(&mut self, at: &Moment, out: &mut BatchBuilder) -> Outcome;
+    /// What wants to know which processes of a scrape the pipelines fold.
+    fn rotation(&mut self) -> Option<&mut Rotation> {
+        None
+    }
 }
 
 /// What a scraper is built from, beside its own settings.

@@ -71,9 +71,17 @@ pub struct Config {
     /// limit of process ids, so that only a runaway host meets it.
     pub max_processes: usize,
     /// So many files of processes stay open between scrapes, three for each process: a scrape then costs a fifth less.
-    /// 0: none. Default: 3000, about 1,000 processes; each takes some 4 KB of kernel memory. Never more than half of RLIMIT_NOFILE.
+    /// 0: none. Default: 4500, 1,500 processes; each takes some 4 KB of kernel memory. Never more than half of RLIMIT_NOFILE.
     pub max_open_files: usize,
+    /// Of processes that the pipeline folds and that do nothing, `io`, `status` and `fd` are read no more often than this; 0s: at
+    /// every scrape, like those of all others. At most 2m, so that groups do not take a process for gone. Default: 0s, as the I/O
+    /// that such a process does with less than a clock tick of CPU time is lost if it ends before it is read again.
+    #[serde(with = "phoenix_pipeline::config::duration")]
+    pub folded_interval: Duration,
 }
+
+/// Longest `folded_interval`.
+const MAX_FOLDED_INTERVAL: Duration = Duration::from_secs(120);
 
 impl Default for Config {
     fn default() -> Self {
@@ -91,7 +99,8 @@ impl Default for Config {
             mute_process_all_errors: false,
             command_line: CommandLine::Scrubbed,
             max_processes: 100_000,
-            max_open_files: 3_000,
+            max_open_files: 4_500,
+            folded_interval: Duration::ZERO,
         }
     }
 }
@@ -107,6 +116,9 @@ impl Config {
                 let known = Attribute::ALL.iter().map(|attribute| attribute.key(Naming::V0));
                 report.unknown(&format!("{path}.resource_attributes.{name}"), name, known);
             }
+        }
+        if self.folded_interval > MAX_FOLDED_INTERVAL {
+            report.error(&format!("{path}.folded_interval"), "must be from 0s to 2m");
         }
         if self.max_processes == 0 {
             report.error(&format!("{path}.max_processes"), "0 would follow no process; allowed: 1 and more");

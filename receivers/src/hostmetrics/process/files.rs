@@ -3,7 +3,6 @@
 //!
 //! A process that is gone is no error. Nothing here knows what is in the files.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -12,6 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use rapidhash::RapidHashMap;
 use rustix::fs::RawDir;
 
 /// A file, directory or link below `/proc/PID`.
@@ -113,7 +113,7 @@ pub(crate) struct Files {
 /// An open file of procfs belongs to its process for ever: when that is gone it says so, even if its id was taken by another.
 #[derive(Debug)]
 struct Open {
-    files: HashMap<(u32, Source), File>,
+    files: RapidHashMap<(u32, Source), File>,
     max: usize,
 }
 
@@ -121,7 +121,7 @@ impl Open {
     fn new(proc: &Path, max: usize) -> Self {
         // A file of an ordinary file system outlives its removal, and would tell of the dead.
         let is_procfs = rustix::fs::statfs(proc).is_ok_and(|fs| fs.f_type == PROC_SUPER_MAGIC);
-        Open { files: HashMap::new(), max: if is_procfs { max } else { 0 } }
+        Open { files: RapidHashMap::default(), max: if is_procfs { max } else { 0 } }
     }
 }
 

@@ -19,6 +19,15 @@ use crate::hostmetrics::{cpu, reading as host};
 
 const NANOS: u64 = 1_000_000_000;
 
+/// What `io`, `status` and `fd` hold.
+const COSTLY: [Metric; 5] = [
+    Metric::DiskIo,
+    Metric::DiskOperations,
+    Metric::ContextSwitches,
+    Metric::SignalsPending,
+    Metric::OpenFileDescriptors,
+];
+
 /// What the host says once per scrape.
 #[derive(Debug)]
 struct Host {
@@ -153,7 +162,8 @@ impl Measure {
         values
     }
 
-    /// Everything that is wanted of one process. What cannot be read is left out and noted.
+    /// Everything that is wanted of one process; of its costly files nothing if they are `deferred`. What cannot be read is left
+    /// out and noted.
     #[allow(clippy::too_many_arguments)] // the process, its times and the two things that are written to
     pub(crate) fn read(
         &self,
@@ -161,6 +171,7 @@ impl Measure {
         stat: &Stat,
         age: Option<f64>,
         times: (&Times, Option<&Times>),
+        deferred: bool,
         files: &mut Files,
         troubles: &mut Troubles,
     ) -> Values {
@@ -185,6 +196,10 @@ impl Measure {
             if let Some(total) = self.host.mem_total.filter(|total| *total > 0.0) {
                 values.set(Metric::MemoryUtilization, &[Number::Double(resident as f64 / total)]);
             }
+        }
+        if deferred {
+            values.leave(&COSTLY);
+            return values;
         }
         if let Some(io) =
             self.file(pid, Source::Io, &[Metric::DiskIo, Metric::DiskOperations], reading::io, files, troubles)

@@ -185,11 +185,15 @@ pub(crate) fn arity(metric: usize) -> usize {
 
 /// What was read of one process; a metric without values could not be read, or is not wanted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Values([Option<[Number; 3]>; METRICS]);
+pub(crate) struct Values {
+    points: [Option<[Number; 3]>; METRICS],
+    /// Bit `i`: row `i` was not looked at, and goes on as it was.
+    left: u16,
+}
 
 impl Values {
     /// Nothing: every series of the process ends.
-    pub(crate) const NONE: Values = Values([None; METRICS]);
+    pub(crate) const NONE: Values = Values { points: [None; METRICS], left: 0 };
 
     /// Sets the points of a metric, in the order of the members of its attribute.
     pub(crate) fn set(&mut self, metric: Metric, values: &[Number]) {
@@ -198,14 +202,24 @@ impl Values {
         for (slot, value) in all.iter_mut().zip(values) {
             *slot = *value;
         }
-        if let Some(slot) = self.0.get_mut(metric as usize) {
+        if let Some(slot) = self.points.get_mut(metric as usize) {
             *slot = Some(all);
         }
     }
 
     /// The points of the metric at `index` of [`ROWS`].
     pub(crate) fn get(&self, index: usize) -> Option<&[Number]> {
-        self.0.get(index)?.as_ref()?.get(..arity(index))
+        self.points.get(index)?.as_ref()?.get(..arity(index))
+    }
+
+    /// Leaves metrics for a later scrape: they have no points now, and do not end.
+    pub(crate) fn leave(&mut self, metrics: &[Metric]) {
+        metrics.iter().for_each(|metric| self.left |= 1 << *metric as usize);
+    }
+
+    /// Whether the metric at `index` of [`ROWS`] was left for a later scrape.
+    pub(crate) fn is_left(&self, index: usize) -> bool {
+        self.left & (1 << index) != 0
     }
 }
 

@@ -1,7 +1,7 @@
 //! The `process` scraper: CPU, memory, I/O and identity of every process of the host.
 //!
 //! `reading` parses, `files` opens, `facts` and `owner` know who a process is, `measure` knows its numbers, `table`
-//! follows the processes from scrape to scrape and `project` writes them down. `exits` finds what a process used up to its end,
+//! follows the processes from scrape to scrape, `rotation` says whose costly files wait, and `project` writes them down. `exits` finds what a process used up to its end,
 //! `balance` compares the sum with the host. Where the Collector's scraper is known to be
 //! wrong this one is not: disk I/O is that of block devices, signals are counted, shares lie between 0 and 1.
 
@@ -15,6 +15,7 @@ mod metrics;
 mod owner;
 mod project;
 mod reading;
+mod rotation;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ mod trouble;
 
 pub use config::{AttributeSettings, CommandLine, Config, Names};
 pub use metrics::ROWS;
+pub(crate) use rotation::Rotation;
 
 use phoenix_pipeline::Site;
 use phoenix_telemetry::BatchBuilder;
@@ -43,7 +45,9 @@ use trouble::Troubles;
 /// A pattern that does not compile, which the config check has reported before.
 pub(super) fn build(config: &Config, setup: &Setup<'_>, site: &Site) -> Result<Box<dyn Scraper>, String> {
     let balance = Balance::new(site.metrics.gauge(&balance::UNATTRIBUTED, &[("receiver", site.id.as_str())]));
-    Ok(Box::new(Process::new(config, setup, balance)?))
+    let deferred = site.metrics.counter(&rotation::DEFERRED, &[("receiver", site.id.as_str())]);
+    let rotation = Rotation::new(config.folded_interval, &site.folded, deferred);
+    Ok(Box::new(Process::new(config, setup, balance, rotation)?))
 }
 
 struct Process {
@@ -51,7 +55,7 @@ struct Process {
 }
 
 impl Process {
-    fn new(config: &Config, setup: &Setup<'_>, balance: Balance) -> Result<Self, String> {
+    fn new(config: &Config, setup: &Setup<'_>, balance: Balance, rotation: Option<Rotation>) -> Result<Self, String> {
         let Setup { root, naming, boot_unix_nanos } = *setup;
         let projection = Projection::new(config, naming);
         let owners = Owners::new(root.etc.join("passwd"), root.foreign);
@@ -64,6 +68,7 @@ impl Process {
             projection,
             troubles: Troubles::new(config),
             balance,
+            rotation,
         });
         Ok(Self { table })
     }
@@ -91,5 +96,9 @@ impl Scraper for Process {
 
     fn scrape(&mut self, at: &Moment, out: &mut BatchBuilder) -> Outcome {
         self.table.scrape(at, out)
+    }
+
+    fn rotation(&mut self) -> Option<&mut Rotation> {
+        self.table.rotation()
     }
 }

@@ -112,8 +112,12 @@ impl Projection {
         let mut scope = resource.scope(&self.scope, env!("CARGO_PKG_VERSION"));
         let (mut open, mut points) = (Written::default(), 0);
         for (index, plan) in &self.plans {
-            let values = values.get(*index);
             let bit = 1u16 << index;
+            if values.is_left(*index) {
+                open.0 |= before.0 & bit;
+                continue;
+            }
+            let values = values.get(*index);
             if values.is_none() && before.0 & bit == 0 {
                 continue;
             }

@@ -9,6 +9,7 @@ use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
 use phoenix_telemetry::BatchBuilder;
+use rapidhash::RapidHashMap;
 
 use super::balance::Balance;
 use super::exits::{self, Exit, Kin, Ticks, Times};
@@ -18,6 +19,7 @@ use super::measure::{Measure, grown};
 use super::metrics::{Metric, Values};
 use super::project::{Entity, Projection, Written};
 use super::reading::{self, Comm, Stat};
+use super::rotation::{Costly, Rotation};
 use super::trouble::{Cause, Troubles};
 use crate::hostmetrics::scraper::{Moment, Outcome};
 
@@ -45,10 +47,13 @@ struct Tracked {
     times: Option<Times>,
     /// How much those that it waited for grew between its last two readings.
     waited: Option<Ticks>,
+    /// When its costly files were read last, if that matters.
+    costly: Option<Costly>,
 }
 
 pub(crate) struct Table {
-    processes: HashMap<u32, Tracked>,
+    /// By a hash that is several times as fast as the standard one; the kernel's ids crowd no place of it.
+    processes: RapidHashMap<u32, Tracked>,
     max: usize,
     full: bool,
     scrapes: u64,
@@ -69,6 +74,7 @@ pub(crate) struct Table {
     measure: Measure,
     projection: Projection,
     troubles: Troubles,
+    rotation: Option<Rotation>,
 }
 
 /// What a [`Table`] is made of.
@@ -81,13 +87,14 @@ pub(crate) struct Parts {
     pub projection: Projection,
     pub troubles: Troubles,
     pub balance: Balance,
+    pub rotation: Option<Rotation>,
 }
 
 impl Table {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { max, delay, files, facts, measure, projection, troubles, balance } = parts;
+        let Parts { max, delay, files, facts, measure, projection, troubles, balance, rotation } = parts;
         Self {
-            processes: HashMap::new(),
+            processes: RapidHashMap::default(),
             max,
             full: false,
             scrapes: 0,
@@ -103,7 +110,13 @@ impl Table {
             measure,
             projection,
             troubles,
+            rotation,
         }
+    }
+
+    /// Whose costly files are left for a later scrape; `None` if nobody's are.
+    pub(crate) fn rotation(&mut self) -> Option<&mut Rotation> {
+        self.rotation.as_mut()
     }
 
     /// Reads and writes every process once.
@@ -160,12 +173,20 @@ impl Table {
         if age.is_some_and(|age| age < self.delay.as_secs_f64()) && tracked.written.is_empty() {
             return points;
         }
-        let values = self.measure.read(pid, &stat, age, (&times, before.as_ref()), &mut self.files, &mut self.troubles);
+        let mut deferred = false;
+        if let Some(rotation) = &self.rotation {
+            deferred = rotation.defers(pid, &stat, tracked.costly.as_ref(), at.now);
+            if !deferred {
+                tracked.costly = Some(rotation.read(pid, &stat, tracked.costly.as_ref(), at.now));
+            }
+        }
+        let times = (&times, before.as_ref());
+        let values = self.measure.read(pid, &stat, age, times, deferred, &mut self.files, &mut self.troubles);
         let entity = Entity { pid, parent: tracked.parent, start: self.measure.start(tracked.start), facts };
         let (written, count) = self.projection.write(entity, &values, tracked.written, at.unix_nanos, out);
         let used = match before.filter(|_| tracked.written.has(Metric::CpuTime)) {
-            Some(before) => grown(times.own, before.own),
-            None if self.before.is_some_and(|before| entity.start > before) => times.own,
+            Some(before) => grown(times.0.own, before.own),
+            None if self.before.is_some_and(|before| entity.start > before) => times.0.own,
             None => [0; 2],
         };
         if written.has(Metric::CpuTime) {
@@ -227,6 +248,7 @@ impl Table {
             renew: second_look.then(|| at.now + RENEW_AFTER + spread),
             times: None,
             waited: None,
+            costly: None,
         };
         let Some(old) = self.processes.remove(&pid) else {
             self.processes.insert(pid, tracked);

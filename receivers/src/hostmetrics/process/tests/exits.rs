@@ -416,6 +416,7 @@ fn a_child_of_this_test_is_found_in_the_total() {
         &root,
         (Naming::V0, boot * NANOS),
         Balance::new(::metrics::Gauge::noop()),
+        &Folded::default(),
     );
     let mut scrape = || {
         let mut out = BatchBuilder::new();

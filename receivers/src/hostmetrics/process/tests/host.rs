@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use phoenix_pipeline::Folded;
 use phoenix_pipeline::config::{self, Settings};
 use phoenix_telemetry::{AnyValue, Batch, Number, Resource};
 
@@ -28,6 +29,8 @@ pub(super) struct Host {
     pub(super) dir: tempfile::TempDir,
     begun: Instant,
     unattributed: Arc<AtomicU64>,
+    /// What its pipelines say.
+    pub(super) folded: Folded,
 }
 
 /// One process of it.
@@ -74,7 +77,7 @@ impl Default for Spec {
 impl Host {
     pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let host = Self { dir, begun: Instant::now(), unattributed: Arc::default() };
+        let host = Self { dir, begun: Instant::now(), unattributed: Arc::default(), folded: Folded::default() };
         for path in ["proc", "etc"] {
             std::fs::create_dir(host.dir.path().join(path)).unwrap();
         }
@@ -147,7 +150,7 @@ impl Host {
             foreign: true,
         };
         let balance = Balance::new(::metrics::Gauge::from_arc(Arc::clone(&self.unattributed)));
-        scraper(yaml, &root, (naming, BOOT * NANOS), balance)
+        scraper(yaml, &root, (naming, BOOT * NANOS), balance, &self.folded)
     }
 
     /// `phoenix_unattributed_ratio`, as last set.
@@ -167,8 +170,16 @@ impl Host {
 }
 
 /// A scraper below `root`.
-pub(super) fn scraper(yaml: &str, root: &Root, (naming, boot_unix_nanos): (Naming, u64), balance: Balance) -> Process {
-    Process::new(&settings(yaml), &Setup { root, naming, boot_unix_nanos }, balance).unwrap()
+pub(super) fn scraper(
+    yaml: &str,
+    root: &Root,
+    (naming, boot_unix_nanos): (Naming, u64),
+    balance: Balance,
+    folded: &Folded,
+) -> Process {
+    let config = settings(yaml);
+    let rotation = Rotation::new(config.folded_interval, folded, ::metrics::Counter::noop());
+    Process::new(&config, &Setup { root, naming, boot_unix_nanos }, balance, rotation).unwrap()
 }
 
 pub(super) fn settings(yaml: &str) -> Config {

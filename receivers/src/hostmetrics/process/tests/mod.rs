@@ -5,10 +5,12 @@ mod exits;
 mod faults;
 mod host;
 mod identity;
+mod rotation;
 
 use std::path::Path;
 use std::time::Instant;
 
+use phoenix_pipeline::Folded;
 use phoenix_telemetry::{AnyValue, Batch, Number};
 
 use super::*;
@@ -211,7 +213,7 @@ fn this_machines_processes_agree_with_another_reader() {
     let root = Root::new("");
     let boot = root.boot_time_seconds().unwrap();
     let balance = Balance::new(::metrics::Gauge::noop());
-    let mut scraper = scraper(yaml, &root, (Naming::V0, boot * NANOS), balance);
+    let mut scraper = scraper(yaml, &root, (Naming::V0, boot * NANOS), balance, &Folded::default());
     let mut out = BatchBuilder::new();
     let before = procfs::process::all_processes()
         .unwrap()
