@@ -130,7 +130,9 @@ mod tests {
     fn named(attributes: &[(&str, &str)]) -> Option<(&'static str, String)> {
         let mut builder = BatchBuilder::new();
         let mut resource = builder.resource();
-        attributes.iter().for_each(|(key, value)| drop(resource.attribute(key, *value)));
+        for (key, value) in attributes {
+            resource.attribute(key, *value);
+        }
         let descriptor = Descriptor { name: "m", unit: "1", description: "", shape: Shape::Gauge };
         resource.scope("s", "").metric(&descriptor).point(0, 1, Number::Int(1), &[]);
         drop(resource);
