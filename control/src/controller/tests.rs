@@ -187,15 +187,33 @@ fn number() -> impl Strategy<Value = Option<f64>> {
     prop_oneof![8 => (0.0..10_000.0).prop_map(Some), 1 => Just(None), 1 => any::<f64>().prop_map(Some)]
 }
 
+/// Moments in seconds: mostly a cycle apart or so, with pauses, and with jumps to anywhere.
+fn moments(most: usize) -> impl Strategy<Value = Vec<u64>> {
+    let step = prop_oneof![
+        12 => (0u64..20).prop_map(Ok),
+        2 => (20u64..600).prop_map(Ok),
+        1 => any::<u32>().prop_map(Err),
+    ];
+    proptest::collection::vec(step, 1..most).prop_map(|steps| {
+        let mut now = 1_000;
+        let moment = |step: Result<u64, u32>| {
+            now = step.map_or_else(u64::from, |step| now + step);
+            now
+        };
+        steps.into_iter().map(moment).collect()
+    })
+}
+
 proptest! {
     #[test]
     fn any_input_gives_a_bounded_answer_and_dwell_bounds_switches(
-        steps in proptest::collection::vec((any::<u32>(), [number(), number(), number()], number(), 0usize..5), 1..200)
+        moments in moments(200),
+        seen_then in proptest::collection::vec(([number(), number(), number()], number(), 0usize..5), 200)
     ) {
         let settings = Settings::default();
         let mut controller = Controller::new(settings.clone());
         let (mut active, mut relaxes) = (0, Vec::new());
-        for (at, series, memory, claimed) in steps {
+        for (at, (series, memory, claimed)) in moments.into_iter().zip(seen_then) {
             let mut now = seen(active, &[0.0; 3]);
             for (profile, series) in now.profiles.iter_mut().zip(series) {
                 profile.series = series;
@@ -203,7 +221,7 @@ proptest! {
             }
             now.memory = memory;
             now.active = if claimed == 4 { active } else { claimed.min(2) };
-            let decision = controller.step(Duration::from_secs(at.into()), &now);
+            let decision = controller.step(Duration::from_secs(at), &now);
             prop_assert!(decision.after < 3 && (0.0..=1.0).contains(&decision.pressure));
             prop_assert!(decision.terms.demand.is_finite());
             prop_assert!(controller.state().is_sound());
@@ -215,6 +233,44 @@ proptest! {
         prop_assert!(relaxes.windows(2).all(|two| two[1] - two[0] >= settings.relax_dwell.as_secs_f64()));
         let hour = settings.switch_window.as_secs_f64();
         prop_assert!(relaxes.windows(settings.max_relaxes + 1).all(|some| some[settings.max_relaxes] - some[0] >= hour));
+    }
+
+    /// Whatever the load does: a looser profile waits for its dwell, and each one lets in no more tighter ones than there
+    /// are profiles.
+    #[test]
+    fn dwell_bounds_the_number_of_switches(loads in proptest::collection::vec((0.0..6000.0f64, 1u64..90), 1..120)) {
+        let settings = Settings::default();
+        let mut controller = Controller::new(settings.clone());
+        let (mut active, mut at, mut switches) = (0, 0, 0);
+        for (load, cycles) in loads {
+            for decision in run(&mut controller, at, cycles, active, &[load, load * 0.6, load * 0.3]) {
+                switches += u64::from(decision.after != decision.before);
+                active = decision.after;
+            }
+            at += cycles;
+        }
+        let relaxes = at * CYCLE / settings.relax_dwell.as_secs() + 1;
+        prop_assert!(switches <= 2 + 3 * relaxes, "{switches} in {} s", at * CYCLE);
+    }
+
+    /// After a switch the clock jumps anywhere: that is no time that has passed.
+    #[test]
+    fn a_jump_of_the_clock_ends_no_dwell(jump in any::<u32>(), before in 0u64..1_000_000) {
+        let settings = Settings::default();
+        let mut controller = Controller::new(settings.clone());
+        let step = |controller: &mut Controller, at: u64, active, load: &[f64]| {
+            controller.step(Duration::from_secs(at), &seen(active, load)).after
+        };
+        let mut active = step(&mut controller, before, 0, &[3500.0, 900.0]);
+        prop_assert_eq!(active, 1);
+        let mut cycles = 0;
+        while active == 1 && cycles < 1_000 {
+            active = step(&mut controller, u64::from(jump) + cycles * CYCLE, active, &[1000.0, 900.0]);
+            cycles += 1;
+        }
+        let passed = cycles * CYCLE + settings.max_step.as_secs();
+        prop_assert!(active == 0 && passed >= settings.relax_dwell.as_secs(), "{passed} s");
+        prop_assert!(cycles * CYCLE <= settings.relax_dwell.as_secs() + 2 * CYCLE, "nor does it prolong it: {cycles}");
     }
 
     #[test]
