@@ -4,6 +4,7 @@
 //! series once and ends; an explosion goes on. So neither jump nor leak is called before more new series came than a
 //! deploy could explain, or before it has lasted longer than one. Pure: rates and times in, findings out.
 
+mod bursts;
 mod culprit;
 mod forecast;
 mod risk;
@@ -12,6 +13,7 @@ pub use culprit::{Culprit, Maker, culprits};
 pub use forecast::{Forecast, forecast};
 pub use risk::{Risk, outlook, risk};
 
+use bursts::Bursts;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -35,6 +37,9 @@ pub struct DetectorSettings {
     pub deploy_time: Duration,
     /// Fewer new series than this since the rise began are no finding. Default 50: not worth an alarm in 2,000.
     pub least: f64,
+    /// Rate of the last minute, in parts of what its own bursts reach: no less is a jump or a leak. Default 1.75: what comes
+    /// by the clock or with people comes at that rate again.
+    pub burst: f64,
     /// Series of one key that are too many at any rate. Default 10,000: what one metric of a host never has.
     pub ceiling: f64,
 }
@@ -49,6 +54,7 @@ impl Default for DetectorSettings {
             deploy: 1.5,
             deploy_time: Duration::from_secs(1200),
             least: 50.0,
+            burst: 1.75,
             ceiling: 10_000.0,
         }
     }
@@ -69,6 +75,7 @@ impl DetectorSettings {
             (amount(self.leak) && self.leak >= 1.0, "detect.leak", "must be at least 1"),
             (amount(self.deploy), "detect.deploy", "must be a number from 0"),
             (amount(self.least) && self.least >= 1.0, "detect.least", "must be at least 1"),
+            (amount(self.burst), "detect.burst", "must be a number from 0"),
             (amount(self.ceiling) && self.ceiling >= 1.0, "detect.ceiling", "must be at least 1"),
         ];
         rules.into_iter().filter(|(right, ..)| !right).map(|(_, path, why)| (path, why))
@@ -109,6 +116,7 @@ pub struct Detector {
     excess: f64,
     lasted: f64,
     before: f64,
+    bursts: Bursts,
 }
 
 /// Part of the CUSUM that each interval takes away, in deviations.
@@ -121,7 +129,15 @@ const LEAST_DEVIATION: f64 = 0.25;
 impl Detector {
     /// One that has seen nothing.
     pub fn new(settings: DetectorSettings) -> Self {
-        Detector { settings, history: VecDeque::new(), sum: 0.0, excess: 0.0, lasted: 0.0, before: 0.0 }
+        Detector {
+            settings,
+            history: VecDeque::new(),
+            sum: 0.0,
+            excess: 0.0,
+            lasted: 0.0,
+            before: 0.0,
+            bursts: Bursts::default(),
+        }
     }
 
     /// One interval: `new` series came in `seconds`, `series` are there. What is no number is passed over.
@@ -151,7 +167,9 @@ impl Detector {
             (self.excess, self.lasted) = (0.0, 0.0);
         }
         // A rise does not become the usual while it is one; a step of what is usual does after an hour.
-        if self.sum < settings.leak / 3.0 || self.lasted > 3600.0 {
+        let rises = self.sum >= settings.leak / 3.0 && self.lasted <= 3600.0;
+        self.bursts.passes(new, seconds, rises);
+        if !rises {
             self.history.push_back(rate);
             if self.history.len() > settings.history.max(1) {
                 self.history.pop_front();
@@ -162,16 +180,16 @@ impl Detector {
             return finding(Kind::Ceiling);
         }
         let no_deploy = self.excess > settings.deploy * self.before || self.lasted > settings.deploy_time.as_secs_f64();
-        if self.excess < settings.least || !no_deploy {
-            return None;
+        let jump = z >= settings.jump && self.log_z(rate) >= settings.jump;
+        let called = self.excess >= settings.least
+            && no_deploy
+            && (jump || self.sum >= settings.leak)
+            && self.bursts.now() > settings.burst * self.bursts.usual();
+        if called {
+            self.bursts.called(settings.burst * self.bursts.usual());
+            return finding(if jump { Kind::Jump } else { Kind::Leak });
         }
-        if z >= settings.jump && self.log_z(rate) >= settings.jump {
-            finding(Kind::Jump)
-        } else if self.sum >= settings.leak {
-            finding(Kind::Leak)
-        } else {
-            None
-        }
+        None
     }
 
     /// Robust z of the log of a rate.
@@ -199,5 +217,7 @@ fn median(values: &mut [f64]) -> f64 {
     *values.select_nth_unstable_by(middle, f64::total_cmp).1
 }
 
+#[cfg(test)]
+mod quiet;
 #[cfg(test)]
 mod tests;

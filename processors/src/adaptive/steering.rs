@@ -45,6 +45,7 @@ struct Detect {
     #[serde(with = "duration")]
     deploy_time: Duration,
     least: f64,
+    burst: f64,
     ceiling: f64,
 }
 
