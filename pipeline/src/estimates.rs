@@ -97,7 +97,8 @@ pub struct AttributeEstimate {
     pub key: Arc<str>,
     /// Distinct values within the window, or a little longer.
     pub values: Count,
-    /// The values most new series have had, most first; counts may be too high by what was forgotten for want of room.
+    /// The values most new series have had, most first; at least so many: of
+    /// many values that few have, some may be forgotten for want of room.
     pub leading: Vec<Share>,
 }
 

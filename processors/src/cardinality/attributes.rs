@@ -4,12 +4,12 @@
 //! not matter. Values are kept as text cut short; keys, sketches and leaders are bounded.
 
 use std::borrow::Borrow;
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use phoenix_pipeline::estimates::{AttributeEstimate, Count, Share};
-use phoenix_sketch::{COMMON_SEED, Distinct, Leaders, STANDARD_ERROR};
+use phoenix_sketch::{COMMON_SEED, Distinct, Leader, Leaders, STANDARD_ERROR};
 use phoenix_telemetry::AnyValue;
 use rapidhash::v3::rapidhash_v3;
 
@@ -165,7 +165,10 @@ impl Attributes {
             let _ = values.merge(&before.values);
             // Every living series is met in each half: the fuller one knows most of them.
             let fuller = if half.values.estimate() < before.values.estimate() { &mut *before } else { &mut *half };
-            let series = fuller.series.list().to_vec();
+            // At least: what may be another's, who was forgotten for want of room, is left out.
+            let sure = |leader: &Leader<Named>| (leader.key.clone(), leader.count - leader.error);
+            let mut series: Vec<(Named, u64)> = fuller.series.list().iter().map(sure).collect();
+            series.sort_by_key(|(_, count)| Reverse(*count));
             let mut new = half.new.clone();
             new.merge(&before.new);
             let new = new.list();
@@ -175,14 +178,13 @@ impl Attributes {
                 let new_per_minute = new / minutes.max(1.0);
                 Share { name: Arc::clone(&name.text), series: series as f64, new_per_minute, new }
             };
-            let mut leaders: Vec<Share> =
-                series.iter().take(leading).map(|leader| share(&leader.key, leader.count)).collect();
+            let mut leaders: Vec<Share> = series.iter().take(leading).map(|(key, count)| share(key, *count)).collect();
             let shown = series.get(..leading.min(series.len())).unwrap_or_default();
             // Who brings new series leads too, be he small as yet.
             for leader in new.iter().take(leading) {
-                if shown.iter().all(|known| known.key != leader.key) {
-                    let known = series.iter().find(|known| known.key == leader.key);
-                    leaders.push(share(&leader.key, known.map_or(leader.count, |known| known.count)));
+                if shown.iter().all(|(known, _)| *known != leader.key) {
+                    let known = series.iter().find(|(known, _)| *known == leader.key);
+                    leaders.push(share(&leader.key, known.map_or(leader.count - leader.error, |(_, count)| *count)));
                 }
             }
             let values = Count { series: values.estimate(), error: STANDARD_ERROR };

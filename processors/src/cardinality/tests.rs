@@ -186,6 +186,17 @@ fn what_comes_out_of_order_or_comes_back_is_counted_all_the_same() {
 }
 
 #[test]
+fn no_value_is_said_to_have_more_series_than_it_has() {
+    let mut bench = Bench::new("{ window: 1m, leading: 5 }");
+    bench.spawn(500, "many");
+    let seen = bench.until(20);
+    let pids = seen.attributes.iter().find(|row| &*row.key == "process.pid").unwrap();
+    assert!(pids.leading.iter().all(|pid| pid.series <= 9.0), "{:?}", pids.leading);
+    let names = seen.attributes.iter().find(|row| &*row.key == "process.executable.name").unwrap();
+    assert_eq!(names.leading[0].series, 4_500.0);
+}
+
+#[test]
 fn a_metric_that_is_gone_makes_room() {
     let mut bench = Bench::new("{ window: 30s, max_metrics: 7 }");
     bench.spawn(1, "nginx");
