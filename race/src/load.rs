@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::payload::{Coding, Message, Payload};
+use crate::sink::unpack;
 use crate::{Fault, Protocol};
 
 /// The longest wait for an answer.
@@ -142,10 +143,15 @@ impl Sender {
             body.trailers().and_then(|trailers| trailers.get("grpc-status")).or(head.headers.get("grpc-status"));
         let status = status.and_then(|status| status.to_str().ok()).map(str::to_owned);
         // An OK of either kind without anything in it: nothing was rejected. `08 00` says the same in more words.
-        let message = body.to_bytes();
-        let said = message.get(if grpc { 5 } else { 0 }..).unwrap_or_default();
+        let mut said = body.to_bytes();
+        if grpc && !said.is_empty() {
+            // A server may answer in the coding that it was asked in.
+            let packed = said.first() == Some(&1);
+            let coding = head.headers.get("grpc-encoding").filter(|_| packed).and_then(|coding| coding.to_str().ok());
+            said = unpack(said.slice(said.len().min(5)..), coding)?;
+        }
         Ok(match (grpc, status.as_deref(), head.status.as_u16()) {
-            (true, Some("0"), _) | (false, _, 200) if matches!(said, [] | [10, 0]) => "ok".to_owned(),
+            (true, Some("0"), _) | (false, _, 200) if matches!(&*said, [] | [10, 0]) => "ok".to_owned(),
             (true, Some("0"), _) | (false, _, 200) => "partial success".to_owned(),
             (true, Some(status), _) => format!("grpc-status {status}"),
             (_, _, status) => format!("HTTP {status}"),

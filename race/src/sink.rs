@@ -105,7 +105,8 @@ async fn answer(
     Ok(response.header(header::CONTENT_TYPE, "application/grpc").body(body.map_err(Fault::from).boxed_unsync())?)
 }
 
-fn unpack(body: Bytes, coding: Option<&str>) -> Result<Bytes, Fault> {
+/// The plain form of a body in this coding.
+pub fn unpack(body: Bytes, coding: Option<&str>) -> Result<Bytes, Fault> {
     let mut plain = Vec::new();
     match coding {
         None | Some("identity") => return Ok(body),
