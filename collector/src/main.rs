@@ -1,8 +1,9 @@
 //! `phoenix`, the agent: reads the command line, checks the configuration, runs until it is told to stop.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod admin;
+mod allocator;
 mod cli;
 mod components;
 mod config;

@@ -48,6 +48,7 @@ impl From<BuildError> for Failure {
 /// # Errors
 /// A wrong configuration, a named state directory that cannot be used, something the host does not allow, or a stage that panicked.
 pub fn run(request: &Request, state_dir: Option<&Path>) -> Result<(), Failure> {
+    crate::allocator::keep_what_comes_again();
     let (model, notices) = request.load().map_err(Failure::Config)?;
     let terminal = Terminal::stderr();
     let log = &model.telemetry.logs;
