@@ -1,5 +1,6 @@
 //! What measuring costs: an insert into each form of sketch, and a scrape of 1,000 processes with 9 points each through
-//! `cardinality` and through `adaptive` with and without shadows. Read figures as time per element.
+//! `cardinality` and through `adaptive` with and without shadows, as the embedded config has them. Read figures as time per
+//! element.
 
 #![allow(clippy::unwrap_used, missing_docs)] // a bench fails by panicking
 
@@ -79,43 +80,32 @@ impl Host {
     }
 }
 
-const PROFILES: &str = "
-  conservative: [priority, aggregate]
-  balanced: [priority, topk, aggregate]
-  tight: [priority, topk/tight, aggregate]
-  aggressive: [priority, topk/tight, adaptive_filter, aggregate]
-";
+/// The config that is measured: the one the agent runs without being told.
+const CONFIG: &str = include_str!("../../configs/default.yaml");
 
-fn stage(kind: &str, text: &str) -> Box<dyn Processor> {
+/// A stage of [`CONFIG`]; or an `adaptive` with other settings, whose members are its.
+fn stage(kind: &str, text: Option<&str>) -> Box<dyn Processor> {
+    let processors = parse("default.yaml", CONFIG).unwrap().get("processors").unwrap().clone();
+    let own = text.map_or_else(|| processors.get(kind).unwrap().clone(), |text| parse("bench.yaml", text).unwrap());
+    let find = |kind: &str| PROCESSORS.iter().find(|factory| factory.answers_to(kind)).unwrap();
     let mut site = Site::for_test(kind);
-    site.siblings = Some(Arc::new(|id, site| {
-        let factory = PROCESSORS.iter().find(|factory| factory.answers_to(id.kind())).unwrap();
-        let text = match id.as_str() {
-            "priority" => "rules: [{ class: critical, match: { process.executable.name: [p7] } }]",
-            "topk/tight" => "k: 10",
-            _ => "{}",
-        };
-        (factory.build)(&parse("member.yaml", text).unwrap(), &Site { id: id.clone(), siblings: None, ..site.clone() })
+    site.siblings = Some(Arc::new(move |id, site| {
+        let site = Site { id: id.clone(), siblings: None, ..site.clone() };
+        (find(id.kind()).build)(processors.get(id.as_str()).unwrap(), &site)
     }));
-    let factory = PROCESSORS.iter().find(|factory| factory.answers_to(kind)).unwrap();
-    (factory.build)(&parse("bench.yaml", text).unwrap(), &site).unwrap()
+    (find(kind).build)(&own, &site).unwrap()
 }
 
 fn stages(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("scrape");
     group.throughput(Throughput::Elements(SERIES));
-    let adaptive = |shadows: bool, profiles: &str| {
-        format!("profile: balanced\nestimates: {{ shadows: {shadows} }}\nprofiles: {profiles}")
-    };
-    let alone = "{ balanced: [priority, topk, aggregate] }";
     let cases = [
-        ("cardinality", "cardinality", "{}".to_owned()),
-        ("adaptive, one profile", "adaptive", adaptive(false, alone)),
-        ("adaptive, four profiles, no shadows", "adaptive", adaptive(false, PROFILES)),
-        ("adaptive, four profiles, three shadows", "adaptive", adaptive(true, PROFILES)),
+        ("cardinality", "cardinality", None),
+        ("adaptive, one profile", "adaptive", Some("profiles: { balanced: [priority, topk, aggregate] }")),
+        ("adaptive, its profiles and shadows", "adaptive", None),
     ];
     for (name, kind, text) in cases {
-        let mut stage = stage(kind, &text);
+        let mut stage = stage(kind, text);
         let (mut now, mut host) = (Instant::now(), Host::new());
         group.bench_function(name, |bencher| {
             bencher.iter_batched_ref(
