@@ -23,8 +23,8 @@ pub const PROCESSES: [f64; 8] = [120.0, 160.0, 200.0, 250.0, 320.0, 420.0, 560.0
 pub const CHURN: [f64; 3] = [0.0, 1.0, 6.0];
 /// See [`PROCESSES`].
 pub const PRESSURE: [f64; 4] = [0.0, 0.5, 0.75, 1.0];
-/// Scrapes until windows are full, and those that are measured.
-const FIRST: usize = 40;
+/// Scrapes until groups have come and gone and windows are full, and those that are measured.
+const FIRST: usize = 80;
 const SCRAPES: usize = 20;
 
 /// The config that is measured: the one the agent runs without being told.
