@@ -5,7 +5,8 @@
 use clap::{Args, ValueEnum};
 use phoenix_control::simulate::{Decider, Host, Recording, Report, Sample, Scenario, Switch, TABLE, Truth, run, svg};
 use phoenix_control::{Controller, Settings};
-use std::fmt::Write;
+use serde::Deserialize;
+use std::fmt::{Display, Write};
 use std::path::{Path, PathBuf};
 
 /// What is simulated.
@@ -29,7 +30,7 @@ pub(super) struct SimulateArgs {
     /// What the controller is held against
     #[arg(long, value_enum, value_delimiter = ',')]
     against: Vec<Baseline>,
-    /// Recorded estimates instead of a scenario: a line of JSON every 10 s, {"input": SERIES, "profiles": [[SERIES, ATTRIBUTION], ...]}
+    /// Recorded estimates instead of a scenario: a line of JSON every 10 s, an agent's answer to GET /control/state or {"input": SERIES, "profiles": [[SERIES, ATTRIBUTION], ...]}
     #[arg(long, value_name = "FILE", conflicts_with_all = ["scenario", "hours"])]
     recording: Option<PathBuf>,
 }
@@ -103,25 +104,69 @@ fn scenarios(name: &str) -> Result<Vec<Scenario>, String> {
     Ok(found)
 }
 
-fn recorded(path: &Path) -> Result<Vec<Truth>, String> {
-    /// A line of a recording; a missing input is an unreadable moment.
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Line {
-        input: Option<f64>,
-        profiles: Vec<(f64, f64)>,
+/// A line of a recording: what an agent answers to `GET /control/state`, of which the first stage with a budget counts, or
+/// the numbers alone. Where one is missing the moment is unreadable.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Agent { stages: Vec<Stage> },
+    Numbers { input: Option<f64>, profiles: Vec<(f64, f64)> },
+}
+
+#[derive(Deserialize)]
+struct Stage {
+    controlled: bool,
+    series: Series,
+    profiles: Vec<Profile>,
+}
+
+#[derive(Deserialize)]
+struct Series {
+    #[serde(rename = "in")]
+    input: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    series: Option<f64>,
+    attribution: Attribution,
+}
+
+#[derive(Deserialize)]
+struct Attribution {
+    cpu: Option<f64>,
+}
+
+impl Line {
+    /// Series in, and series and attribution of each profile.
+    fn numbers(self) -> (Option<f64>, Option<Vec<(f64, f64)>>) {
+        match self {
+            Line::Numbers { input, profiles } => (input, Some(profiles)),
+            Line::Agent { stages } => stages.into_iter().find(|stage| stage.controlled).map_or((None, None), |stage| {
+                // What nobody uses is attributed whole.
+                let one = |profile: Profile| Some((profile.series?, profile.attribution.cpu.unwrap_or(1.0)));
+                (stage.series.input, stage.profiles.into_iter().map(one).collect())
+            }),
+        }
     }
+}
+
+fn recorded(path: &Path) -> Result<Vec<Truth>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(number, line)| {
-            let line: Line =
-                serde_json::from_str(line).map_err(|error| format!("{}:{}: {error}", path.display(), number + 1))?;
-            let readable = line.input.is_some();
-            let input = line.input.unwrap_or_default();
-            Ok(Truth { input, profiles: line.profiles, readable, ..Truth::default() })
-        })
-        .collect()
+    let mut moments: Vec<Truth> = Vec::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let wrong = |error: &dyn Display| format!("{}:{}: {error}", path.display(), number + 1);
+        let (input, profiles) = serde_json::from_str::<Line>(line).map_err(|error| wrong(&error))?.numbers();
+        let readable = input.is_some() && profiles.is_some();
+        let before = moments.last().map(|last| &last.profiles);
+        // Before the first estimate there is nothing to begin with.
+        let Some(profiles) = profiles.or_else(|| before.cloned()) else { continue };
+        if before.is_some_and(|before| before.len() != profiles.len()) {
+            return Err(wrong(&"another number of profiles than in the line before"));
+        }
+        moments.push(Truth { input: input.unwrap_or_default(), profiles, readable, ..Truth::default() });
+    }
+    Ok(moments)
 }
 
 #[cfg(test)]
@@ -166,5 +211,19 @@ mod tests {
         let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(row[..6], ["recording", "controller", "1", "0", "1", "10"]);
         assert!(played(&format!("{line}\n{{\n")).unwrap_err().contains(":2: "));
+        let fewer = r#"{"input": 2600, "profiles": [[2600, 1]]}"#;
+        assert!(played(&format!("{line}\n{fewer}\n")).unwrap_err().contains(":2: another number"));
+        // The same as an agent tells it, whose first answers are of nothing measured yet.
+        let told = |input: &str, one: &str, other: &str| {
+            let profiles = format!(
+                r#"[{{"name": "a", "series": {one}, "attribution": {{"cpu": null}}}}, {{"name": "b", "series": {other}, "attribution": {{"cpu": 0.8}}}}]"#
+            );
+            format!(
+                r#"{{"version": "1", "stages": [{{"controlled": false, "series": {{"in": 1}}, "profiles": []}}, {{"controlled": true, "series": {{"in": {input}, "out": 1}}, "profiles": {profiles}}}]}}"#
+            )
+        };
+        let (none, some) = (told("null", "null", "null"), told("2600", "2600", "900"));
+        assert_eq!(played(&format!("{none}\n{some}\n{some}\n{some}\n")).unwrap(), table);
+        assert!(played(&format!("{some}\n{none}\n{some}\n{some}\n")).is_ok());
     }
 }

@@ -16,7 +16,7 @@ let token = sessionStorage.getItem(STORE), chosen = null, look = null, seen = nu
 const known = (value) => typeof value === "number" && isFinite(value);
 const say = (value, word) => (known(value) ? word(value) : "-");
 const count = (value) => say(value, (v) => Math.round(v).toLocaleString("en-US"));
-const percent = (value) => say(value, (v) => `${Math.round(v * 100)} %`);
+const percent = (value) => say(value, (v) => (v > 0 && v < 0.005 ? "<1 %" : `${Math.round(v * 100)} %`));
 const signed = (value) => say(value, (v) => (v < -0.005 ? "" : "+") + (Math.abs(v) < 0.005 ? 0 : v).toFixed(2));
 const dollars = (value) => say(value, (v) => "$" + (Math.abs(v) < 100 ? v.toFixed(2) : count(v)));
 const plain = (word) => String(word ?? "").replaceAll("_", " ");
@@ -89,7 +89,7 @@ function tiles(stage) {
     stage.budget == null
       ? tile("Series out", count(series.out), "no budget is set")
       : tile("Series out, of the budget", `${count(now)} of ${count(stage.budget)}`,
-          known(part) ? `${percent(part)} of the budget` + (known(left) ? `; what comes in reaches it in ${span(left)}` : "") : "nothing measured yet",
+          known(part) ? `${percent(part)} of the budget` + (left > 0 ? `, reached in ${span(left)} at this pace` : "") : "nothing measured yet",
           known(part) ? fullness(part) : "", meter(part, known(part) ? fullness(part) : "")),
     tile("Series in", count(series.in), rates),
     tile("Profile", stage.profile ?? "-", stage.controlled ? `pressure ${percent(stage.pressure)}` : "chosen by people"),

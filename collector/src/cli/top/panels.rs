@@ -83,10 +83,11 @@ fn budget(look: &Look, stage: &Stage, width: usize) -> Vec<Line<'static>> {
     ]));
     if let Some(forecast) = &stage.forecast {
         let left = match forecast.robust_seconds {
+            Some(left) if left <= 0.0 => "reached ".to_owned(),
             Some(left) => format!("reached in {} ", span(Some(left))),
             None => "not in sight ".to_owned(),
         };
-        let growth = forecast.series_per_minute.map(|growth| format!("{} a minute", signed(Some(growth))));
+        let growth = forecast.series_per_minute.map(|growth| format!("{growth:+.0} a minute"));
         lines.push(Line::from(vec![label("limit"), left.into(), dim(growth.unwrap_or_default())]));
     }
     lines.push(cost(look, stage));
@@ -212,7 +213,7 @@ fn culprits(look: &Look, stage: &Stage, width: usize) -> Vec<Line<'static>> {
     }
     let mut lines = Vec::new();
     for explosion in stage.explosions.iter().flatten() {
-        lines.push(culprit(look, explosion, width));
+        lines.extend(culprit(look, explosion, width));
     }
     for order in stage.remediations.iter().flatten() {
         let target = order.target.as_deref().map(|target| format!(" {target}")).unwrap_or_default();
@@ -243,7 +244,7 @@ fn newest(culprit: &Culprit, width: usize) -> Line<'static> {
     Line::from(dim(short(&parts.join(", "), width)))
 }
 
-fn culprit(look: &Look, explosion: &Explosion, width: usize) -> Line<'static> {
+fn culprit(look: &Look, explosion: &Explosion, width: usize) -> Vec<Line<'static>> {
     let Explosion { kind, metric, attribute, name, name_of, share, new_per_minute, since_unix_nano } = explosion;
     let who = called(name, name_of).or_else(|| metric.clone()).unwrap_or_else(|| "unknown".to_owned());
     let now = look.state.time_unix_nano.as_str();
@@ -251,11 +252,13 @@ fn culprit(look: &Look, explosion: &Explosion, width: usize) -> Line<'static> {
     let mut parts = vec![format!("{} of what is new", percent(*share))];
     parts.push(format!("+{} a minute", count(*new_per_minute)));
     parts.extend(since.map(|since| format!("for {}", span(Some(since)))));
-    parts.extend(name.as_ref().and(metric.as_ref()).map(|metric| format!("in {metric}")));
-    parts.extend(attribute.as_ref().map(|attribute| format!("by {attribute}")));
+    let mut place: Vec<String> =
+        name.as_ref().and(metric.as_ref()).map(|metric| format!("in {metric}")).into_iter().collect();
+    place.extend(attribute.as_ref().map(|attribute| format!("by {attribute}")));
     let (kind, who) = (format!("{kind:<8}"), format!("{who} "));
     let rest = short(&parts.join(", "), width.saturating_sub(kind.len() + who.chars().count()));
-    Line::from(vec![Span::from(kind).red(), Span::from(who).bold(), dim(rest)])
+    let place = short(&format!("{:indent$}{}", "", place.join(", "), indent = kind.len()), width);
+    vec![Line::from(vec![Span::from(kind).red(), Span::from(who).bold(), dim(rest)]), Line::from(dim(place))]
 }
 
 fn profiles(stage: &Stage, width: usize) -> Vec<Line<'static>> {

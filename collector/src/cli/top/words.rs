@@ -22,7 +22,7 @@ pub(super) fn count(value: Option<f64>) -> String {
 
 /// A part of 1 as per cent: `93 %`.
 pub(super) fn percent(value: Option<f64>) -> String {
-    known(value, |value| format!("{:.0} %", value * 100.0))
+    known(value, |value| if value > 0.0 && value < 0.005 { "<1 %".into() } else { format!("{:.0} %", value * 100.0) })
 }
 
 /// A signed number with two digits: `+0.34`.
