@@ -168,7 +168,10 @@ impl Detector {
         }
         // A rise does not become the usual while it is one; a step of what is usual does after an hour.
         let rises = self.sum >= settings.leak / 3.0 && self.lasted <= 3600.0;
-        self.bursts.passes(new, seconds, rises);
+        if self.history.len() >= settings.warm_up {
+            // Before that all is new, and nothing is called.
+            self.bursts.passes(new, seconds, rises);
+        }
         if !rises {
             self.history.push_back(rate);
             if self.history.len() > settings.history.max(1) {

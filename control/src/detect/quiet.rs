@@ -161,15 +161,16 @@ struct Incident {
     intervals: usize,
 }
 
-/// Alarms of a key over some days, as the agent counts them: signs less than two minutes apart are one.
-fn alarms(settings: DetectorSettings, key: Key, seed: u64, days: usize) -> usize {
+/// Alarms of a key on the agent's first day and on those after it, as the agent counts them: signs less than two minutes apart
+/// are one.
+fn alarms(settings: DetectorSettings, key: Key, seed: u64, days: usize) -> [usize; 2] {
     let (mut world, mut detector) = (World::new(key, seed, days), Detector::new(settings));
-    let (mut alarms, mut last) = (0, None::<usize>);
+    let (mut alarms, mut last) = ([0; 2], None::<usize>);
     for now in 0..days * DAY {
         let (new, there) = world.step(now);
         if detector.step(new, there, SECONDS).is_some() {
             if last.is_none_or(|last| now - last > 12) {
-                alarms += 1;
+                alarms[usize::from(now >= DAY)] += 1;
             }
             last = Some(now);
         }
@@ -210,28 +211,35 @@ const KINDS: [Incident; 2] = [Incident { rate: 20.0, intervals: 18 }, Incident {
 /// What was found of one key.
 struct Row {
     key: Key,
-    alarms_per_day: f64,
+    /// False alarms on the first day, and a day after it.
+    alarms: [f64; 2],
     /// Part found, and seconds until then in the mean, of each of [`KINDS`].
     found: [(f64, f64); 2],
+}
+
+/// Alarms of a host.
+fn total(rows: &[Row]) -> [f64; 2] {
+    [0, 1].map(|day| rows.iter().map(|row| row.alarms[day]).sum())
 }
 
 fn rows(settings: DetectorSettings, seeds: Range<u64>, days: usize) -> Vec<Row> {
     let number = seeds.clone().count() as f64;
     let rows = KEYS.map(|key| {
-        let alarms: usize = seeds.clone().map(|seed| alarms(settings, key, seed, days)).sum();
+        let each: Vec<[usize; 2]> = seeds.clone().map(|seed| alarms(settings, key, seed, days)).collect();
+        let all = |day: usize| each.iter().map(|alarms| alarms[day]).sum::<usize>() as f64 / number;
         let found = KINDS.map(|incident| {
             let delays: Vec<f64> = seeds.clone().filter_map(|seed| delay(settings, key, seed, incident)).collect();
             (delays.len() as f64 / number, delays.iter().sum::<f64>() / delays.len().max(1) as f64)
         });
-        let row = Row { key, alarms_per_day: alarms as f64 / number / days as f64, found };
+        let row = Row { key, alarms: [all(0), all(1) / (days - 1) as f64], found };
         let [(jumps, jump), (leaks, leak)] = row.found;
         println!(
-            "{key:?}: {:.3} false alarms a day; jump {jumps:.2} found, {jump:.0} s; leak {leaks:.2} found, {leak:.0} s",
-            row.alarms_per_day
+            "{key:?}: {:.3} false alarms on the first day, {:.3} a day after it; jump {jumps:.2} found, {jump:.0} s; leak {leaks:.2} found, {leak:.0} s",
+            row.alarms[0], row.alarms[1]
         );
         row
     });
-    println!("all: {:.3} a day", rows.iter().map(|row| row.alarms_per_day).sum::<f64>());
+    println!("all: {:?}", total(&rows));
     rows.into()
 }
 
@@ -246,10 +254,10 @@ fn weeks_of_training_and_of_hosts_that_were_held_out() {
 
 #[test]
 fn quiet_days_are_quiet_and_what_is_wrong_is_found_attribute_by_attribute() {
-    const DAYS: usize = 2;
+    const DAYS: usize = 3;
     let rows = rows(DetectorSettings::default(), HELD_OUT.start..HELD_OUT.start + 6, DAYS);
-    let alarms: f64 = rows.iter().map(|row| row.alarms_per_day).sum();
-    assert!(alarms <= 1.5, "{alarms} false alarms a host and day");
+    let [first, later] = total(&rows);
+    assert!(first <= 5.0 && later <= 1.0, "{first} false alarms of a host on its first day, {later} a day after it");
     for Row { key, found: [(jumps, jump), (leaks, leak)], .. } in rows {
         assert!(jumps == 1.0 && jump <= 60.0, "{key:?}: {jumps} of the jumps in {jump} s");
         // What 2 a second are beside as many in bursts takes longer than the ten minutes to tell, now and then.

@@ -131,6 +131,16 @@ fn incidents_are_found_and_quiet_keys_are_not() {
 }
 
 #[test]
+fn the_start_hides_no_leak_soon_after() {
+    let mut detector = Detector::new(DetectorSettings::default());
+    let mut step = |new: f64| detector.step(new, 400.0, SECONDS);
+    assert_eq!(step(400.0), None, "the agent starts");
+    (0..120).for_each(|n| assert_eq!(step(f64::from(n % 2)), None));
+    let found = (1..=60).find(|_| step(20.0).is_some());
+    assert!(found.is_some_and(|after| after <= 40), "{found:?}");
+}
+
+#[test]
 fn the_ceiling_needs_no_past_and_nonsense_is_passed_over() {
     let mut detector = Detector::new(DetectorSettings::default());
     assert_eq!(detector.step(f64::NAN, 1e9, SECONDS), None);
