@@ -14,9 +14,9 @@ use phoenix_pipeline::{Delivery, Site};
 use phoenix_sketch::Distinct;
 use phoenix_telemetry::{Batch, Limits};
 
-const PROCESSES: usize = 200;
+const PROCESSES: usize = 500;
 /// Scrapes before the one that is counted.
-const FIRST: usize = 8;
+const FIRST: usize = 4;
 
 /// A case: its name, and what makes its work. What is done to make it is not counted.
 type Case = (&'static str, fn() -> Box<dyn FnMut()>);
