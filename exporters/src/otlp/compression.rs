@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 
 use bytes::Bytes;
+use bytes::buf::Chain;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
 use phoenix_pipeline::config::Report;
@@ -147,26 +148,28 @@ impl Compression {
     }
 }
 
-/// A request body: up to two pieces that lie apart in memory, so that a prefix costs no copy.
+/// A request body: a prefix and the rest, which lie apart in memory, so that a prefix costs no copy. They go out as one
+/// piece, because HTTP/2 makes a frame of every piece and writes it by itself.
 #[derive(Clone, Debug, Default)]
 pub struct Payload {
-    pieces: [Bytes; 2],
+    prefix: Bytes,
+    rest: Bytes,
 }
 
 impl Payload {
-    /// A body of one piece.
-    pub fn whole(bytes: Bytes) -> Self {
-        Payload { pieces: [Bytes::new(), bytes] }
+    /// A body without a prefix.
+    pub fn whole(rest: Bytes) -> Self {
+        Payload { prefix: Bytes::new(), rest }
     }
 
     /// A body of a prefix and the rest.
-    pub fn prefixed(prefix: Bytes, bytes: Bytes) -> Self {
-        Payload { pieces: [prefix, bytes] }
+    pub fn prefixed(prefix: Bytes, rest: Bytes) -> Self {
+        Payload { prefix, rest }
     }
 
-    /// Bytes in all pieces.
+    /// Bytes of both.
     pub fn len(&self) -> usize {
-        self.pieces.iter().map(Bytes::len).sum()
+        self.prefix.len() + self.rest.len()
     }
 
     /// True without any byte.
@@ -176,14 +179,15 @@ impl Payload {
 }
 
 impl http_body::Body for Payload {
-    type Data = Bytes;
+    type Data = Chain<Bytes, Bytes>;
     type Error = std::convert::Infallible;
 
     fn poll_frame(
         self: std::pin::Pin<&mut Self>,
         _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
-        let piece = self.get_mut().pieces.iter_mut().find(|piece| !piece.is_empty()).map(std::mem::take);
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        let whole = std::mem::take(self.get_mut());
+        let piece = (!whole.is_empty()).then(|| bytes::Buf::chain(whole.prefix, whole.rest));
         std::task::Poll::Ready(piece.map(|piece| Ok(http_body::Frame::data(piece))))
     }
 

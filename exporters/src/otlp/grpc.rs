@@ -252,6 +252,10 @@ impl Destination for Grpc {
         Ok(Payload::whole(packed.into()))
     }
 
+    fn transforms(&self) -> bool {
+        self.compression != Compression::None
+    }
+
     fn size(&self, request: &Payload) -> usize {
         request.len()
     }

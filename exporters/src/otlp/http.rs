@@ -268,6 +268,10 @@ impl Destination for Http {
         Ok(Payload::whole(packed.into()))
     }
 
+    fn transforms(&self) -> bool {
+        self.compression != Compression::None || self.encoding == Encoding::Json
+    }
+
     fn size(&self, request: &Payload) -> usize {
         request.len()
     }

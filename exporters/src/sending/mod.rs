@@ -51,6 +51,9 @@ pub trait Destination: Send + Sync + 'static {
     /// A sentence that says why this shipment can never be sent.
     fn prepare(&self, shipment: &Shipment) -> Result<Self::Request, String>;
 
+    /// Whether [`prepare`](Destination::prepare) does more than copy: compresses, or writes another encoding.
+    fn transforms(&self) -> bool;
+
     /// Bytes of a request as it goes over the wire.
     fn size(&self, request: &Self::Request) -> usize;
 

@@ -54,6 +54,10 @@ impl Destination for Peer {
         Ok(shipment.points())
     }
 
+    fn transforms(&self) -> bool {
+        false
+    }
+
     fn size(&self, request: &usize) -> usize {
         *request
     }

@@ -16,9 +16,10 @@ use super::queue::{Parcel, Queue};
 use super::spool::{Spool, Stored};
 use super::{Accepted, Backoff, Destination, Failure, Retry, RetrySettings, Verdict};
 
-/// Shipments above this are made ready on a thread of their own: compressing them would hold up the agent's other
-/// tasks for more than some ten milliseconds.
-const LARGE_SHIPMENT: usize = 1 << 20;
+/// Shipments above this are made ready on a thread of their own: compressing them, or copying them, would hold up the
+/// agent's other tasks for more than some ten milliseconds.
+const LARGE_TO_TRANSFORM: usize = 1 << 20;
+const LARGE_TO_COPY: usize = 16 << 20;
 
 /// The longest rest a peer is given that asks for one: a wrong date in a header must not silence an agent for a year.
 const LONGEST_REST: Duration = Duration::from_secs(3600);
@@ -204,7 +205,8 @@ impl<D: Destination> Worker<D> {
     }
 
     async fn prepare(&self, shipment: &Shipment) -> Result<D::Request, Failure> {
-        let prepared = if shipment.encoded_len() > LARGE_SHIPMENT {
+        let large = if self.destination.transforms() { LARGE_TO_TRANSFORM } else { LARGE_TO_COPY };
+        let prepared = if shipment.encoded_len() > large {
             let (destination, shipment) = (Arc::clone(&self.destination), shipment.clone());
             let task = tokio::task::spawn_blocking(move || destination.prepare(&shipment));
             task.await.unwrap_or_else(|error| Err(format!("preparing the request failed: {error}")))
