@@ -11,11 +11,12 @@ use phoenix_transport::answer::code;
 use tokio::time::{Instant, timeout_at};
 
 use super::counts::{Reason, Refused};
+use super::watch::Activity;
 
 /// Bytes of gRPC's prefix: whether the message is packed, and its length.
 pub(super) const PREFIX: usize = 5;
 /// Fewer bytes than this in one [`Pace::stall`] is no progress: 400 B/s at the default, a tenth of the slowest radio.
-const PROGRESS: usize = 4 << 10;
+const PROGRESS: u64 = 4 << 10;
 /// A body in one piece from this size on is kept as it is; a smaller one is copied, for the piece may lie in a buffer many
 /// times its size.
 const KEEP: usize = 16 << 10;
@@ -40,7 +41,8 @@ pub(super) struct Pace {
     pub(super) whole: Duration,
 }
 
-/// Reads a body of at most `limit` bytes (its prefix aside) into memory that `held` has room for.
+/// Reads a body of at most `limit` bytes (its prefix aside) into memory that `held` has room for. A frame of HTTP/2 is
+/// handed over when it is whole, and a large one may take long: what came on the connection meanwhile is progress, too.
 ///
 /// # Errors
 /// Too large by what it says or what it is, no room, no progress, or the peer went away.
@@ -49,6 +51,7 @@ pub(super) async fn read(
     framing: Framing,
     limit: usize,
     pace: Pace,
+    activity: &Activity,
     held: &mut Held,
 ) -> Result<Bytes, Refused> {
     let most = match framing {
@@ -63,24 +66,27 @@ pub(super) async fn read(
     }
     let started = Instant::now();
     let end = (!pace.whole.is_zero()).then(|| started + pace.whole);
-    let (mut window, mut progress) = (started, 0);
+    let (mut window, mut heard) = (started, activity.bytes());
     let mut unframed = framing == Framing::Grpc;
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     loop {
         let deadline = end.map_or(window + pace.stall, |end| end.min(window + pace.stall));
         let frame = match timeout_at(deadline, body.frame()).await {
-            Err(_) => return Err(stalled()),
+            Err(_) => {
+                let now = Instant::now();
+                if activity.bytes().saturating_sub(heard) < PROGRESS || end.is_some_and(|end| end <= now) {
+                    return Err(stalled());
+                }
+                (window, heard) = (now, activity.bytes());
+                continue;
+            }
             Ok(None) => break,
             Ok(Some(Err(_))) => return Err(gone()),
             Ok(Some(Ok(frame))) => frame,
         };
         // Trailers of a request say nothing here.
         let Ok(data) = frame.into_data() else { continue };
-        progress += data.len();
-        if progress >= PROGRESS {
-            (window, progress) = (Instant::now(), 0);
-        }
         let so_far = first.as_ref().map_or(rest.len(), Bytes::len) + data.len();
         room.upto(so_far)?;
         match first.take() {

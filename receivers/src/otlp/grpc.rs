@@ -15,6 +15,7 @@ use super::body::{self, Framing, PREFIX, Pace};
 use super::counts::{Reason, Refused};
 use super::intake::{Body, Intake};
 use super::server::Answer;
+use super::watch::Activity;
 
 const EXPORT: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -28,7 +29,12 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) async fn take(&self, request: Request<Incoming>, room: &Budget) -> Result<Option<Partial>, Refused> {
+    pub(super) async fn take(
+        &self,
+        request: Request<Incoming>,
+        room: &Budget,
+        activity: &Activity,
+    ) -> Result<Option<Partial>, Refused> {
         let (head, incoming) = request.into_parts();
         if head.uri.path() != EXPORT {
             return Err(unimplemented(Reason::NotServed, format!("{} is not served here", head.uri.path())));
@@ -37,7 +43,7 @@ impl Service {
         let coding = Coding::named(coding)
             .ok_or_else(|| unimplemented(Reason::Unsupported, format!("the coding {coding:?} is not served")))?;
         let mut held = room.take(0)?;
-        let mut bytes = body::read(incoming, Framing::Grpc, self.limit, self.pace, &mut held).await?;
+        let mut bytes = body::read(incoming, Framing::Grpc, self.limit, self.pace, activity, &mut held).await?;
         let message = bytes.split_off(PREFIX.min(bytes.len()));
         let coding = match framed(&bytes, message.len()).map_err(Refused::malformed)? {
             false => Coding::Identity,

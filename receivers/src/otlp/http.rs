@@ -14,6 +14,7 @@ use super::body::{self, Framing, Pace};
 use super::counts::{Reason, Refused};
 use super::intake::{Body, Intake};
 use super::server::Answer;
+use super::watch::Activity;
 
 /// The service.
 pub(super) struct Service {
@@ -30,7 +31,12 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) async fn take(&self, request: Request<Incoming>, room: &Budget) -> Result<Option<Partial>, Refused> {
+    pub(super) async fn take(
+        &self,
+        request: Request<Incoming>,
+        room: &Budget,
+        activity: &Activity,
+    ) -> Result<Option<Partial>, Refused> {
         let (head, incoming) = request.into_parts();
         if head.uri.path() != self.path {
             let message = format!("{} is not served here; metrics are posted to {}", head.uri.path(), self.path);
@@ -51,7 +57,7 @@ impl Service {
             .filter(|coding| self.codings.contains(coding))
             .ok_or_else(|| unsupported(format!("the content encoding {coding:?} is not served")))?;
         let mut held = room.take(0)?;
-        let bytes = body::read(incoming, Framing::Bare, self.limit, self.pace, &mut held).await?;
+        let bytes = body::read(incoming, Framing::Bare, self.limit, self.pace, activity, &mut held).await?;
         self.intake.take(Body { bytes, coding, encoding, limit: self.limit, held }).await
     }
 

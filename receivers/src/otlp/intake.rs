@@ -45,8 +45,8 @@ pub(super) struct Intake {
     workers: Arc<Semaphore>,
 }
 
-/// The promise of what was sent.
-type Promise = oneshot::Receiver<Result<(), Refusal>>;
+/// What became of a body: taken, all of it or in part, or refused.
+type Outcome = Result<Option<Partial>, Refused>;
 
 impl Intake {
     pub(super) fn new(outlet: Outlet, ack: Option<Ack>) -> Self {
@@ -58,42 +58,37 @@ impl Intake {
     ///
     /// # Errors
     /// Why the data was not taken.
-    pub(super) async fn take(&self, body: Body) -> Result<Option<Partial>, Refused> {
+    pub(super) async fn take(&self, body: Body) -> Outcome {
+        let (tell, hear) = oneshot::channel();
         let at_once = if body.coding == Coding::Identity { AT_ONCE } else { AT_ONCE_PACKED };
-        let (promise, partial) = if body.bytes.len() <= at_once {
-            self.send(body)?
+        if body.bytes.len() <= at_once {
+            self.send(body, tell);
         } else {
             let worker = Arc::clone(&self.workers).acquire_owned().await;
             let this = self.clone();
-            let work = tokio::task::spawn_blocking(move || {
-                let outcome = this.send(body);
+            // Nobody waits for the thread's end: that would be one more change of threads for every request.
+            tokio::task::spawn_blocking(move || {
+                this.send(body, tell);
                 drop(worker);
-                outcome
             });
-            work.await.unwrap_or_else(|_| Err(lost().into()))?
-        };
-        // Without one there was nothing to send.
-        if let Some(promise) = promise {
-            promise.await.unwrap_or_else(|_| Err(lost()))?;
         }
-        Ok(partial)
+        hear.await.unwrap_or_else(|_| Err(lost().into()))
     }
 
-    fn send(&self, body: Body) -> Result<(Option<Promise>, Option<Partial>), Refused> {
-        let (batch, partial, held) = decode(body)?;
-        if batch.is_empty() {
-            return Ok((None, partial));
-        }
-        let (tell, hear) = oneshot::channel();
+    /// Sends a body on. `tell` hears what became of it; when the peer has gone, nobody listens any more.
+    fn send(&self, body: Body, tell: oneshot::Sender<Outcome>) {
+        let (batch, partial, held) = match decode(body) {
+            Ok((batch, partial, held)) if !batch.is_empty() => (batch, partial, held),
+            Ok((_, partial, _)) => return drop(tell.send(Ok(partial))),
+            Err(refused) => return drop(tell.send(Err(refused))),
+        };
         let ack = self.ack.unwrap_or_else(|| self.outlet.usual_ack());
         let delivery = Delivery::until(ack, move |outcome| {
             drop(held);
-            // Nobody listens any more when the peer has gone.
-            let _ = tell.send(outcome);
+            drop(tell.send(outcome.map(|()| partial).map_err(Refused::from)));
         });
         // The delivery hears the same.
         let _ = self.outlet.send(batch, delivery);
-        Ok((Some(hear), partial))
     }
 }
 

@@ -58,6 +58,8 @@ struct State {
     /// What it speaks, by its first byte; HTTP/2's own frames come without a request.
     http2: Option<bool>,
     requests: usize,
+    /// Bytes that came, of whatever request.
+    bytes: u64,
     /// Whether the next answer is to be the last.
     leaving: bool,
 }
@@ -65,7 +67,8 @@ struct State {
 impl Activity {
     pub(super) fn new() -> Arc<Self> {
         let idle_since = Instant::now();
-        Arc::new(Activity(Mutex::new(State { idle_since, heard: None, http2: None, requests: 0, leaving: false })))
+        let state = State { idle_since, heard: None, http2: None, requests: 0, bytes: 0, leaving: false };
+        Arc::new(Activity(Mutex::new(state)))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -74,6 +77,7 @@ impl Activity {
 
     fn heard(&self, bytes: &[u8]) {
         let mut state = self.state();
+        state.bytes += bytes.len() as u64;
         // HTTP/2 begins with "PRI * HTTP/2.0"; HTTP/1 has PUT, POST and PATCH with a P in front, none with PR.
         if state.http2.is_none() {
             state.http2 = Some(bytes.starts_with(b"PRI"));
@@ -81,6 +85,11 @@ impl Activity {
         if state.requests == 0 && state.heard.is_none() {
             state.heard = Some(Instant::now());
         }
+    }
+
+    /// Bytes that came so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.state().bytes
     }
 
     /// A request is under way as long as what this returns lives.

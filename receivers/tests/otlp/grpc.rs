@@ -1,5 +1,6 @@
 //! gRPC by tonic's client.
 
+use std::io::Write;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
@@ -94,4 +95,38 @@ pub async fn raw(rig: &Rig, path: &str, headers: &[(&str, &str)], body: &[u8]) -
     let response = sender.send_request(request.body(body).unwrap()).await.unwrap();
     assert_eq!(response.status(), 200);
     response.headers().clone()
+}
+
+#[tokio::test]
+async fn a_large_frame_that_comes_slowly_is_taken() {
+    let rig = Rig::new("admission: {stall_timeout: 2s}", "", "");
+    // Within the window that every stream has before settings are exchanged.
+    let (at, sent) = (rig.grpc, request(30, 2000));
+    let message = sent.encode_to_vec();
+    let sender = tokio::task::spawn_blocking(move || {
+        let frame = |kind: u8, flags: u8, stream: u32, body: &[u8]| {
+            let length = (body.len() as u32).to_be_bytes();
+            [&length[1..], &[kind, flags], &stream.to_be_bytes(), body].concat()
+        };
+        let path = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+        let kind = "application/grpc";
+        // POST, http, a path and a content type that the table does not hold.
+        let head = [b"\x83\x86\x04".as_slice(), &[path.len() as u8], path.as_bytes()].concat();
+        let head = [head.as_slice(), b"\x0f\x10", &[kind.len() as u8], kind.as_bytes()].concat();
+        let body = [&[0], &(message.len() as u32).to_be_bytes()[..], &message].concat();
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        let start = [preface, frame(4, 0, 0, &[]), frame(1, 4, 1, &head)].concat();
+        let mut stream = std::net::TcpStream::connect(at).unwrap();
+        stream.write_all(&start).unwrap();
+        // Longer than the stall timeout in all, with progress all the time.
+        let data = frame(0, 1, 1, &body);
+        for piece in data.chunks(data.len() / 12 + 1) {
+            stream.write_all(piece).unwrap();
+            std::thread::sleep(Duration::from_millis(250));
+        }
+        stream
+    });
+    let _open = sender.await.unwrap();
+    rig.until("it arrives", |rig| !rig.arrived().is_empty()).await;
+    assert_eq!(rig.arrived(), [sent]);
 }
