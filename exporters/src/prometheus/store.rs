@@ -2,7 +2,8 @@
 //!
 //! A series is a resource and a column: a metric of a scope with attributes of its points, which many resources share. Both
 //! are small numbers for whole identities as bytes, so a new value costs one look and one write. What a batch repeats is
-//! not worked out again: a resource is known by its bytes, and the columns of a scope hold for all scopes of its shape.
+//! not worked out again: a resource is known by its bytes, and the columns of a scope hold for all scopes of its shape. With a
+//! keyed fast hash for the rest, a process with its 7 points costs 2.0 µs a scrape instead of 6.7 (docs/performance.md).
 //!
 //! A label text is made once. Within a family it is the key, so the page cannot hold two series that Prometheus would take
 //! for one: of two that collide the newer one stands, and at the same time the one that was there. The store knows no clock
