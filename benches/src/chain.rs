@@ -48,6 +48,8 @@ pub fn chain(ids: &[&str], exporters: Vec<Arc<dyn Exporter>>, site: &Site) -> Re
     let siblings: Siblings =
         Arc::new(move |id, site| processor(&of_siblings, id, &Site { siblings: None, ..site.clone() }));
     let site = Site { siblings: Some(siblings), ..site.clone() };
+    // As in the agent, somebody may look at what is measured for as long as the chain lives.
+    std::mem::forget(site.estimates.clone());
     let stage = |id: &&str| {
         let id = ComponentId::new(id);
         let processor = processor(&config, &id, &site)?;

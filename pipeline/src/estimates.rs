@@ -262,6 +262,11 @@ impl<T> Board<T> {
 }
 
 impl<T> Publisher<T> {
+    /// Whether there is a board that shows the snapshots: a stage that is only followed publishes for nobody.
+    pub fn is_read(&self) -> bool {
+        Arc::weak_count(&self.0) > 0
+    }
+
     /// Puts a snapshot in the place of the last one.
     pub fn publish(&self, snapshot: T) {
         self.0.store(Some(Arc::new(snapshot)));
@@ -301,23 +306,26 @@ mod tests {
     fn the_newest_stage_of_a_place_speaks_as_soon_as_it_has_something_to_say() {
         let board = Board::<u32>::default();
         let (pipeline, id) = (Arc::from("metrics"), ComponentId::new("adaptive"));
-        let values = || board.list().iter().map(|row| *row.snapshot).collect::<Vec<_>>();
+        let values = |board: &Board<u32>| board.list().iter().map(|row| *row.snapshot).collect::<Vec<_>>();
         let old = board.publisher(&pipeline, &id);
-        assert!(values().is_empty());
+        assert!(values(&board).is_empty());
         old.publish(1);
         old.publish(2);
-        assert_eq!(values(), [2]);
+        assert_eq!(values(&board), [2]);
         let new = board.clone().publisher(&pipeline, &id);
-        assert_eq!(values(), [2]);
+        assert_eq!(values(&board), [2]);
         new.publish(3);
-        assert_eq!(values(), [3]);
+        assert_eq!(values(&board), [3]);
         drop(new);
-        assert_eq!(values(), [2]);
+        assert_eq!(values(&board), [2]);
         let _other = board.publisher(&Arc::from("logs"), &id);
         drop(old);
-        assert!(values().is_empty());
+        assert!(values(&board).is_empty());
         assert_eq!(board.entries().len(), 2, "what is gone is forgotten with the next stage");
-        drop(board.publisher(&pipeline, &id));
+        let last = board.publisher(&pipeline, &id);
         assert_eq!(board.entries().len(), 2);
+        assert!(last.is_read());
+        drop(board);
+        assert!(!last.is_read(), "nobody can look at it any more");
     }
 }

@@ -35,7 +35,8 @@ impl Leaders {
 
     /// Publishes who leads among the entities of this batch, if it is time.
     pub(super) fn publish(&mut self, tracker: &Tracker<State>, batch: &Batch, now: Instant) {
-        if self.published.is_some_and(|last| now.saturating_duration_since(last) < PAUSE) {
+        let is_early = self.published.is_some_and(|last| now.saturating_duration_since(last) < PAUSE);
+        if is_early || !self.publisher.is_read() {
             return;
         }
         self.published = Some(now);
