@@ -184,13 +184,12 @@ impl Detector {
         }
         let no_deploy = self.excess > settings.deploy * self.before || self.lasted > settings.deploy_time.as_secs_f64();
         let jump = z >= settings.jump && self.log_z(rate) >= settings.jump;
-        let called = self.excess >= settings.least
-            && no_deploy
-            && (jump || self.sum >= settings.leak)
-            && self.bursts.now() > settings.burst * self.bursts.usual();
-        if called {
-            self.bursts.called(settings.burst * self.bursts.usual());
-            return finding(if jump { Kind::Jump } else { Kind::Leak });
+        if self.excess >= settings.least && no_deploy && (jump || self.sum >= settings.leak) {
+            let limit = settings.burst * self.bursts.usual();
+            if self.bursts.now() > limit {
+                self.bursts.called(limit);
+                return finding(if jump { Kind::Jump } else { Kind::Leak });
+            }
         }
         None
     }

@@ -61,8 +61,8 @@ pub(crate) struct Desc {
     pub(crate) temporality: Temporality,
     pub(crate) monotonic: bool,
     pub(crate) role: Role,
-    /// The `InstrumentationScope` message; equal ones are mostly at one address, and so soon compared.
-    pub(crate) scope: Arc<[u8]>,
+    /// The `InstrumentationScope` message.
+    pub(crate) scope: Vec<u8>,
     pub(crate) scope_schema: String,
     /// Name, description and unit, as fields of `Metric`.
     pub(crate) head: Vec<u8>,
@@ -100,7 +100,7 @@ impl Desc {
             && self.monotonic == metric.is_monotonic()
             && self.scope_schema == scope.schema_url()
             && self.out.as_ref().map(|out| out.temporality) == output.converts(metric)
-            && *self.scope == *scope_fields(scope)
+            && self.scope == scope_fields(scope)
     }
 }
 
@@ -277,7 +277,7 @@ impl Interner {
             temporality,
             monotonic: metric.is_monotonic(),
             role: Role::of(metric.name(), metric.kind(), metric.is_monotonic()),
-            scope: self.share(own),
+            scope: own,
             scope_schema: scope.schema_url().to_owned(),
             head,
             out,
@@ -378,7 +378,7 @@ pub(crate) fn entities_desc() -> Desc {
         temporality: Temporality::Unspecified,
         monotonic: false,
         role: Role::Other,
-        scope: scope.into(),
+        scope,
         scope_schema: String::new(),
         head,
         out: None,

@@ -219,10 +219,7 @@ fn by_second(value: f64, nanos: u64) -> f64 {
 fn increase(old: Number, new: Number) -> f64 {
     let grown = match (old, new) {
         // Exact where a double would not be.
-        (Number::Int(old), Number::Int(new)) => match new.checked_sub(old) {
-            Some(grown) => grown as f64,
-            None => (i128::from(new) - i128::from(old)) as f64,
-        },
+        (Number::Int(old), Number::Int(new)) => (i128::from(new) - i128::from(old)) as f64,
         (old, new) => new.as_f64() - old.as_f64(),
     };
     if grown < 0.0 { new.as_f64() } else { grown }

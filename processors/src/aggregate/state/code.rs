@@ -159,7 +159,7 @@ impl<'a> Reader<'a> {
                 monotonic: reader.flag()?,
                 // The interner knows both of the metric it makes of it.
                 role: Role::Other,
-                scope: reader.bytes()?.into(),
+                scope: reader.bytes()?.to_vec(),
                 scope_schema: reader.text()?,
                 head: reader.bytes()?.to_vec(),
                 out: None,
