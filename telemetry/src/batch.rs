@@ -6,8 +6,8 @@
 use crate::decode;
 use crate::error::{DecodeError, Limits};
 pub use crate::index::Verdict;
-use crate::index::{Index, MetricEntry, PointEntry, ResourceEntry, ScopeEntry, Span};
-use crate::view::{Point, PointId, Resource};
+use crate::index::{Index, MetricEntry, PointEntry, ResourceEntry, ScopeEntry, Span, slice};
+use crate::view::{Point, PointId, Resource, ResourceId};
 use bytes::Bytes;
 use std::fmt;
 
@@ -21,6 +21,8 @@ pub struct Batch {
     pub(crate) live: usize,
     /// The output is no longer `bytes`.
     pub(crate) dirty: bool,
+    /// Scopes, metrics and points do not lie in the order of their resources.
+    pub(crate) shuffled: bool,
 }
 
 impl Batch {
@@ -58,7 +60,7 @@ impl Batch {
             .map(|(index, _)| Resource { batch: self, index })
     }
 
-    /// Every live point, in the order of the bytes.
+    /// Every live point, in the order of the bytes as they came in.
     pub fn series(&self) -> impl Iterator<Item = Point<'_>> {
         self.live(0..self.index.points.len() as u32)
     }
@@ -115,6 +117,25 @@ impl Batch {
         if dropped > 0 {
             self.thin(metric, dropped, bytes);
         }
+    }
+
+    /// Takes out all points of a resource, and the resource with them.
+    pub fn drop_resource(&mut self, id: ResourceId) {
+        let Index { resources, scopes, metrics, points, .. } = &mut self.index;
+        let Some(resource) = resources.get_mut(id.0 as usize) else { return };
+        let scopes = scopes.get_mut(slice(&resource.scopes)).unwrap_or_default();
+        for scope in scopes {
+            for metric in metrics.get_mut(slice(&scope.metrics)).unwrap_or_default() {
+                for point in points.get_mut(slice(&metric.points)).unwrap_or_default() {
+                    point.verdict = Verdict::Drop;
+                }
+                (metric.live, metric.live_bytes, metric.thinned, metric.dirty) = (0, 0, true, true);
+            }
+            (scope.live, scope.thinned, scope.dirty) = (0, true, true);
+        }
+        self.live -= resource.live as usize;
+        (resource.live, resource.thinned, resource.dirty) = (0, true, true);
+        self.dirty = true;
     }
 
     /// What is to become of a point; `Drop` for an id the batch does not know.

@@ -13,6 +13,17 @@ impl Batch {
     /// Both together must stay under 4 GiB, which the index can address; `other` is handed back where they would not.
     #[must_use = "the batch that did not fit is handed back"]
     pub fn append(&mut self, other: Batch) -> Option<Batch> {
+        self.join(other, false)
+    }
+
+    /// Adds all of `other` ahead of this batch: its resources are the first, in the order of [`Batch::resources`] and of what
+    /// is encoded. All else is as with [`Batch::append`]; [`Batch::series`] goes by the resources no more.
+    #[must_use = "the batch that did not fit is handed back"]
+    pub fn prepend(&mut self, other: Batch) -> Option<Batch> {
+        self.join(other, true)
+    }
+
+    fn join(&mut self, other: Batch, ahead: bool) -> Option<Batch> {
         if other.index.entries() == 0 && other.index.extras.is_empty() {
             return None;
         }
@@ -35,13 +46,22 @@ impl Batch {
         let mut index = other.index;
         index.shift_bytes(base);
         index.shift_entries(
-            self.index.resources.len() as u32,
+            if ahead { 0 } else { self.index.resources.len() as u32 },
             self.index.scopes.len() as u32,
             self.index.metrics.len() as u32,
             self.index.points.len() as u32,
             u32::wrapping_add,
         );
-        self.index.resources.append(&mut index.resources);
+        if ahead {
+            // All that is moved: whoever comes first is first by its resources alone.
+            let resources = index.resources.len() as u32;
+            self.index.scopes.iter_mut().for_each(|scope| scope.resource += resources);
+            self.index.resources.splice(..0, index.resources);
+            self.shuffled = true;
+        } else {
+            self.index.resources.append(&mut index.resources);
+            self.shuffled |= other.shuffled;
+        }
         self.index.scopes.append(&mut index.scopes);
         self.index.metrics.append(&mut index.metrics);
         self.index.points.append(&mut index.points);
@@ -60,6 +80,9 @@ impl Batch {
         if keep_points == 0 {
             return std::mem::take(self);
         }
+        if self.shuffled {
+            self.compact();
+        }
         self.freeze();
         let mut kept = 0;
         let cut = self.index.points.iter().position(|point| {
@@ -68,8 +91,8 @@ impl Batch {
         });
         let Some(cut) = cut else { return Batch::default() };
         let index = self.index.split_off(cut);
-        let rest =
-            Batch { bytes: self.bytes.clone(), arena: Vec::new(), index, live: self.live - keep_points, dirty: true };
+        let (bytes, live) = (self.bytes.clone(), self.live - keep_points);
+        let rest = Batch { bytes, index, live, dirty: true, ..Batch::default() };
         self.live = keep_points;
         self.dirty = true;
         rest
@@ -83,7 +106,8 @@ impl Batch {
         let limits = Limits { max_bytes: usize::MAX, max_depth: usize::MAX, max_points: usize::MAX };
         // What a batch encodes to is well-formed; should it not be, the batch stays as it is.
         let Ok(mut fresh) = Batch::decode(self.encode(), &limits) else { return };
-        let verdicts = self.index.points.iter().filter(|point| point.is_live()).map(|point| point.verdict);
+        let points = self.resources().flat_map(|resource| resource.metrics()).flat_map(|metric| metric.points());
+        let verdicts = points.map(|point| self.verdict(point.id()));
         fresh.index.points.iter_mut().zip(verdicts).for_each(|(point, verdict)| point.verdict = verdict);
         *self = fresh;
     }

@@ -185,7 +185,18 @@ pub struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
+    /// How many places there are, those of dropped points included.
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
     /// The live point at a place.
+    #[inline]
     pub fn get(&self, place: usize) -> Option<Point<'a>> {
         let index = self.range.start.checked_add(u32::try_from(place).ok()?)?;
         if index < self.range.end { self.batch.point(PointId(index)) } else { None }
@@ -343,6 +354,14 @@ impl<'a> Point<'a> {
     /// The value of a number point; `None` for distributions and where no value is set.
     pub fn value(self) -> Option<Number> {
         self.entry().number()
+    }
+
+    /// Start, time and value of a number point in one look; `None` where it has no value.
+    #[inline]
+    pub fn number(self) -> Option<(u64, u64, Number)> {
+        let entry = self.entry();
+        let value = entry.number().filter(|_| entry.flags & 1 == 0)?;
+        Some((entry.start_time, entry.time, value))
     }
 
     /// The identity of the series: metric identity and attributes, whatever their order.

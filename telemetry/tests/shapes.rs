@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
-use phoenix_telemetry::{AnyValue, Batch, BatchBuilder, Descriptor, Limits, Number, PointId, Shape, Temporality};
+use phoenix_telemetry::{
+    AnyValue, Batch, BatchBuilder, Descriptor, Limits, Number, PointId, ResourceId, Shape, Temporality,
+};
 use proptest::prelude::*;
 
 const CPU: Descriptor<'_> = Descriptor {
@@ -100,6 +102,14 @@ proptest! {
         same.drop_points(|point| gone.contains(&point.id()));
         prop_assert_eq!(one.encode(), same.encode());
         hold(&one);
+        let resources: Vec<ResourceId> = one.resources().map(|resource| resource.id()).collect();
+        if let Some(gone) = resources.first().filter(|_| resources.len() > 1) {
+            one.drop_resource(*gone);
+            same.drop_points(|point| point.metric().resource().id() == *gone);
+            prop_assert_eq!(one.encode(), same.encode());
+            prop_assert_eq!(one.points(), same.points());
+            hold(&one);
+        }
         let mut rest = one.split_off(cut.index(one.points() + 1));
         hold(&one);
         hold(&rest);

@@ -1,10 +1,11 @@
 //! Writing points that are in no batch: those of groups, and those that close a series. Knows bytes, not why.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use phoenix_telemetry::write::{close, open, put_bytes, put_fixed64, put_number};
+use phoenix_telemetry::write::{close, open, put_bytes, put_fixed64, put_number, put_varint};
 use phoenix_telemetry::{Batch, Limits, Number};
 
 use super::distribution::Distribution;
@@ -26,6 +27,8 @@ struct Piece {
 pub(crate) struct Pieces {
     pieces: Vec<Piece>,
     points: Vec<u8>,
+    /// Resources that are written already.
+    whole: Vec<u8>,
 }
 
 impl Pieces {
@@ -39,10 +42,8 @@ impl Pieces {
         times: (u64, u64),
         value: Number,
     ) {
-        self.add(resource, desc, attributes, times, |point| match value {
-            Number::Int(value) => put_fixed64(point, 6, value as u64),
-            Number::Double(value) => put_fixed64(point, 4, value.to_bits()),
-        });
+        let field = if matches!(value, Number::Int(_)) { 6 } else { 4 };
+        self.add(resource, desc, attributes, times, |point| put_fixed64(point, field, bits(value)));
     }
 
     /// Adds a histogram point; `range` says whether its smallest and largest value are to be told. Times as above.
@@ -93,16 +94,51 @@ impl Pieces {
         self.pieces.push(Piece { resource: Arc::clone(resource), desc: Arc::clone(desc), point });
     }
 
-    /// Whether there is nothing to write.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+    /// Adds all that one resource says at a time, which no other piece is of.
+    pub(crate) fn resource(
+        &mut self,
+        resource: &[u8],
+        template: &Template,
+        time: u64,
+        numbers: impl Iterator<Item = (u64, Number)>,
+    ) {
+        put_varint(&mut self.whole, 1 << 3 | 2);
+        put_varint(&mut self.whole, (resource.len() + template.scopes.len()) as u64);
+        self.whole.extend_from_slice(resource);
+        let begin = self.whole.len();
+        self.whole.extend_from_slice(&template.scopes);
+        let Some(scopes) = self.whole.get_mut(begin..) else { return };
+        for (at, (start, value)) in template.numbers.iter().zip(numbers) {
+            let mut put = |at: usize, bits: u64| {
+                if let Some(bytes) = scopes.get_mut(at..at + 8) {
+                    bytes.copy_from_slice(&bits.to_le_bytes());
+                }
+            };
+            // Each is a tag and 8 bytes.
+            let time_at = if start == 0 { *at } else { *at + 9 };
+            if start != 0 {
+                put(*at + 1, start);
+            }
+            put(time_at + 1, time);
+            put(time_at + 10, bits(value));
+        }
     }
 
-    /// The batch. What is written here is well-formed; only what no index can address is empty.
+    /// Whether there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.whole.is_empty()
+    }
+
+    /// The batch.
     pub(crate) fn finish(mut self) -> Batch {
+        decoded(Bytes::from(self.written()))
+    }
+
+    fn written(&mut self) -> Vec<u8> {
         // By place in memory: the points of one resource come to lie together, and that is all that matters.
         self.pieces.sort_by_key(|piece| (piece.resource.as_ptr() as usize, piece.desc.id));
-        let mut out = Vec::with_capacity(2 * self.points.len());
+        let mut out = std::mem::take(&mut self.whole);
+        out.reserve(2 * self.points.len());
         for of_resource in self.pieces.chunk_by(|a, b| Arc::ptr_eq(&a.resource, &b.resource)) {
             let Some(first) = of_resource.first() else { continue };
             let message = open(&mut out, 1);
@@ -116,10 +152,91 @@ impl Pieces {
             let end = out.len();
             close(&mut out, message, end);
         }
-        let limits = Limits { max_bytes: usize::MAX, max_depth: usize::MAX, max_points: usize::MAX };
-        let batch = Batch::decode(Bytes::from(out), &limits);
-        debug_assert!(batch.is_ok(), "{batch:?}");
-        batch.unwrap_or_default()
+        out
+    }
+}
+
+/// What is written of a resource that says these series, but for the resource and the numbers: groups mostly say the same
+/// as their neighbours, and as they did before.
+pub(crate) struct Template {
+    /// The `ScopeMetrics` fields.
+    scopes: Bytes,
+    /// Where the numbers of each series begin in them, in the order in which the series were named.
+    numbers: Vec<usize>,
+}
+
+impl Template {
+    /// Of number series by description, attributes, and a value of the same type under a start of the same kind: set or not.
+    fn new<'s>(series: impl Iterator<Item = (&'s Arc<Desc>, &'s [u8], (u64, Number))>) -> Self {
+        let mut pieces = Pieces::default();
+        let nobody: Arc<[u8]> = Arc::default();
+        let mut order = Vec::new();
+        for (desc, attributes, (start, value)) in series {
+            order.push((desc.id, order.len(), if start == 0 { 18 } else { 27 }));
+            pieces.number(&nobody, desc, attributes, (start, 1), value);
+        }
+        let message = Bytes::from(pieces.written());
+        // Behind a tag of one byte and the length.
+        let begin = message.iter().skip(1).position(|byte| *byte < 0x80).map_or(0, |last| last + 2);
+        // As they were written: in the order of the descriptions, and then in that in which they came.
+        order.sort_unstable();
+        let mut numbers = vec![0; order.len()];
+        let batch = decoded(message.clone());
+        for ((_, place, length), point) in order.into_iter().zip(batch.series()) {
+            let end = point.body().as_ptr_range().end as usize - message.as_ptr() as usize;
+            if let Some(number) = numbers.get_mut(place) {
+                *number = end - length - begin;
+            }
+        }
+        Template { scopes: message.slice(begin..), numbers }
+    }
+}
+
+/// The templates that were of use.
+#[derive(Default)]
+pub(crate) struct Templates {
+    known: HashMap<Vec<u64>, Template>,
+    key: Vec<u64>,
+}
+
+/// Templates that are kept: hosts of one kind need a handful.
+const TEMPLATES: usize = 256;
+
+impl Templates {
+    /// The template for what a resource says of these series, each given with the number that its identity has.
+    pub(crate) fn of<'s>(
+        &mut self,
+        series: impl Iterator<Item = (u64, &'s Arc<Desc>, &'s [u8], (u64, Number))> + Clone,
+    ) -> &Template {
+        let Templates { known, key } = self;
+        key.clear();
+        key.extend(series.clone().map(|(ident, _, _, (start, value))| {
+            ident << 2 | u64::from(start != 0) << 1 | u64::from(matches!(value, Number::Double(_)))
+        }));
+        if !known.contains_key(key.as_slice()) {
+            if known.len() >= TEMPLATES {
+                known.clear();
+            }
+            let template = Template::new(series.map(|(_, desc, attributes, point)| (desc, attributes, point)));
+            known.insert(key.clone(), template);
+        }
+        &known[key.as_slice()]
+    }
+}
+
+/// A batch of what was written here: it is well-formed, and only what no index can address is empty.
+fn decoded(request: Bytes) -> Batch {
+    let limits = Limits { max_bytes: usize::MAX, max_depth: usize::MAX, max_points: usize::MAX };
+    let batch = Batch::decode(request, &limits);
+    debug_assert!(batch.is_ok(), "{batch:?}");
+    batch.unwrap_or_default()
+}
+
+/// The bits of a number as a point holds them.
+fn bits(value: Number) -> u64 {
+    match value {
+        Number::Int(value) => value as u64,
+        Number::Double(value) => value.to_bits(),
     }
 }
 

@@ -14,14 +14,14 @@ use phoenix_telemetry::write::{put_attribute, put_bytes};
 use phoenix_telemetry::{AnyValue, Number, Resource, Temporality};
 
 use super::distribution::Distribution;
-use super::emit::Pieces;
+use super::emit::{Pieces, Templates};
 use super::host::Cpus;
 use super::identity::{CLASS, Desc, GROUP, Ident, Interner, is_of_host};
 use super::ledger::GroupId;
 use super::number::Sum;
 use crate::measure::ByKey;
-use series::number;
 pub(crate) use series::{GroupSeries, Holding};
+use series::{Said, number};
 
 /// Where a member last found its series in a group; what is found there is compared, so it may be of another group.
 pub(crate) type Hint = u32;
@@ -241,6 +241,11 @@ impl Group {
         Arc::clone(&self.resource)
     }
 
+    /// Whether it sums up series of one resource.
+    pub(crate) fn is_rest(&self) -> bool {
+        self.rest
+    }
+
     /// Whether it may be closed now; takes note of when it had members.
     fn is_idle(&mut self, time: u64, expiry: u64) -> bool {
         if self.entities > 0 || self.rest && self.named || self.inhabited == 0 {
@@ -338,25 +343,43 @@ impl Group {
         }
     }
 
-    /// Writes the points that are due. `heard` says whether a metric was heard of since the last time; `exported` is
-    /// given the increments a reader sees.
+    /// Writes the points that are due. `heard` says whether a metric was heard of since the last time, `alone` that nothing
+    /// else is written of the group's resource; `exported` is given the increments a reader sees.
     pub(crate) fn speak(
         &mut self,
-        time: u64,
+        (time, alone): (u64, bool),
         entities: &Arc<Desc>,
         heard: impl Fn(&Desc) -> bool,
         exported: &mut Sum,
-        out: &mut Pieces,
+        (templates, out): (&mut Templates, &mut Pieces),
     ) {
-        let mut spoke = false;
+        let mut said: Vec<Said> = Vec::with_capacity(self.series.len());
         for series in &mut self.series {
             let heard = heard(&series.ident.desc);
-            spoke |= series.speak(&self.resource, time, heard, exported, out);
+            said.push(series.speak(&self.resource, time, heard, exported, out));
         }
-        if spoke && !self.rest && self.counted < time {
-            let count = i64::try_from(self.entities).unwrap_or(i64::MAX);
-            out.number(&self.resource, entities, &[], (0, time), Number::Int(count));
+        if said.iter().all(|said| *said == Said::Nothing) {
+            return;
+        }
+        let mut count = None;
+        if !self.rest && self.counted < time {
+            count = Some((0, Number::Int(i64::try_from(self.entities).unwrap_or(i64::MAX))));
             self.counted = time;
+        }
+        let numbers = self.series.iter().zip(&said).filter_map(|(series, said)| match said {
+            Said::Number(start, value) => {
+                Some((series.ident.id, &series.ident.desc, &*series.ident.attributes, (*start, *value)))
+            }
+            Said::Nothing | Said::Histogram => None,
+        });
+        let numbers = numbers.chain(count.map(|count| (0, entities, &[][..], count)));
+        if alone && !said.contains(&Said::Histogram) {
+            let template = templates.of(numbers.clone());
+            out.resource(&self.resource, template, time, numbers.map(|(.., number)| number));
+        } else {
+            for (_, desc, attributes, (start, value)) in numbers {
+                out.number(&self.resource, desc, attributes, (start, time), value);
+            }
         }
     }
 }

@@ -18,17 +18,19 @@ use phoenix_pipeline::Class;
 use phoenix_telemetry::Resource;
 
 use super::config::Config;
-use super::emit::Pieces;
-use super::groups::Groups;
+use super::emit::{Pieces, Templates};
+use super::groups::{Group, Groups};
 use super::identity::{Desc, Ident, Interner, Key, encode_resource, is_group};
 use super::ledger::{GroupId, Holder};
 use super::number::Sum;
 use super::own::Counts;
+use crate::measure::Seeded;
 pub(super) use entities::Sighting;
 use entities::{Entities, Slot};
 use table::Table;
 pub(super) use usage::Cpus;
 use usage::Usage;
+pub(super) use usual::Decided;
 
 /// Distinct times that are remembered: a few, so that one point from the future does not hide the scrape before.
 const TIMES: usize = 8;
@@ -77,6 +79,7 @@ pub(crate) struct Tools<'a> {
     pub(crate) ends: &'a mut Ends,
     pub(crate) counts: &'a mut Counts,
     pub(crate) out: &'a mut Pieces,
+    pub(crate) templates: &'a mut Templates,
     pub(crate) entities: &'a Arc<Desc>,
 }
 
@@ -113,7 +116,7 @@ pub(crate) struct Host {
     /// Series that went into the fold and are to be closed.
     closing: Vec<(Slot, Arc<Ident>)>,
     /// Metrics heard of since the groups spoke.
-    heard: HashSet<u64>,
+    heard: HashSet<u64, Seeded>,
     /// The time the groups are to speak of; 0 = none.
     due: u64,
     spoken: u64,
@@ -137,7 +140,7 @@ impl Host {
             groups: Groups::default(),
             series: 0,
             closing: Vec::new(),
-            heard: HashSet::new(),
+            heard: HashSet::default(),
             due: 0,
             spoken: 0,
             deadline: None,
@@ -279,10 +282,13 @@ impl Host {
         let expiry = (nanos(tools.config.group_expiry), nanos(tools.config.member_expiry));
         self.groups.close_idle(time, expiry, tools.entities, tools.out);
         let heard = std::mem::take(&mut self.heard);
+        // A sum over attributes has the resource of an entity or a group.
+        let alone = !self.groups.iter().any(Group::is_rest);
         for group in self.groups.iter_mut() {
             let exported = &mut tools.ends.exported;
             group.use_cpus((since, time), self.cpus);
-            group.speak(time, tools.entities, |desc| heard.contains(&desc.id), exported, tools.out);
+            let out = (&mut *tools.templates, &mut *tools.out);
+            group.speak((time, alone), tools.entities, |desc| heard.contains(&desc.id), exported, out);
         }
     }
 

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use phoenix_pipeline::AttributeFold;
-use phoenix_telemetry::{Point, Scope};
+use phoenix_telemetry::{MetricKind, Point, Scope};
 
 use super::config::Config;
 use super::identity::{Desc, Ident, Interner};
@@ -30,6 +30,8 @@ pub(crate) struct Meaning {
     pub(crate) rest: Option<Rest>,
     /// How its series is treated, or why it cannot be folded.
     pub(crate) kind: Result<Kind, &'static str>,
+    /// The same, for a sum that counts or tells a level and leaves as it came: most are.
+    pub(crate) usual: Option<Kind>,
     /// The last host of the batch that heard of it, by its number.
     pub(crate) heard: Cell<usize>,
 }
@@ -47,7 +49,10 @@ impl Meaning {
             [] => None,
             _ => interner.rest(point, desc, &keys().collect::<Vec<_>>()),
         };
-        Meaning { ident, rest, kind, heard: Cell::new(0) }
+        let usual = kind.ok().filter(|kind| {
+            matches!(kind, Kind::Counter | Kind::Level) && desc.kind == MetricKind::Sum && desc.out.is_none()
+        });
+        Meaning { ident, rest, kind, usual, heard: Cell::new(0) }
     }
 }
 
@@ -99,6 +104,11 @@ impl Layouts {
             self.meanings.push(meaning);
         }
         begin
+    }
+
+    /// What is known of the points from a place on.
+    pub(crate) fn from(&self, begin: usize) -> &[Option<Meaning>] {
+        self.meanings.get(begin..).unwrap_or_default()
     }
 
     /// What a point at a place means. Where the first scope of its shape had lost that point, it is found now.

@@ -30,14 +30,14 @@ use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
     BuildError, Context, Decision, Folded, Handover, Mark, Marks, Processor, ProcessorFactory, Site, Stability,
 };
-use phoenix_telemetry::{Batch, PointId, Resource};
+use phoenix_telemetry::{Batch, PointId, Resource, ResourceId};
 
 pub use config::{Config, Fold, GaugeFunction, Output, State};
 
 use crate::entity::{host_of, is_process, pid_of};
-use emit::Pieces;
+use emit::{Pieces, Templates};
 pub(crate) use groups::class_name;
-use host::{Ends, Host, Sighting, Tools, Verdict};
+use host::{Decided, Ends, Host, Sighting, Tools, Verdict};
 pub(crate) use identity::{CLASS, is_cpu, is_cpu_share, is_group};
 use identity::{Desc, Interner, entities_desc};
 use layouts::Layouts;
@@ -101,6 +101,7 @@ struct Aggregate {
     books: Books,
     entities: Arc<Desc>,
     layouts: Layouts,
+    templates: Templates,
     orders: Orders,
     /// Points that found no room in their batch.
     unsent: Batch,
@@ -125,6 +126,7 @@ impl Aggregate {
             books: Books::default(),
             entities: Arc::new(entities_desc()),
             layouts: Layouts::default(),
+            templates: Templates::default(),
             orders: Orders::default(),
             unsent: Batch::default(),
             swept: None,
@@ -179,11 +181,11 @@ impl Aggregate {
 
     /// Works off a batch: says what becomes of its points, and what is said beside them: of earlier times, and of its own.
     fn work(&mut self, batch: &Batch, cx: &Context<'_>) -> (Pieces, Pieces) {
-        let Aggregate { config, counts, books, entities, layouts, orders, .. } = self;
+        let Aggregate { config, counts, books, entities, layouts, templates, orders, .. } = self;
         let Books { hosts, interner, ends, lost } = books;
         layouts.clear();
         let (mut early, mut out) = (Pieces::default(), Pieces::default());
-        let mut tools = Tools { config, interner, ends, counts, out: &mut early, entities };
+        let mut tools = Tools { config, interner, ends, counts, out: &mut early, templates, entities };
         let (mut windows, of_resources) = Self::windows(batch, hosts);
         for (name, window) in &windows {
             if !hosts.contains_key(*name) && hosts.len() >= MAX_HOSTS {
@@ -197,8 +199,8 @@ impl Aggregate {
             host.arrived = cx.now;
             host.move_on(window.latest, &mut tools);
         }
-        let Tools { interner, ends, counts, .. } = tools;
-        let mut tools = Tools { config, interner, ends, counts, out: &mut out, entities };
+        let Tools { interner, ends, counts, templates, .. } = tools;
+        let mut tools = Tools { config, interner, ends, counts, out: &mut out, templates, entities };
         // The hosts are lent out one at a time: resources of one mostly lie together.
         let mut last: Option<(usize, &mut Host)> = None;
         for resource in batch.resources() {
@@ -226,9 +228,8 @@ impl Aggregate {
     fn send(&mut self, batch: &mut Batch, early: Pieces, out: Pieces) {
         if !early.is_empty() {
             // Ahead of the batch: a series may have a point in both.
-            let late = std::mem::replace(batch, early.finish());
-            if let Some(rest) = batch.append(late) {
-                self.unsent = std::mem::replace(batch, rest);
+            if let Some(early) = batch.prepend(early.finish()) {
+                self.unsent = early;
             }
         }
         if !out.is_empty()
@@ -286,26 +287,53 @@ fn one_resource(
     let mut visit = host.visit((resource, seen), window, (verdict(mark, all), mark.class), tools);
     let asked = (tools.config, marks.attributes());
     let one_by_one = marks.any_point();
+    let folded = orders.folded.len();
     for scope in resource.scopes() {
         let begin = layouts.of(scope, tools.interner, asked);
-        for (place, point) in (begin..).zip(scope.points()) {
-            let Some(point) = point else { continue };
-            let Some(meaning) = layouts.meaning(place, point, tools.interner, asked) else { continue };
-            let mark = if one_by_one { marks.decide(resource.id(), point.id()) } else { mark };
-            let rest = meaning.rest.as_ref().filter(|_| mark.decision != Decision::Keep);
-            match host.point((point, meaning), &mut visit, (folds(mark, all), rest), tools) {
-                Action::Pass => {}
-                Action::Fold => orders.folded.push(point.id()),
-                order => orders.others.push((point.id(), order)),
+        let points = scope.places();
+        let mut place = 0;
+        while place < points.len() {
+            let mut end = points.len();
+            let mut mark = mark;
+            if one_by_one {
+                let Some(point) = points.get(place) else {
+                    place += 1;
+                    continue;
+                };
+                (mark, end) = (marks.decide(resource.id(), point.id()), place + 1);
             }
+            let decided = Decided { fold: folds(mark, all), sum: mark.decision != Decision::Keep };
+            let known = layouts.from(begin);
+            place = host.usual((&points, place..end), known, (&mut visit, decided), tools, &mut orders.folded);
+            if place == end {
+                continue;
+            }
+            if let Some(point) = points.get(place)
+                && let Some(meaning) = layouts.meaning(begin + place, point, tools.interner, asked)
+            {
+                let rest = meaning.rest.as_ref().filter(|_| decided.sum);
+                match host.point((point, meaning), &mut visit, (decided.fold, rest), tools) {
+                    Action::Pass => {}
+                    Action::Fold => orders.folded.push(point.id()),
+                    order => orders.others.push((point.id(), order)),
+                }
+            }
+            place += 1;
         }
+    }
+    // Points are in the order of the batch: if none of the resource is left, it goes as a whole.
+    if orders.folded.len() - folded == resource.live_points() {
+        orders.folded.truncate(folded);
+        orders.gone.push(resource.id());
     }
 }
 
 /// What is to be done with the points of a batch that do not pass as they came.
 #[derive(Default)]
 struct Orders {
-    /// These are their groups' now, in the order of the batch.
+    /// All points of these are their groups' now.
+    gone: Vec<ResourceId>,
+    /// Of other resources these, in the order of the batch.
     folded: Vec<PointId>,
     others: Vec<Order>,
 }
@@ -341,10 +369,12 @@ impl Processor for Aggregate {
         let asked = batch.series().next().and_then(|point| self.folded.asked(point.time()));
         let mut processes: HashSet<u32> = asked.iter().flat_map(|_| batch.resources().filter_map(pid_of)).collect();
         let (early, out) = self.work(batch, cx);
-        let Orders { folded, others } = &mut self.orders;
-        self.counts.folded(folded.len() as u64);
+        let Orders { gone, folded, others } = &mut self.orders;
+        let before = batch.points();
+        gone.drain(..).for_each(|resource| batch.drop_resource(resource));
         batch.drop_ids(folded);
         folded.clear();
+        self.counts.folded((before - batch.points()) as u64);
         for (point, order) in others.drain(..) {
             match order {
                 Action::Pass => {}
@@ -384,9 +414,9 @@ impl Processor for Aggregate {
             // There may be something to say though nothing has come since the restart.
             store.restore(&mut self.books, cx.now, &mut self.counts);
         }
-        let Aggregate { config, counts, books: Books { hosts, interner, ends, .. }, entities, .. } = self;
+        let Aggregate { config, counts, books: Books { hosts, interner, ends, .. }, entities, templates, .. } = self;
         let mut out = Pieces::default();
-        let mut tools = Tools { config, interner, ends, counts, out: &mut out, entities };
+        let mut tools = Tools { config, interner, ends, counts, out: &mut out, templates, entities };
         for host in hosts.values_mut() {
             if host.is_due() && (all || host.deadline.is_some_and(|deadline| deadline <= cx.now)) {
                 host.speak(all, &mut tools);

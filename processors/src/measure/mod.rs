@@ -23,7 +23,7 @@ use phoenix_pipeline::Entity;
 use phoenix_telemetry::{Batch, Point, Resource};
 
 use crate::entity::{self, EntityBy, ScopeBy};
-pub(crate) use by_key::ByKey;
+pub(crate) use by_key::{ByKey, Seeded};
 use layouts::{Layouts, Measured};
 use reading::{Kind, Newcomer, Taken};
 use report::Ignored;

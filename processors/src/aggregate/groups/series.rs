@@ -37,6 +37,16 @@ pub(crate) struct GroupSeries {
     pub(super) touched: bool,
 }
 
+/// What a series says at a time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Said {
+    Nothing,
+    /// A number, under that start.
+    Number(u64, Number),
+    /// A histogram, which is written.
+    Histogram,
+}
+
 /// How many values a histogram has, as a point would say it.
 pub(super) fn number(held: &Distribution) -> Number {
     Number::Int(i64::try_from(held.count).unwrap_or(i64::MAX))
@@ -95,6 +105,7 @@ impl GroupSeries {
         }
     }
 
+    /// Says what is due at a time: a number, of which the start is returned with it, or a histogram, which is written.
     pub(super) fn speak(
         &mut self,
         resource: &Arc<[u8]>,
@@ -102,9 +113,9 @@ impl GroupSeries {
         heard: bool,
         exported: &mut Sum,
         out: &mut Pieces,
-    ) -> bool {
+    ) -> Said {
         if self.spoken.is_some_and(|(last, _)| last >= time) || self.start > time {
-            return false;
+            return Said::Nothing;
         }
         let delta = self.is_delta();
         let value = match &mut self.holding {
@@ -125,10 +136,10 @@ impl GroupSeries {
                 Some(share) => Number::Double(share),
                 None => {
                     self.touched = false;
-                    return false;
+                    return Said::Nothing;
                 }
             },
-            Holding::Gauge(_, _, _, 0, _) => return false,
+            Holding::Gauge(_, _, _, 0, _) => return Said::Nothing,
             Holding::Gauge(GaugeFunction::Mean, sum, _, count, _) => Number::Double(sum.as_f64() / *count as f64),
             Holding::Gauge(_, _, extreme, _, _) => Number::Double(*extreme),
         };
@@ -139,17 +150,16 @@ impl GroupSeries {
             self.touched || heard || changed
         };
         if !due {
-            return false;
+            return Said::Nothing;
         }
         let start = match self.holding {
             Holding::Gauge(..) | Holding::Share(_) => 0,
             _ => self.start,
         };
-        match &self.holding {
-            Holding::Distribution(held) => {
-                out.distribution(resource, &self.ident, (start, time), held, delta);
-            }
-            _ => out.number(resource, &self.ident.desc, &self.ident.attributes, (start, time), value),
+        let mut said = Said::Number(start, value);
+        if let Holding::Distribution(held) = &self.holding {
+            out.distribution(resource, &self.ident, (start, time), held, delta);
+            said = Said::Histogram;
         }
         if matches!(self.holding, Holding::Counter(_) | Holding::Distribution(_)) {
             if delta {
@@ -174,6 +184,6 @@ impl GroupSeries {
         }
         self.spoken = Some((time, value));
         self.touched = false;
-        true
+        said
     }
 }

@@ -34,9 +34,6 @@ impl Host {
             }
             return Action::Pass;
         };
-        if let Some(action) = self.usual((point, meaning), (slot, visit), (fold, rest), tools) {
-            return action;
-        }
         let Meaning { ident, kind, heard: heard_by, .. } = meaning;
         let desc = &ident.desc;
         let kind = match *kind {

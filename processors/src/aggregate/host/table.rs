@@ -33,11 +33,15 @@ impl Table {
     }
 
     /// The place of a series, which is probably `guess`.
+    #[inline(always)]
     pub(super) fn find(&self, ident: &Arc<Ident>, guess: usize) -> Option<usize> {
         let is_it = |series: &Series| Arc::ptr_eq(&series.ident, ident);
-        if self.series.get(guess).is_some_and(is_it) {
-            return Some(guess);
-        }
+        if self.series.get(guess).is_some_and(is_it) { Some(guess) } else { self.search(ident) }
+    }
+
+    #[inline(never)]
+    fn search(&self, ident: &Arc<Ident>) -> Option<usize> {
+        let is_it = |series: &Series| Arc::ptr_eq(&series.ident, ident);
         match &self.places {
             Some(places) => places.get(&ident.id).map(|place| *place as usize),
             None => self.series.iter().position(is_it),

@@ -1,90 +1,108 @@
-//! The usual point: a number of a known series that goes on where it was, individually or in its group.
+//! The usual points of a scope: numbers of known series that go on where they were, individually or in their group.
 //!
-//! What `point`, the ledger and the books say of it, taken together: nine of ten points of a host are of this kind, and on
-//! the long way each would cost four times as much. Whatever is not as usual goes the long way, and nothing was touched before.
+//! What `point`, the ledger and the books say of them, taken together, with all that they have in common looked up once: nine
+//! of ten points of a host are of this kind, and on the long way each would cost eight times as much. Whatever is not as usual
+//! goes the long way, and nothing of it was touched before.
 
-use phoenix_telemetry::{MetricKind, Number, Point};
+use std::ops::Range;
 
-use super::{Host, Slot, Tools, Visit};
+use phoenix_telemetry::{Number, Places, PointId};
+
+use super::{Host, Tools, Visit};
 use crate::aggregate::identity::Role;
-use crate::aggregate::layouts::{Meaning, Rest};
+use crate::aggregate::layouts::Meaning;
 use crate::aggregate::ledger::{Holder, Reading};
 use crate::aggregate::number::{falls, is_finite, is_negative, less};
-use crate::aggregate::series::{Action, Kind};
+use crate::aggregate::series::Kind;
+
+/// How the points of a scope are decided on, all alike.
+#[derive(Clone, Copy)]
+pub(crate) struct Decided {
+    /// They are to be folded.
+    pub(crate) fold: bool,
+    /// Those of them that sum over attributes do.
+    pub(crate) sum: bool,
+}
 
 impl Host {
-    /// Works off a point of the entity at `slot`, if it is a usual one.
-    pub(super) fn usual(
+    /// Works off points at these places of a scope until one is not a usual one; returns its place. The ids of those that are
+    /// their group's now are added to `folded`.
+    pub(crate) fn usual(
         &mut self,
-        (point, meaning): (Point<'_>, &Meaning),
-        (slot, visit): (Slot, &mut Visit),
-        (fold, rest): (bool, Option<&Rest>),
+        (points, places): (&Places<'_>, Range<usize>),
+        meanings: &[Option<Meaning>],
+        (visit, decided): (&mut Visit, Decided),
         tools: &mut Tools<'_>,
-    ) -> Option<Action> {
-        let ident = &meaning.ident;
-        let kind = meaning.kind.ok().filter(|kind| matches!(kind, Kind::Counter | Kind::Level))?;
-        let reading = Reading { start: point.start_time(), time: point.time(), value: point.value()? };
-        let good = ident.desc.kind == MetricKind::Sum && ident.desc.out.is_none() && !point.no_recorded_value();
-        if !good || !is_finite(reading.value) || rest.is_some() {
-            return None;
-        }
+        folded: &mut Vec<PointId>,
+    ) -> usize {
         let Host { entities, groups, heard, .. } = self;
-        let entity = entities.get_mut(slot)?;
-        let place = entity.series.find(ident, visit.guess)?;
-        let found = entity.group;
-        let series = entity.series.get_mut(place)?;
-        let last = series.life.last;
-        if reading.time <= last.time || series.kind != kind {
-            return None;
-        }
-        let mut increment = Number::Int(0);
-        if kind == Kind::Counter {
-            if is_negative(reading.value) || reading.start > last.time || falls(reading.value, last.value) {
-                return None;
+        let Some(entity) = visit.slot.and_then(|slot| entities.get_mut(slot)) else { return places.start };
+        let mut overflow = false;
+        let (holder, mut group) = match decided.fold {
+            false => (Holder::Individual, None),
+            true => {
+                let found = entity.group.filter(|found| found.is_of(visit.class, groups) && !entity.is_group);
+                let Some(found) = found else { return places.start };
+                overflow = found.overflow;
+                (Holder::Group(found.group), groups.get(found.group))
             }
-            increment = less(reading.value, last.value);
-        }
-        let action = match (series.life.holder, fold) {
-            (Holder::Individual, false) => {
-                let life = &mut series.life;
-                if kind == Kind::Counter {
-                    if life.out_start != reading.start || life.offset.as_f64() != 0.0 {
-                        return None;
-                    }
-                    tools.ends.taken.add(increment);
-                    tools.ends.exported.add(increment);
-                }
-                life.written = reading.time;
-                (series.in_group, series.shown) = (false, true);
-                Action::Pass
-            }
-            (Holder::Group(id), true) => {
-                let found = found.filter(|found| found.is_of(visit.class, groups) && found.group == id)?;
-                if entity.is_group {
-                    return None;
-                }
-                let account = series.of_group(groups.get(id)?, last.time);
-                if kind == Kind::Counter {
-                    account.add(increment);
-                    tools.ends.taken.add(increment);
-                }
-                series.in_group = kind == Kind::Level;
-                if found.overflow {
-                    tools.counts.overflow();
-                }
-                Action::Fold
-            }
-            _ => return None,
         };
-        series.life.last = reading;
-        series.life.ended = false;
-        if ident.desc.role == Role::CpuTime {
-            entity.usage.time((last.time, reading.time), increment, fold);
+        for place in places.clone() {
+            let Some(point) = points.get(place) else { continue };
+            let Some(Some(meaning)) = meanings.get(place) else { return place };
+            let Some(kind) = meaning.usual.filter(|_| meaning.rest.is_none() || !decided.sum) else { return place };
+            let Some((start, time, value)) = point.number().filter(|(_, _, value)| is_finite(*value)) else {
+                return place;
+            };
+            let ident = &meaning.ident;
+            let Some(at) = entity.series.find(ident, visit.guess) else { return place };
+            let Some(series) = entity.series.get_mut(at) else { return place };
+            let last = series.life.last;
+            if time <= last.time || series.life.holder != holder {
+                return place;
+            }
+            let counter = kind == Kind::Counter;
+            if counter && (is_negative(value) || start > last.time || falls(value, last.value)) {
+                return place;
+            }
+            let increment = if counter { less(value, last.value) } else { Number::Int(0) };
+            match &mut group {
+                None => {
+                    let life = &mut series.life;
+                    if counter {
+                        if life.out_start != start || life.offset.as_f64() != 0.0 {
+                            return place;
+                        }
+                        tools.ends.taken.add(increment);
+                        tools.ends.exported.add(increment);
+                    }
+                    life.written = time;
+                    (series.in_group, series.shown) = (false, true);
+                }
+                Some(group) => {
+                    let account = series.of_group(group, last.time);
+                    if counter {
+                        account.add(increment);
+                        tools.ends.taken.add(increment);
+                    }
+                    series.in_group = !counter;
+                    if overflow {
+                        tools.counts.overflow();
+                    }
+                    folded.push(point.id());
+                }
+            }
+            series.life.last = Reading { start, time, value };
+            series.life.ended = false;
+            if ident.desc.role == Role::CpuTime {
+                entity.usage.time((last.time, time), increment, decided.fold);
+            }
+            visit.guess = at + 1;
+            if meaning.heard.get() != visit.host {
+                meaning.heard.set(visit.host);
+                heard.insert(ident.desc.id);
+            }
         }
-        visit.guess = place + 1;
-        if meaning.heard.replace(visit.host) != visit.host {
-            heard.insert(ident.desc.id);
-        }
-        Some(action)
+        places.end
     }
 }
