@@ -4,6 +4,7 @@
 //! survives. An edit that changes nothing leaves the batch untouched.
 
 use crate::batch::Batch;
+use crate::decode::set_numbers;
 use crate::hash;
 use crate::index::{PointEntry, Span, ValueKind};
 use crate::kind::{MetricKind, Number};
@@ -54,6 +55,9 @@ impl Batch {
             return;
         }
         let (seam, before) = (self.bytes.len(), self.arena.len());
+        if start != 0 && entry.core != 0 && entry.start_time != 0 {
+            return self.renumber_point(index, entry, start, value);
+        }
         let mut body = Vec::with_capacity(entry.body.len as usize + 18);
         if start != 0 {
             put_fixed64(&mut body, 2, start);
@@ -78,6 +82,30 @@ impl Batch {
             let body = Span::new(seam + before, end);
             self.replace_point(index, PointEntry { body, start_time: start, bits, value, core: 0, ..entry });
         }
+    }
+
+    /// The same for a point whose numbers lie in one piece: a copy gets others.
+    fn renumber_point(&mut self, index: usize, entry: PointEntry, start_time: u64, value: Number) {
+        let (seam, before) = (self.bytes.len(), self.arena.len());
+        let range = entry.body.range();
+        if u32::try_from(seam + before + range.len()).is_err() {
+            return;
+        }
+        match range.end <= seam {
+            true => self.arena.extend_from_slice(&self.bytes[range]),
+            false => self.arena.extend_from_within(range.start - seam..range.end - seam),
+        }
+        let (value, bits) = match value {
+            Number::Int(value) => (ValueKind::Int, value as u64),
+            Number::Double(value) => (ValueKind::Double, value.to_bits()),
+        };
+        if let Some(core) =
+            self.arena.get_mut(before + usize::from(entry.core) - 1..).and_then(|core| core.first_chunk_mut())
+        {
+            set_numbers(core, start_time, value, bits);
+        }
+        let body = Span::new(seam + before, seam + self.arena.len());
+        self.replace_point(index, PointEntry { body, start_time, bits, value, ..entry });
     }
 
     /// Puts a point's successor, whose body lies in the arena, in its place.

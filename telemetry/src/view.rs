@@ -84,9 +84,13 @@ impl<'a> Resource<'a> {
         let mut metrics = scopes.iter().rev().filter_map(|scope| index.metrics.get(slice(&scope.metrics)));
         let last = metrics.find_map(|of_scope| of_scope.last())?.points.end;
         let points = index.points.get(first as usize..last as usize).unwrap_or_default();
-        let times = points.iter().filter(|point| point.is_live() && point.time > 0).map(|point| point.time);
-        let (earliest, latest) = times.fold((u64::MAX, 0), |(first, last), time| (first.min(time), last.max(time)));
-        (latest > 0).then_some((earliest, latest))
+        // One less, and 0 is the latest of all times.
+        let (mut earliest, mut latest) = (u64::MAX, 0);
+        for point in points.iter().filter(|point| point.is_live()) {
+            earliest = earliest.min(point.time.wrapping_sub(1));
+            latest = latest.max(point.time);
+        }
+        (latest > 0).then(|| (earliest + 1, latest))
     }
 
     /// The resource's scopes.

@@ -195,7 +195,9 @@ impl Template {
 /// The templates that were of use.
 #[derive(Default)]
 pub(crate) struct Templates {
-    known: HashMap<Vec<u64>, Template>,
+    known: HashMap<Vec<u64>, Arc<Template>>,
+    /// The last one that was asked for.
+    last: Option<(Vec<u64>, Arc<Template>)>,
     key: Vec<u64>,
 }
 
@@ -207,20 +209,26 @@ impl Templates {
     pub(crate) fn of<'s>(
         &mut self,
         series: impl Iterator<Item = (u64, &'s Arc<Desc>, &'s [u8], (u64, Number))> + Clone,
-    ) -> &Template {
-        let Templates { known, key } = self;
+    ) -> Arc<Template> {
+        let Templates { known, last, key } = self;
         key.clear();
         key.extend(series.clone().map(|(ident, _, _, (start, value))| {
             ident << 2 | u64::from(start != 0) << 1 | u64::from(matches!(value, Number::Double(_)))
         }));
-        if !known.contains_key(key.as_slice()) {
+        if let Some((_, template)) = last.as_ref().filter(|(known, _)| known == key) {
+            return Arc::clone(template);
+        }
+        let template = known.get(key.as_slice()).map(Arc::clone).unwrap_or_else(|| {
             if known.len() >= TEMPLATES {
                 known.clear();
             }
             let template = Template::new(series.map(|(_, desc, attributes, point)| (desc, attributes, point)));
-            known.insert(key.clone(), template);
-        }
-        &known[key.as_slice()]
+            let template = Arc::new(template);
+            known.insert(key.clone(), Arc::clone(&template));
+            template
+        });
+        *last = Some((key.clone(), Arc::clone(&template)));
+        template
     }
 }
 

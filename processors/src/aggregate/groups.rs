@@ -144,11 +144,6 @@ impl Groups {
         }
     }
 
-    /// Whether a group holds entities.
-    pub(crate) fn holds_entities(&self, id: GroupId) -> bool {
-        self.groups.get(id.0 as usize).and_then(Option::as_ref).is_some_and(|group| !group.rest)
-    }
-
     /// A group by its id.
     pub(crate) fn get(&mut self, id: GroupId) -> Option<&mut Group> {
         self.groups.get_mut(id.0 as usize)?.as_mut()
@@ -375,7 +370,7 @@ impl Group {
         let numbers = numbers.chain(count.map(|count| (0, entities, &[][..], count)));
         if alone && !said.contains(&Said::Histogram) {
             let template = templates.of(numbers.clone());
-            out.resource(&self.resource, template, time, numbers.map(|(.., number)| number));
+            out.resource(&self.resource, &template, time, numbers.map(|(.., number)| number));
         } else {
             for (_, desc, attributes, (start, value)) in numbers {
                 out.number(&self.resource, desc, attributes, (start, time), value);

@@ -24,6 +24,7 @@ use super::identity::{Desc, Ident, Interner, Key, encode_resource, is_group};
 use super::ledger::{GroupId, Holder};
 use super::number::Sum;
 use super::own::Counts;
+use super::series::Series;
 use crate::measure::Seeded;
 pub(super) use entities::Sighting;
 use entities::{Entities, Slot};
@@ -127,6 +128,8 @@ pub(crate) struct Host {
     refused: Option<u64>,
     /// What its utilizations are shares of.
     cpus: Cpus,
+    /// What its groups hold and have not written, as of when it was last asked for; `None` since something changed.
+    pending: Option<Sum>,
     /// What an earlier run wrote of it is lost: what began no later than this may have been written, and opens anew.
     pub(crate) reopens: Option<u64>,
 }
@@ -147,6 +150,7 @@ impl Host {
             arrived: now,
             refused: None,
             cpus: Cpus::default(),
+            pending: None,
             reopens: None,
         }
     }
@@ -173,6 +177,17 @@ impl Host {
         let surplus = self.times.len().saturating_sub(TIMES);
         self.times.drain(..surplus);
         self.due = self.due.max(latest);
+        self.pending = None;
+    }
+
+    /// What its groups hold and have not written.
+    pub(crate) fn pending(&mut self) -> &Sum {
+        let Host { pending, groups, .. } = self;
+        pending.get_or_insert_with(|| {
+            let mut sum = Sum::default();
+            groups.iter().for_each(|group| group.pending(&mut sum));
+            sum
+        })
     }
 
     /// The groups wait no longer than `deadline` for the rest of what they were to say.
@@ -275,6 +290,7 @@ impl Host {
             return;
         }
         self.due = 0;
+        self.pending = None;
         let since = std::mem::replace(&mut self.spoken, time);
         self.close_folded(time, tools);
         self.groups.iter_mut().for_each(|group| group.clear_levels());
@@ -316,28 +332,34 @@ impl Host {
         entities.retain(|entity| {
             let Entity { resource, series, usage, .. } = entity;
             cpus.learn(usage, time);
-            let mut member_of = None;
-            series.retain(|series| {
-                if series.life.last.time.saturating_add(expiry) < time {
-                    series.close(resource, time, tools.out);
-                    *count -= 1;
-                    return false;
-                }
-                if let Holder::Group(group) = series.life.holder {
-                    if member_of.is_none() && !series.life.ended && groups.holds_entities(group) {
-                        member_of = Some(group);
+            let is_silent = |series: &Series| series.life.last.time.saturating_add(expiry) < time;
+            if series.iter().any(is_silent) {
+                series.retain(|series| {
+                    let silent = is_silent(series);
+                    if silent {
+                        series.close(resource, time, tools.out);
+                        *count -= 1;
                     }
-                    if let Some(group) = groups.get(group) {
-                        group.named = true;
-                        if series.in_group {
-                            series.tell(group);
-                        }
-                    }
+                    !silent
+                });
+            }
+            // The series of an entity mostly belong to one group.
+            let mut counted = false;
+            let mut of: Option<(GroupId, &mut Group)> = None;
+            for series in series.iter_mut() {
+                let Holder::Group(id) = series.life.holder else { continue };
+                if of.as_ref().is_none_or(|(known, _)| *known != id) {
+                    of = groups.get(id).map(|group| (id, group));
                 }
-                true
-            });
-            if let Some(group) = member_of.and_then(|group| groups.get(group)) {
-                group.entities += 1;
+                let Some((_, group)) = &mut of else { continue };
+                group.named = true;
+                if !counted && !series.life.ended && !group.is_rest() {
+                    counted = true;
+                    group.entities += 1;
+                }
+                if series.in_group {
+                    series.tell(group);
+                }
             }
             if series.is_empty() {
                 tools.counts.entity(entity.verdict, -1);

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
-    BuildError, Context, Decision, Folded, Handover, Mark, Marks, Processor, ProcessorFactory, Site, Stability,
+    BuildError, Context, Decision, Entity, Folded, Handover, Mark, Marks, Processor, ProcessorFactory, Site, Stability,
 };
 use phoenix_telemetry::{Batch, PointId, Resource, ResourceId};
 
@@ -41,7 +41,6 @@ use host::{Decided, Ends, Host, Sighting, Tools, Verdict};
 pub(crate) use identity::{CLASS, is_cpu, is_cpu_share, is_group};
 use identity::{Desc, Interner, entities_desc};
 use layouts::Layouts;
-use number::Sum;
 use own::Counts;
 use series::{Action, Order};
 use state::Store;
@@ -240,13 +239,12 @@ impl Aggregate {
                 "points of groups were lost: a batch and what waits for the next are both larger than 4 GiB"
             );
         }
-        let mut pending = Sum::default();
+        let mut pending = self.books.ends.exported;
         let mut groups = 0;
-        for host in self.books.hosts.values() {
+        for host in self.books.hosts.values_mut() {
             groups += host.groups.len();
-            host.groups.iter().for_each(|group| group.pending(&mut pending));
+            pending.join(host.pending());
         }
-        pending.join(&self.books.ends.exported);
         self.counts.show(groups, self.books.ends.taken.error(&pending));
     }
 
@@ -262,9 +260,7 @@ impl Aggregate {
             if !stays {
                 host.leave(counts);
                 // What it holds for nobody any more must not count as missing.
-                let mut pending = Sum::default();
-                host.groups.iter().for_each(|group| group.pending(&mut pending));
-                books.ends.exported.join(&pending);
+                books.ends.exported.join(host.pending());
             }
             stays
         });
@@ -281,12 +277,19 @@ fn one_resource(
     tools: &mut Tools<'_>,
     orders: &mut Orders,
 ) {
-    let Some(first) = resource.metrics().flat_map(|metric| metric.points()).next() else { return };
+    if resource.live_points() == 0 {
+        return;
+    }
+    let one_by_one = marks.any_point();
+    let mark = if one_by_one {
+        let Some(first) = resource.metrics().flat_map(|metric| metric.points()).next() else { return };
+        marks.decide(resource.id(), first.id())
+    } else {
+        marks.of(Entity::Resource(resource.id()))
+    };
     let all = tools.config.fold == Fold::All && is_process(resource.attributes());
-    let mark = marks.decide(resource.id(), first.id());
     let mut visit = host.visit((resource, seen), window, (verdict(mark, all), mark.class), tools);
     let asked = (tools.config, marks.attributes());
-    let one_by_one = marks.any_point();
     let folded = orders.folded.len();
     for scope in resource.scopes() {
         let begin = layouts.of(scope, tools.interner, asked);
@@ -304,7 +307,7 @@ fn one_resource(
             }
             let decided = Decided { fold: folds(mark, all), sum: mark.decision != Decision::Keep };
             let known = layouts.from(begin);
-            place = host.usual((&points, place..end), known, (&mut visit, decided), tools, &mut orders.folded);
+            place = host.usual((&points, place..end), known, (&mut visit, decided), tools, orders);
             if place == end {
                 continue;
             }

@@ -19,6 +19,7 @@ use crate::wire::{LEN, Reader, is_utf8};
 use bytes::Bytes;
 use points::Data;
 use repeat::PATTERNS;
+pub(crate) use repeat::set_numbers;
 
 type Outcome<T> = Result<T, DecodeError>;
 

@@ -84,6 +84,13 @@ pub(super) fn numbers(core: &[u8; CORE]) -> Option<(u64, u64, u64, ValueKind)> {
     Some((word(1)?, word(10)?, word(19)?, value))
 }
 
+/// Puts another start and value into such a core.
+pub(crate) fn set_numbers(core: &mut [u8; CORE], start: u64, value: ValueKind, bits: u64) {
+    core[1..9].copy_from_slice(&start.to_le_bytes());
+    core[18] = if value == ValueKind::Int { 0x31 } else { 0x21 };
+    core[19..].copy_from_slice(&bits.to_le_bytes());
+}
+
 /// Turns copies of a pattern's points into those of a scope whose bytes are `new`, if these differ from the pattern's,
 /// `old`, in nothing but the numbers. The pattern begins at `origin`, the scope `by` bytes further on; its metrics are
 /// `metrics_on` places further on.

@@ -32,6 +32,10 @@ impl Table {
         self.series.iter()
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Series> {
+        self.series.iter_mut()
+    }
+
     /// The place of a series, which is probably `guess`.
     #[inline(always)]
     pub(super) fn find(&self, ident: &Arc<Ident>, guess: usize) -> Option<usize> {

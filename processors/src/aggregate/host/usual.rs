@@ -6,14 +6,15 @@
 
 use std::ops::Range;
 
-use phoenix_telemetry::{Number, Places, PointId};
+use phoenix_telemetry::{Number, Places};
 
 use super::{Host, Tools, Visit};
+use crate::aggregate::Orders;
 use crate::aggregate::identity::Role;
 use crate::aggregate::layouts::Meaning;
 use crate::aggregate::ledger::{Holder, Reading};
 use crate::aggregate::number::{falls, is_finite, is_negative, less};
-use crate::aggregate::series::Kind;
+use crate::aggregate::series::{Action, Kind};
 
 /// How the points of a scope are decided on, all alike.
 #[derive(Clone, Copy)]
@@ -25,15 +26,15 @@ pub(crate) struct Decided {
 }
 
 impl Host {
-    /// Works off points at these places of a scope until one is not a usual one; returns its place. The ids of those that are
-    /// their group's now are added to `folded`.
+    /// Works off points at these places of a scope until one is not a usual one; returns its place. What becomes of
+    /// those that do not pass as they came is added to `orders`.
     pub(crate) fn usual(
         &mut self,
         (points, places): (&Places<'_>, Range<usize>),
         meanings: &[Option<Meaning>],
         (visit, decided): (&mut Visit, Decided),
         tools: &mut Tools<'_>,
-        folded: &mut Vec<PointId>,
+        orders: &mut Orders,
     ) -> usize {
         let Host { entities, groups, heard, .. } = self;
         let Some(entity) = visit.slot.and_then(|slot| entities.get_mut(slot)) else { return places.start };
@@ -70,11 +71,14 @@ impl Host {
                 None => {
                     let life = &mut series.life;
                     if counter {
+                        let mut read = increment;
                         if life.out_start != start || life.offset.as_f64() != 0.0 {
-                            return place;
+                            let written = less(value, life.offset);
+                            read = less(written, less(last.value, life.offset));
+                            orders.others.push((point.id(), Action::Rewrite(life.out_start, written)));
                         }
                         tools.ends.taken.add(increment);
-                        tools.ends.exported.add(increment);
+                        tools.ends.exported.add(read);
                     }
                     life.written = time;
                     (series.in_group, series.shown) = (false, true);
@@ -89,7 +93,7 @@ impl Host {
                     if overflow {
                         tools.counts.overflow();
                     }
-                    folded.push(point.id());
+                    orders.folded.push(point.id());
                 }
             }
             series.life.last = Reading { start, time, value };
