@@ -68,7 +68,7 @@ impl Batch {
     /// The point of that id, unless it was dropped.
     pub fn point(&self, id: PointId) -> Option<Point<'_>> {
         let entry = self.index.points.get(id.0 as usize)?;
-        entry.is_live().then_some(Point { batch: self, index: id.0 })
+        entry.is_live().then_some(Point { batch: self, index: id.0, entry })
     }
 
     /// Takes out every live point that `doomed` says so of; returns how many. A metric, scope or resource that lost
@@ -79,9 +79,8 @@ impl Batch {
             let Some(points) = self.index.metrics.get(metric).map(|entry| entry.points.clone()) else { continue };
             let (mut dropped, mut bytes) = (0, 0);
             for index in points {
-                let live = self.index.points.get(index as usize).is_some_and(PointEntry::is_live);
-                if live
-                    && doomed(Point { batch: &*self, index })
+                let entry = self.index.points.get(index as usize).filter(|entry| entry.is_live());
+                if entry.is_some_and(|entry| doomed(Point { batch: &*self, index, entry }))
                     && let Some(point) = self.index.points.get_mut(index as usize)
                 {
                     point.verdict = Verdict::Drop;

@@ -55,8 +55,8 @@ impl Batch {
             return;
         }
         let (seam, before) = (self.bytes.len(), self.arena.len());
-        if start != 0 && entry.core != 0 && entry.start_time != 0 {
-            return self.renumber_point(index, entry, start, value);
+        if start != 0 && entry.core != 0 && self.renumber_point(index, entry, start, value) {
+            return;
         }
         let mut body = Vec::with_capacity(entry.body.len as usize + 18);
         if start != 0 {
@@ -84,12 +84,12 @@ impl Batch {
         }
     }
 
-    /// The same for a point whose numbers lie in one piece: a copy gets others.
-    fn renumber_point(&mut self, index: usize, entry: PointEntry, start_time: u64, value: Number) {
+    /// The same for a point whose numbers lie in one piece: a copy gets others. Whether it is one, with a start.
+    fn renumber_point(&mut self, index: usize, entry: PointEntry, start_time: u64, value: Number) -> bool {
         let (seam, before) = (self.bytes.len(), self.arena.len());
         let range = entry.body.range();
         if u32::try_from(seam + before + range.len()).is_err() {
-            return;
+            return false;
         }
         match range.end <= seam {
             true => self.arena.extend_from_slice(&self.bytes[range]),
@@ -99,13 +99,14 @@ impl Batch {
             Number::Int(value) => (ValueKind::Int, value as u64),
             Number::Double(value) => (ValueKind::Double, value.to_bits()),
         };
-        if let Some(core) =
-            self.arena.get_mut(before + usize::from(entry.core) - 1..).and_then(|core| core.first_chunk_mut())
-        {
-            set_numbers(core, start_time, value, bits);
+        let core = self.arena.get_mut(before + usize::from(entry.core) - 1..).unwrap_or_default();
+        if !set_numbers(core, start_time, value, bits) {
+            self.arena.truncate(before);
+            return false;
         }
         let body = Span::new(seam + before, seam + self.arena.len());
         self.replace_point(index, PointEntry { body, start_time, bits, value, ..entry });
+        true
     }
 
     /// Puts a point's successor, whose body lies in the arena, in its place.

@@ -146,7 +146,7 @@ pub(crate) struct PointEntry {
     pub(crate) value: ValueKind,
     pub(crate) verdict: Verdict,
     pub(crate) edited: bool,
-    /// Where in the body start, time and value lie in one piece, plus one; 0 where they do not, or too far in.
+    /// Where in the body start (if any), time and value lie in one piece, plus one; 0 where they do not, or too far in.
     pub(crate) core: u8,
 }
 

@@ -149,9 +149,8 @@ impl<'a> Scope<'a> {
     /// The points of all its metrics in order, `None` for one that was dropped: in scopes of one shape, what comes at one place
     /// differs only in times and values.
     pub fn points(self) -> impl Iterator<Item = Option<Point<'a>>> + use<'a> {
-        let (batch, range) = (self.batch, self.range());
-        let entries = batch.index.points.get(slice(&range)).unwrap_or_default();
-        (range.start..).zip(entries).map(move |(index, entry)| entry.is_live().then_some(Point { batch, index }))
+        let places = self.places();
+        places.at(0..places.len())
     }
 
     /// The points of [`Scope::points`] by their place.
@@ -197,6 +196,16 @@ impl<'a> Places<'a> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.range.is_empty()
+    }
+
+    /// The points at these places, `None` for one that was dropped.
+    #[inline]
+    pub fn at(&self, places: std::ops::Range<usize>) -> impl Iterator<Item = Option<Point<'a>>> + use<'a> {
+        let (batch, end) = (self.batch, self.range.end);
+        let place = |place: usize| self.range.start.saturating_add(u32::try_from(place).unwrap_or(u32::MAX)).min(end);
+        let range = place(places.start)..place(places.end);
+        let entries = batch.index.points.get(slice(&range)).unwrap_or_default();
+        (range.start..).zip(entries).map(move |(index, entry)| entry.is_live().then_some(Point { batch, index, entry }))
     }
 
     /// The live point at a place.
@@ -307,17 +316,13 @@ impl<'a> Metric<'a> {
 pub struct Point<'a> {
     pub(crate) batch: &'a Batch,
     pub(crate) index: u32,
+    pub(crate) entry: &'a PointEntry,
 }
 
 impl<'a> Point<'a> {
     #[inline]
-    fn entry(self) -> &'a PointEntry {
-        &self.batch.index.points[self.index as usize]
-    }
-
-    #[inline]
     fn metric_entry(self) -> &'a MetricEntry {
-        &self.batch.index.metrics[self.entry().metric as usize]
+        &self.batch.index.metrics[self.entry.metric as usize]
     }
 
     /// Names this point in edits and verdicts.
@@ -327,7 +332,7 @@ impl<'a> Point<'a> {
 
     /// The metric the point belongs to.
     pub fn metric(self) -> Metric<'a> {
-        Metric { batch: self.batch, index: self.entry().metric }
+        Metric { batch: self.batch, index: self.entry.metric }
     }
 
     /// The point's own attributes.
@@ -337,33 +342,33 @@ impl<'a> Point<'a> {
 
     /// Start of the interval, Unix nanoseconds; 0 where not set.
     pub fn start_time(self) -> u64 {
-        self.entry().start_time
+        self.entry.start_time
     }
 
     /// End of the interval, Unix nanoseconds; 0 where not set.
     pub fn time(self) -> u64 {
-        self.entry().time
+        self.entry.time
     }
 
     /// The flags as on the wire.
     pub fn flags(self) -> u32 {
-        self.entry().flags
+        self.entry.flags
     }
 
     /// Whether the point says that its series has ended (flag bit 0).
     pub fn no_recorded_value(self) -> bool {
-        self.entry().flags & 1 == 1
+        self.entry.flags & 1 == 1
     }
 
     /// The value of a number point; `None` for distributions and where no value is set.
     pub fn value(self) -> Option<Number> {
-        self.entry().number()
+        self.entry.number()
     }
 
     /// Start, time and value of a number point in one look; `None` where it has no value.
     #[inline]
     pub fn number(self) -> Option<(u64, u64, Number)> {
-        let entry = self.entry();
+        let entry = self.entry;
         let value = entry.number().filter(|_| entry.flags & 1 == 0)?;
         Some((entry.start_time, entry.time, value))
     }
@@ -371,13 +376,13 @@ impl<'a> Point<'a> {
     /// The identity of the series: metric identity and attributes, whatever their order.
     #[inline]
     pub fn series(self) -> u64 {
-        hash::combine(self.metric_entry().identity, self.entry().attributes)
+        hash::combine(self.metric_entry().identity, self.entry.attributes)
     }
 
     /// Hash of the attributes, whatever their order.
     #[inline]
     pub fn hash(self) -> u64 {
-        self.entry().attributes
+        self.entry.attributes
     }
 
     /// Whether two points belong to one series, compared value by value.
@@ -387,7 +392,7 @@ impl<'a> Point<'a> {
 
     /// The point's protobuf message, without tag and length.
     pub fn body(self) -> &'a [u8] {
-        self.batch.slice(self.entry().body)
+        self.batch.slice(self.entry.body)
     }
 
     /// The point as a histogram, where its metric is one.
@@ -419,6 +424,10 @@ impl Batch {
     pub(crate) fn live(&self, range: std::ops::Range<u32>) -> impl Iterator<Item = Point<'_>> {
         let first = range.start;
         let entries = self.index.points.get(slice(&range)).unwrap_or_default();
-        (first..).zip(entries).filter(|(_, entry)| entry.is_live()).map(|(index, _)| Point { batch: self, index })
+        (first..).zip(entries).filter(|(_, entry)| entry.is_live()).map(|(index, entry)| Point {
+            batch: self,
+            index,
+            entry,
+        })
     }
 }

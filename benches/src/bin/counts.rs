@@ -21,7 +21,7 @@ const FIRST: usize = 4;
 /// A case: its name, and what makes its work. What is done to make it is not counted.
 type Case = (&'static str, fn() -> Box<dyn FnMut()>);
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 12] = [
     ("build", || Box::new(|| drop(black_box(process_metrics(PROCESSES))))),
     ("index", || {
         let bytes = Bytes::from(process_metrics(PROCESSES));
@@ -44,6 +44,7 @@ const CASES: [Case; 11] = [
     ("adaptive_filter", || pushed(&["adaptive_filter"])),
     ("aggregate, nothing folded", || pushed(&["aggregate"])),
     ("topk, aggregate", || pushed(THIN)),
+    ("topk, aggregate, answered when exported", || answered(THIN)),
     ("full chain", || pushed(FULL)),
 ];
 
@@ -63,15 +64,24 @@ fn decode(bytes: &Bytes) -> Batch {
 
 /// A scrape through a chain that has seen some.
 fn pushed(ids: &[&str]) -> Box<dyn FnMut()> {
+    passed(ids, Delivery::none)
+}
+
+/// The same where somebody waits for every answer: groups speak of a scrape when the next one comes.
+fn answered(ids: &[&str]) -> Box<dyn FnMut()> {
+    passed(ids, || Delivery::new(|_| ()))
+}
+
+fn passed(ids: &[&str], delivery: fn() -> Delivery) -> Box<dyn FnMut()> {
     let mut load = Load::new(1, PROCESSES);
     let mut chain = chain(ids, vec![Arc::new(Encode)], &Site::for_test("counts")).expect("it is right");
     for _ in 0..FIRST {
         let (bytes, now) = load.scrape();
-        chain.push(decode(&bytes), Delivery::none(), now);
+        chain.push(decode(&bytes), delivery(), now);
     }
     let (bytes, now) = load.scrape();
     let mut next = decode(&bytes);
-    Box::new(move || chain.push(std::mem::take(&mut next), Delivery::none(), now))
+    Box::new(move || chain.push(std::mem::take(&mut next), delivery(), now))
 }
 
 fn main() {

@@ -254,6 +254,7 @@ impl Group {
     }
 
     /// Its series that is `ident`; it begins at `start` if it is new, or was and has not spoken.
+    #[inline(always)]
     pub(crate) fn series(
         &mut self,
         ident: &Arc<Ident>,
@@ -263,10 +264,20 @@ impl Group {
     ) -> &mut GroupSeries {
         let is_it = |series: &GroupSeries| Arc::ptr_eq(&series.ident, ident);
         if !self.series.get(*hint as usize).is_some_and(is_it) {
-            *hint = *self.places.entry(ident.id).or_insert(self.series.len() as u32);
+            *hint = self.place_of(ident, start, holding);
         }
-        let place = *hint as usize;
-        if place == self.series.len() {
+        let series = &mut self.series[*hint as usize];
+        if series.spoken.is_none() {
+            series.start = series.start.min(start);
+        }
+        series
+    }
+
+    /// Where the series lies, made if it is new.
+    #[inline(never)]
+    fn place_of(&mut self, ident: &Arc<Ident>, start: u64, holding: impl FnOnce() -> Holding) -> Hint {
+        let place = *self.places.entry(ident.id).or_insert(self.series.len() as Hint);
+        if place as usize == self.series.len() {
             self.series.push(GroupSeries {
                 ident: Arc::clone(ident),
                 start,
@@ -275,11 +286,7 @@ impl Group {
                 touched: ident.desc.temporality != Temporality::Delta,
             });
         }
-        let series = &mut self.series[place];
-        if series.spoken.is_none() {
-            series.start = series.start.min(start);
-        }
-        series
+        place
     }
 
     /// Whether a histogram can be added to that series.

@@ -26,6 +26,14 @@ pub(crate) fn is_finite(value: Number) -> bool {
     }
 }
 
+/// Whether it is nothing.
+pub(crate) fn is_zero(value: Number) -> bool {
+    match value {
+        Number::Int(value) => value == 0,
+        Number::Double(value) => value == 0.0,
+    }
+}
+
 /// Whether it is below zero.
 pub(crate) fn is_negative(value: Number) -> bool {
     match value {
@@ -63,7 +71,8 @@ pub(crate) struct Sum {
 impl Sum {
     pub(crate) fn add(&mut self, value: Number) {
         match value {
-            Number::Int(value) => self.int = self.int.saturating_add(i128::from(value)),
+            // Beyond the range after 2^64 of the largest.
+            Number::Int(value) => self.int = self.int.wrapping_add(i128::from(value)),
             Number::Double(value) => {
                 self.double = true;
                 self.add_double(value);

@@ -197,6 +197,7 @@ impl Series {
     }
 
     /// Its group's series; it begins at `start` if it is new.
+    #[inline(always)]
     pub(super) fn of_group<'g>(&mut self, group: &'g mut Group, start: u64) -> &'g mut GroupSeries {
         let mut place = self.place;
         let ident = self.rest.as_ref().unwrap_or(&self.ident);

@@ -3,7 +3,7 @@
 //! This is where the time goes. What exporters write is read as it comes, by its first byte; everything else goes the
 //! general way. Nothing is allocated a point.
 
-use super::repeat::{CORE, numbers};
+use super::repeat::core;
 use super::{Outcome, Run, Scan};
 use crate::hash;
 use crate::index::{PointEntry, Span, ValueKind};
@@ -100,11 +100,12 @@ impl<'a> Scan<'a> {
                     let pair = body.delimited()?;
                     point.attributes = point.attributes.wrapping_add(self.attribute(pair)?);
                 }
-                [0x11, ..] => match body.rest().first_chunk().and_then(numbers) {
+                [0x11 | 0x19, ..] => match core(body.rest()) {
                     Some(core) => {
-                        (point.start_time, point.time, point.bits, point.value) = core;
+                        point.start_time = core.start.unwrap_or(point.start_time);
+                        (point.time, point.bits, point.value) = (core.time, core.bits, core.value);
                         point.core = u8::try_from(size - body.rest().len() + 1).unwrap_or(0);
-                        body.skip(CORE);
+                        body.skip(core.len);
                     }
                     None => self.number_field(&mut body, &mut point)?,
                 },

@@ -70,25 +70,54 @@ impl<'a> Scan<'a> {
 }
 
 /// Bytes of a number point's usual core: start, time and value, 8 bytes each behind their tags.
-pub(super) const CORE: usize = 27;
+const CORE: usize = 27;
+/// The same without a start, as gauges have it.
+const STARTLESS: usize = 18;
 
-/// Start, time, the value's bits and its type, where these bytes are such a core.
-#[inline(always)]
-pub(super) fn numbers(core: &[u8; CORE]) -> Option<(u64, u64, u64, ValueKind)> {
-    let word = |at: usize| core.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-    let value = match (core[0], core[9], core[18]) {
-        (0x11, 0x19, 0x21) => ValueKind::Double,
-        (0x11, 0x19, 0x31) => ValueKind::Int,
-        _ => return None,
-    };
-    Some((word(1)?, word(10)?, word(19)?, value))
+/// What a core says, and how long it is.
+pub(super) struct Core {
+    /// `None` where the core has none: it may lie elsewhere.
+    pub(super) start: Option<u64>,
+    pub(super) time: u64,
+    pub(super) bits: u64,
+    pub(super) value: ValueKind,
+    pub(super) len: usize,
 }
 
-/// Puts another start and value into such a core.
-pub(crate) fn set_numbers(core: &mut [u8; CORE], start: u64, value: ValueKind, bits: u64) {
+/// The core that bytes begin with, if they do.
+#[inline(always)]
+pub(super) fn core(bytes: &[u8]) -> Option<Core> {
+    if bytes.first() == Some(&0x11) {
+        let core: &[u8; CORE] = bytes.first_chunk()?;
+        let (time, bits, value) = level(core.last_chunk()?)?;
+        return Some(Core { start: Some(word(core, 1)), time, bits, value, len: CORE });
+    }
+    let (time, bits, value) = level(bytes.first_chunk()?)?;
+    Some(Core { start: None, time, bits, value, len: STARTLESS })
+}
+
+#[inline(always)]
+fn level(core: &[u8; STARTLESS]) -> Option<(u64, u64, ValueKind)> {
+    let value = match (core[0], core[9]) {
+        (0x19, 0x21) => ValueKind::Double,
+        (0x19, 0x31) => ValueKind::Int,
+        _ => return None,
+    };
+    Some((word(core, 1), word(core, 10), value))
+}
+
+#[inline(always)]
+fn word<const N: usize>(core: &[u8; N], at: usize) -> u64 {
+    core.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// Puts another start and value into a core that has a start; says whether this is one.
+pub(crate) fn set_numbers(core: &mut [u8], start: u64, value: ValueKind, bits: u64) -> bool {
+    let Some(core) = core.first_chunk_mut::<CORE>().filter(|core| core[0] == 0x11) else { return false };
     core[1..9].copy_from_slice(&start.to_le_bytes());
     core[18] = if value == ValueKind::Int { 0x31 } else { 0x21 };
     core[19..].copy_from_slice(&bits.to_le_bytes());
+    true
 }
 
 /// Turns copies of a pattern's points into those of a scope whose bytes are `new`, if these differ from the pattern's,
@@ -98,18 +127,21 @@ pub(crate) fn set_numbers(core: &mut [u8; CORE], start: u64, value: ValueKind, b
 fn renumber(points: &mut [PointEntry], old: &[u8], new: &[u8], origin: u32, by: u32, metrics_on: u32) -> Option<()> {
     let mut seen = 0;
     for point in points {
-        let core = (point.body.start - origin) as usize + usize::from(point.core) - 1;
-        let (start_time, time, bits, value) = numbers(new.get(core..)?.first_chunk()?)?;
-        if !same(old.get(seen..core)?, new.get(seen..core)?) || value != point.value {
+        let at = (point.body.start - origin) as usize + usize::from(point.core) - 1;
+        let Core { start, time, bits, value, len } = core(new.get(at..)?)?;
+        // The core's first byte, which says whether there is a start, among them.
+        if !same(old.get(seen..=at)?, new.get(seen..=at)?) || value != point.value {
             return None;
         }
         point.at += by;
         point.body.start += by;
         point.metric += metrics_on;
-        point.start_time = start_time;
+        if let Some(start) = start {
+            point.start_time = start;
+        }
         point.time = time;
         point.bits = bits;
-        seen = core + CORE;
+        seen = at + len;
     }
     same(old.get(seen..)?, new.get(seen..)?).then_some(())
 }

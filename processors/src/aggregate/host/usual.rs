@@ -13,7 +13,7 @@ use crate::aggregate::Orders;
 use crate::aggregate::identity::Role;
 use crate::aggregate::layouts::Meaning;
 use crate::aggregate::ledger::{Holder, Reading};
-use crate::aggregate::number::{falls, is_finite, is_negative, less};
+use crate::aggregate::number::{is_finite, is_zero, less};
 use crate::aggregate::series::{Action, Kind};
 
 /// How the points of a scope are decided on, all alike.
@@ -48,9 +48,10 @@ impl Host {
                 (Holder::Group(found.group), groups.get(found.group))
             }
         };
-        for place in places.clone() {
-            let Some(point) = points.get(place) else { continue };
-            let Some(Some(meaning)) = meanings.get(place) else { return place };
+        let meanings = meanings.get(places.clone()).unwrap_or_default();
+        for ((place, point), meaning) in places.clone().zip(points.at(places.clone())).zip(meanings) {
+            let Some(point) = point else { continue };
+            let Some(meaning) = meaning else { return place };
             let Some(kind) = meaning.usual.filter(|_| meaning.rest.is_none() || !decided.sum) else { return place };
             let Some((start, time, value)) = point.number().filter(|(_, _, value)| is_finite(*value)) else {
                 return place;
@@ -63,16 +64,21 @@ impl Host {
                 return place;
             }
             let counter = kind == Kind::Counter;
-            if counter && (is_negative(value) || start > last.time || falls(value, last.value)) {
-                return place;
-            }
-            let increment = if counter { less(value, last.value) } else { Number::Int(0) };
+            let increment = match (value, last.value) {
+                _ if !counter => Number::Int(0),
+                _ if start > last.time => return place,
+                (Number::Int(value), Number::Int(last)) if value >= last && last >= 0 => Number::Int(value - last),
+                (Number::Double(value), Number::Double(last)) if value >= last && last >= 0.0 => {
+                    Number::Double(value - last)
+                }
+                _ => return place,
+            };
             match &mut group {
                 None => {
                     let life = &mut series.life;
                     if counter {
                         let mut read = increment;
-                        if life.out_start != start || life.offset.as_f64() != 0.0 {
+                        if life.out_start != start || !is_zero(life.offset) {
                             let written = less(value, life.offset);
                             read = less(written, less(last.value, life.offset));
                             orders.others.push((point.id(), Action::Rewrite(life.out_start, written)));
