@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use phoenix_telemetry::Scope;
+use phoenix_telemetry::{Metric, Scope};
 
 use super::reading::Kind;
 
@@ -14,8 +14,15 @@ use super::reading::Kind;
 pub(super) struct Measured {
     /// Its place among the points of its scope.
     pub(super) place: usize,
-    pub(super) measure: usize,
+    pub(super) measure: u32,
     pub(super) kind: Kind,
+}
+
+/// Which of `measures` a metric is, and how it is read.
+pub(super) fn measured(metric: Metric<'_>, measures: &[String]) -> Option<(u32, Kind)> {
+    let name = metric.name();
+    let found = (0u32..).zip(measures).find(|(_, measure)| *measure == name);
+    Some((found?.0, Kind::of(metric)?))
 }
 
 /// The layouts of one batch.
@@ -23,6 +30,8 @@ pub(super) struct Measured {
 pub(super) struct Layouts {
     of_shapes: Vec<Option<Range<usize>>>,
     measured: Vec<Measured>,
+    /// The last shape, which most scopes have in common with the one before, and its part of `measured`.
+    last: (Option<usize>, Range<usize>),
 }
 
 impl Layouts {
@@ -30,11 +39,15 @@ impl Layouts {
     pub(super) fn clear(&mut self) {
         self.of_shapes.clear();
         self.measured.clear();
+        self.last = (None, 0..0);
     }
 
     /// The points of a scope that are of one of `measures`, in their order.
     pub(super) fn of(&mut self, scope: Scope<'_>, measures: &[String]) -> &[Measured] {
         let shape = scope.shape();
+        if shape.is_some() && shape == self.last.0 {
+            return self.measured.get(self.last.1.clone()).unwrap_or_default();
+        }
         let known = shape.and_then(|shape| self.of_shapes.get(shape)?.clone());
         let range = known.unwrap_or_else(|| {
             let begin = self.measured.len();
@@ -48,6 +61,7 @@ impl Layouts {
             }
             found
         });
+        self.last = (shape, range.clone());
         self.measured.get(range).unwrap_or_default()
     }
 
@@ -63,10 +77,7 @@ impl Layouts {
             let metric = point.metric();
             let found = match last {
                 Some((place, found)) if place == metric.place() => found,
-                _ => {
-                    let name = metric.name();
-                    measures.iter().position(|measure| measure == name).zip(Kind::of(metric))
-                }
+                _ => measured(metric, measures),
             };
             last = Some((metric.place(), found));
             if let Some((measure, kind)) = found {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use phoenix_telemetry::Resource;
 
-use super::reading::Reading;
+use super::reading::Readings;
 use super::{EXPIRY, Place, SILENCE, Slot, Tracker};
 
 impl<S: Default> Tracker<S> {
@@ -23,7 +23,7 @@ impl<S: Default> Tracker<S> {
                 return Place::Overflow;
             }
         }
-        let readings = self.plan.measures.iter().map(|_| Reading::default()).collect();
+        let readings = Readings::new(self.plan.measures.len());
         let scope = self.plan.scope.of(resource.attributes());
         let slot = Slot {
             key,
@@ -34,6 +34,7 @@ impl<S: Default> Tracker<S> {
             reborn: 0,
             newest: 0,
             readings,
+            next: u32::MAX,
             told: None,
             state: S::default(),
         };
@@ -69,14 +70,15 @@ impl<S: Default> Tracker<S> {
                 *place = None;
                 continue;
             }
-            for reading in slot.readings.iter_mut() {
-                reading.sweep(slot.time.saturating_sub(EXPIRY));
-                series += reading.series();
-            }
+            slot.readings.sweep(slot.time.saturating_sub(EXPIRY));
+            series += slot.readings.series();
         }
         self.series = series;
-        for scope in self.scopes.values_mut() {
+        for (key, scope) in scopes {
             scope.swept = scope.now;
+            scope
+                .members
+                .retain(|at| slots.get(*at as usize).and_then(Option::as_ref).is_some_and(|slot| slot.scope == *key));
         }
     }
 }

@@ -20,12 +20,12 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use phoenix_pipeline::Entity;
-use phoenix_telemetry::{Batch, Point, Resource};
+use phoenix_telemetry::{Batch, Places, Point, Resource};
 
 use crate::entity::{self, EntityBy, ScopeBy};
 pub(crate) use by_key::{ByKey, Seeded};
-use layouts::{Layouts, Measured};
-use reading::{Kind, Newcomer, Taken};
+use layouts::{Layouts, Measured, measured};
+use reading::{Kind, Newcomer, Seconds, Taken};
 use report::Ignored;
 pub(crate) use report::{Report, interned};
 use scope::Scope;
@@ -58,7 +58,10 @@ pub(crate) struct Tracker<S> {
     series: usize,
     batch: u32,
     made_room: u32,
-    newcomers: Vec<(u32, usize, Newcomer)>,
+    newcomers: Vec<(u32, u32, Newcomer)>,
+    /// Place of the last resource of the batch at hand.
+    last: Option<u32>,
+    window: Seconds,
     seen: Vec<(u64, u32)>,
     targets: Vec<Target>,
     layouts: Layouts,
@@ -77,6 +80,8 @@ impl<S: Default> Tracker<S> {
             batch: 0,
             made_room: 0,
             newcomers: Vec::new(),
+            last: None,
+            window: Seconds::default(),
             seen: Vec::new(),
             targets: Vec::new(),
             layouts: Layouts::default(),
@@ -112,45 +117,66 @@ impl<S: Default> Tracker<S> {
         self.layouts.clear();
         self.seen.clear();
         self.newcomers.clear();
+        self.last = None;
         // Lent out while the slots are written to.
-        let entity = std::mem::take(&mut self.plan.entity);
+        let (entity, mut layouts) = (std::mem::take(&mut self.plan.entity), std::mem::take(&mut self.layouts));
         for resource in batch.resources() {
             match &entity {
-                EntityBy::Resource => self.read_process(resource, now),
+                EntityBy::Resource => self.read_process(resource, &mut layouts, now),
                 EntityBy::Attributes(keys) => self.read_attributes(resource, keys, now),
             }
         }
-        self.plan.entity = entity;
+        (self.plan.entity, self.layouts) = (entity, layouts);
         self.settle(now);
     }
 
     /// A resource that is an entity, if it is a process.
-    fn read_process(&mut self, resource: Resource<'_>, now: Instant) {
+    fn read_process(&mut self, resource: Resource<'_>, layouts: &mut Layouts, now: Instant) {
         let key = resource.hash();
-        let known = self.by_key.get(&key).copied();
-        let mut place = known.map_or(Place::None, Place::At);
+        let mut place = self.find(key).map_or(Place::None, Place::At);
         if place == Place::None && !entity::is_process(resource.attributes()) {
             return;
         }
-        // Lent out while the slots are written to.
-        let mut layouts = std::mem::take(&mut self.layouts);
+        let (mut sample, mut next) = (None, 0);
         for scope in resource.scopes() {
             let points = scope.places();
-            for Measured { place: at, measure, kind } in layouts.of(scope, &self.plan.measures) {
+            let layout = layouts.of(scope, &self.plan.measures);
+            sample = sample.or_else(|| points.get(layout.first()?.place));
+            let usual = match place {
+                Place::At(slot) => self.take_usual(slot, (&points, layout), next),
+                Place::None | Place::Overflow => 0,
+            };
+            next += layout.len();
+            for Measured { place: at, measure, kind } in layout.get(usual..).unwrap_or_default() {
                 let Some(point) = points.get(*at).filter(|point| !point.no_recorded_value()) else { continue };
                 if place == Place::None {
                     place = self.slot_for(key, resource, now);
                 }
                 if let Place::At(slot) = place {
-                    self.take(slot, *measure, *kind, point);
+                    self.take(slot, (*measure, *kind), point);
                 }
             }
         }
-        self.layouts = layouts;
-        if let Some(sample) = resource.metrics().flat_map(|metric| metric.points()).next() {
+        if let Some(sample) = sample.or_else(|| resource.metrics().flat_map(|metric| metric.points()).next()) {
             let target = Target { key, entity: Entity::Resource(resource.id()), sample: sample.id(), place };
             self.targets.push(target);
         }
+    }
+
+    /// The place of an entity. Most come in the order of the scrape before: the one that came next then is looked at
+    /// before the table, which costs three times as much.
+    fn find(&mut self, key: u64) -> Option<u32> {
+        let guess = self.last.and_then(|last| self.at(last)).map(|slot| slot.next);
+        if let Some(guess) = guess.filter(|guess| self.at(*guess).is_some_and(|slot| slot.key == key)) {
+            self.last = Some(guess);
+            return self.last;
+        }
+        let found = self.by_key.get(&key).copied()?;
+        if let Some(last) = self.last.and_then(|last| self.at_mut(last)) {
+            last.next = found;
+        }
+        self.last = Some(found);
+        self.last
     }
 
     /// A resource of which all, or single points, belong to the entities of some attributes.
@@ -160,8 +186,7 @@ impl<S: Default> Tracker<S> {
         let whole = entity::identity(scope, keys, |key| own.get(key));
         let mut told = false;
         for metric in resource.metrics() {
-            let name = metric.name();
-            let measure = self.plan.measures.iter().position(|measure| measure == name).zip(Kind::of(metric));
+            let measured = measured(metric, &self.plan.measures);
             for point in metric.points() {
                 let key = whole.or_else(|| {
                     let attributes = point.attributes();
@@ -169,10 +194,10 @@ impl<S: Default> Tracker<S> {
                 });
                 let Some(key) = key else { continue };
                 let mut place = Place::None;
-                if let Some((measure, kind)) = measure.filter(|_| !point.no_recorded_value()) {
+                if let Some(measured) = measured.filter(|_| !point.no_recorded_value()) {
                     place = self.slot_for(key, resource, now);
                     if let Place::At(slot) = place {
-                        self.take(slot, measure, kind, point);
+                        self.take(slot, measured, point);
                     }
                 }
                 let entity = match whole {
@@ -186,13 +211,24 @@ impl<S: Default> Tracker<S> {
         }
     }
 
-    fn take(&mut self, at: u32, measure: usize, kind: Kind, point: Point<'_>) {
+    /// Takes the points of a scope that are as usual, and says how many of the first of the layout those were; `next` is the
+    /// place of the first one's series.
+    fn take_usual(&mut self, at: u32, points: (&Places<'_>, &[Measured]), next: usize) -> usize {
+        let Some(Some(slot)) = self.slots.get_mut(at as usize) else { return 0 };
+        let (taken, newest) = slot.readings.usual(points, next, (self.batch, &mut self.window));
+        if taken > 0 && slot.show(self.batch, newest) {
+            self.seen.push((slot.scope, at));
+        }
+        taken
+    }
+
+    /// Takes any point of an entity.
+    fn take(&mut self, at: u32, measured: (u32, Kind), point: Point<'_>) {
         let Some(Some(slot)) = self.slots.get_mut(at as usize) else { return };
-        let Some(reading) = slot.readings.get_mut(measure) else { return };
-        let before = reading.series();
+        let before = slot.readings.series();
         let room = self.series < self.plan.max_entities.saturating_mul(SERIES_BY_ENTITY);
-        let taken = reading.take(kind, point, self.batch, room);
-        self.series += reading.series() - before;
+        let taken = slot.readings.take(measured, point, self.batch, room);
+        self.series += slot.readings.series() - before;
         match taken {
             Taken::Not(reason) => {
                 self.ignored.count(reason);
@@ -200,26 +236,30 @@ impl<S: Default> Tracker<S> {
                     return;
                 }
             }
-            Taken::First(newcomer) => self.newcomers.push((at, measure, newcomer)),
+            Taken::First(newcomer) => self.newcomers.push((at, measured.0, newcomer)),
             Taken::Reborn => slot.reborn = self.batch,
             Taken::Yes => {}
         }
-        if slot.batch != self.batch {
-            slot.batch = self.batch;
-            slot.newest = 0;
+        if slot.show(self.batch, point.time()) {
             self.seen.push((slot.scope, at));
         }
-        slot.newest = slot.newest.max(point.time());
     }
 
     /// After the last point: which scrape this is, what newcomers count, and who is forgotten.
     fn settle(&mut self, now: Instant) {
-        self.seen.sort_unstable();
+        if !self.seen.is_sorted_by_key(|(scope, _)| *scope) {
+            self.seen.sort_unstable();
+        }
         for group in self.seen.chunk_by(|a, b| a.0 == b.0) {
             let Some((scope, _)) = group.first() else { continue };
             let scope = self.scopes.entry(*scope).or_insert_with(|| Scope::new(now));
+            let is_new = scope.scrape == 0;
             (scope.heard, scope.newest, scope.again) = (now, 0, false);
-            for slot in group.iter().filter_map(|(_, at)| self.slots.get(*at as usize)?.as_ref()) {
+            for (_, at) in group {
+                let Some(Some(slot)) = self.slots.get(*at as usize) else { continue };
+                if is_new || slot.time == 0 {
+                    scope.members.push(*at);
+                }
                 scope.newest = scope.newest.max(slot.newest);
                 scope.again |= slot.time > 0 && slot.newest > slot.time && slot.scrape == scope.scrape;
             }
@@ -229,9 +269,7 @@ impl<S: Default> Tracker<S> {
         for (at, measure, newcomer) in self.newcomers.drain(..) {
             let Some(Some(slot)) = self.slots.get_mut(at as usize) else { continue };
             let before = self.scopes.get(&slot.scope).map_or(0, |scope| scope.before);
-            if let Some(reading) = slot.readings.get_mut(measure) {
-                reading.newcomer(newcomer, before, batch);
-            }
+            slot.readings.newcomer(measure, newcomer, before, batch);
         }
         let mut due = false;
         for group in self.seen.chunk_by(|a, b| a.0 == b.0) {
@@ -283,6 +321,29 @@ impl<S: Default> Tracker<S> {
         self.slots.get_mut(at as usize).and_then(Option::as_mut)
     }
 
+    /// Whether the newest batch measured an entity.
+    pub(crate) fn is_here(&self, slot: &Slot<S>) -> bool {
+        slot.batch == self.batch
+    }
+
+    /// Number of the newest batch.
+    pub(crate) fn batch(&self) -> u32 {
+        self.batch
+    }
+
+    /// Shows all that of the newest batch belongs to an entity, each with the entity.
+    pub(crate) fn each_target(&mut self, mut show: impl FnMut(&Target, &mut Slot<S>)) {
+        let Tracker { targets, slots, .. } = self;
+        for target in targets {
+            let Place::At(at) = target.place else { continue };
+            let slot = slots.get_mut(at as usize).and_then(Option::as_mut);
+            // Room that was made meanwhile may have gone to another.
+            if let Some(slot) = slot.filter(|slot| slot.key == target.key) {
+                show(target, slot);
+            }
+        }
+    }
+
     /// What of the newest batch belongs to which entity.
     pub(crate) fn targets(&self) -> &[Target] {
         &self.targets
@@ -298,15 +359,20 @@ impl<S: Default> Tracker<S> {
         self.scopes.get(&scope).map_or(0, |scope| scope.now)
     }
 
+    /// The number of the scrape at hand, from 1, if the scope's scrapes come in parts.
+    pub(crate) fn in_parts(&self, scope: u64) -> Option<u64> {
+        let known = self.scopes.get(&scope).filter(|scope| scope.in_parts || scope.was_in_parts);
+        known.map(|scope| scope.scrape)
+    }
+
     /// Those of a scope that the newest batch did not show, but another part of the scrape did or is going to.
     pub(crate) fn elsewhere(&self, scope: u64) -> impl Iterator<Item = u32> {
-        let known = self.scopes.get(&scope).filter(|scope| scope.in_parts || scope.was_in_parts);
-        let since = known.map(|known| known.scrape.saturating_sub(1));
-        let slots = if since.is_some() { self.slots.as_slice() } else { &[] };
-        (0u32..).zip(slots).filter_map(move |(at, slot)| {
-            let slot = slot.as_ref()?;
-            (slot.scope == scope && slot.batch != self.batch && Some(slot.scrape) >= since).then_some(at)
-        })
+        let known = self.in_parts(scope).and_then(|scrape| Some((scrape, &self.scopes.get(&scope)?.members)));
+        let (since, members) = known.map_or((0, &[][..]), |(scrape, members)| (scrape.saturating_sub(1), members));
+        members
+            .iter()
+            .copied()
+            .filter(move |at| self.at(*at).is_some_and(|slot| !self.is_here(slot) && slot.scrape >= since))
     }
 
     /// Points that did not count, by reason, since this was last asked.

@@ -20,6 +20,8 @@ pub(super) struct Scope {
     pub(super) was_in_parts: bool,
     pub(super) swept: u64,
     pub(super) heard: Instant,
+    /// Places of all its entities that were ever measured.
+    pub(super) members: Vec<u32>,
     /// Of the batch at hand: newest time, and whether an entity of the scrape at hand came again.
     pub(super) newest: u64,
     pub(super) again: bool,
@@ -35,6 +37,7 @@ impl Scope {
             was_in_parts: false,
             swept: 0,
             heard,
+            members: Vec::new(),
             newest: 0,
             again: false,
         }

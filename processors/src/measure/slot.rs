@@ -4,7 +4,7 @@ use phoenix_pipeline::{Entity, Mark};
 use phoenix_telemetry::PointId;
 
 use super::EXPIRY;
-use super::reading::Reading;
+use super::reading::{Reading, Readings};
 
 /// One entity.
 #[derive(Debug)]
@@ -21,7 +21,9 @@ pub(crate) struct Slot<S> {
     pub(super) reborn: u32,
     /// Newest time the batch at hand brought.
     pub(super) newest: u64,
-    pub(super) readings: Box<[Reading]>,
+    pub(super) readings: Readings,
+    /// Place of the one that came after it last time.
+    pub(super) next: u32,
     /// What was last said of it.
     pub(super) told: Option<Mark>,
     /// What the stage keeps of it.
@@ -29,6 +31,14 @@ pub(crate) struct Slot<S> {
 }
 
 impl<S> Slot<S> {
+    /// A batch of that number shows it, with a point of that time; whether for the first time.
+    pub(super) fn show(&mut self, batch: u32, time: u64) -> bool {
+        let first = self.batch != batch;
+        self.newest = if first { time } else { self.newest.max(time) };
+        self.batch = batch;
+        first
+    }
+
     /// The value of a measure as of the newest batch that had it.
     pub(crate) fn value(&self, measure: usize) -> Option<f64> {
         self.readings.get(measure).and_then(Reading::value)

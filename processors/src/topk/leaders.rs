@@ -9,7 +9,7 @@ use phoenix_telemetry::{Batch, Point, PointId};
 
 use super::State;
 use crate::entity::EntityBy;
-use crate::measure::{Target, Tracker};
+use crate::measure::{ByKey, Target, Tracker};
 
 /// What is shown does not change faster than a person reads.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -22,7 +22,12 @@ pub(super) struct Leaders {
     names: Vec<Arc<str>>,
     entity: EntityBy,
     published: Option<Instant>,
+    /// Those last published: to read names costs more than all else here.
+    known: ByKey<Named>,
 }
+
+/// What an entity is called, and its host.
+type Named = (Arc<str>, Option<Arc<str>>);
 
 /// One of a ranking's, before its name is looked up: score, key, place of its slot.
 type Leader = (f64, u64, u32);
@@ -30,7 +35,13 @@ type Leader = (f64, u64, u32);
 impl Leaders {
     pub(super) fn new(site: &Site, names: Vec<Arc<str>>, entity: EntityBy) -> Self {
         let pipeline = site.pipeline.clone().unwrap_or_default();
-        Leaders { publisher: site.estimates.rankings.publisher(&pipeline, &site.id), names, entity, published: None }
+        Leaders {
+            publisher: site.estimates.rankings.publisher(&pipeline, &site.id),
+            names,
+            entity,
+            published: None,
+            known: ByKey::default(),
+        }
     }
 
     /// Publishes who leads among the entities of this batch, if it is time.
@@ -53,30 +64,34 @@ impl Leaders {
         for inside in &mut rankings {
             inside.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         }
-        let samples = samples(tracker, rankings.iter().flat_map(|inside| inside.iter().take(Ranking::MOST)));
-        let measures = self.names.iter().zip(rankings).enumerate().map(|(ranking, (name, inside))| {
-            let listed = inside.iter().take(Ranking::MOST).zip(1..).filter_map(|((_, key, at), rank)| {
-                let sample = samples.binary_search_by_key(key, |(key, _)| *key).ok().map(|found| samples[found].1)?;
-                self.kept(tracker, batch.point(sample)?, *at, (ranking, rank))
+        let listed = || rankings.iter().flat_map(|inside| inside.iter().take(Ranking::MOST)).map(|(_, key, _)| *key);
+        let mut known: ByKey<Named> = listed().filter_map(|key| Some((key, self.known.get(&key)?.clone()))).collect();
+        let unknown = listed().filter(|key| !known.contains_key(key)).collect();
+        for (key, sample) in samples(tracker, unknown) {
+            let Some(point) = batch.point(sample) else { continue };
+            known.entry(key).or_insert_with(|| self.named(point));
+        }
+        let measures = self.names.iter().zip(&rankings).enumerate().map(|(ranking, (name, inside))| {
+            let kept = inside.iter().take(Ranking::MOST).zip(1..).filter_map(|((_, key, at), rank)| {
+                let (entity, host) = known.get(key)?.clone();
+                let standing = tracker.at(*at)?.state.standings.get(ranking)?;
+                // Before the first reading there is only the estimate that it is ranked by.
+                let (value, since) = (standing.history.newest().unwrap_or(standing.score), standing.place.since);
+                Some(Kept { entity, host, rank, value, since })
             });
-            (Arc::clone(name), inside.len(), listed.collect())
+            (Arc::clone(name), inside.len(), kept.collect())
         });
         self.publisher.publish(Ranking { at: now, measures: measures.collect() });
+        self.known = match &self.entity {
+            EntityBy::Resource => known,
+            // The same entity may come from another host.
+            EntityBy::Attributes(_) => ByKey::default(),
+        };
     }
 
-    fn kept(
-        &self,
-        tracker: &Tracker<State>,
-        point: Point<'_>,
-        at: u32,
-        (ranking, rank): (usize, usize),
-    ) -> Option<Kept> {
-        let standing = *tracker.at(at)?.state.standings.get(ranking)?;
-        let attributes = point.metric().resource().attributes();
-        let host = attributes.get_str("host.name").map(|host| Arc::from(short(host)));
-        // Before the first reading there is only the estimate that it is ranked by.
-        let (value, since) = (standing.history.newest().unwrap_or(standing.score), standing.place.since);
-        Some(Kept { entity: self.name(point).into(), host, rank, value, since })
+    fn named(&self, point: Point<'_>) -> Named {
+        let host = point.metric().resource().attributes().get_str("host.name").map(|host| Arc::from(short(host)));
+        (self.name(point).into(), host)
     }
 
     /// What an entity is called.
@@ -94,15 +109,10 @@ impl Leaders {
 
 /// A point of each of these entities in the batch, by key: found in one pass, as a search for each would cost more than
 /// all else here.
-fn samples<'l>(tracker: &Tracker<State>, leaders: impl Iterator<Item = &'l Leader>) -> Vec<(u64, PointId)> {
-    let mut keys: Vec<u64> = leaders.map(|(_, key, _)| *key).collect();
+fn samples(tracker: &Tracker<State>, mut keys: Vec<u64>) -> impl Iterator<Item = (u64, PointId)> {
     keys.sort_unstable();
-    let wanted = |target: &&Target| keys.binary_search(&target.key).is_ok();
-    let mut samples: Vec<_> =
-        tracker.targets().iter().filter(wanted).map(|target| (target.key, target.sample)).collect();
-    samples.sort_by_key(|(key, _)| *key);
-    samples.dedup_by_key(|(key, _)| *key);
-    samples
+    let wanted = move |target: &&Target| keys.binary_search(&target.key).is_ok();
+    tracker.targets().iter().filter(wanted).map(|target| (target.key, target.sample))
 }
 
 fn short(text: &str) -> &str {

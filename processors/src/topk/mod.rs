@@ -5,8 +5,10 @@
 //! counted. The stage only marks.
 
 mod config;
+mod history;
 mod leaders;
 mod ranking;
+mod sieve;
 #[cfg(test)]
 mod tests;
 
@@ -24,8 +26,10 @@ use phoenix_telemetry::Batch;
 pub use config::{Combine, Config};
 
 use crate::measure::{self, Plan, Report, Target, Tracker, interned};
+use history::{Decay, History};
 use leaders::Leaders;
-use ranking::{Bands, Candidate, History, Place, Turnover};
+use ranking::{Bands, Candidate, Place, Turnover};
+use sieve::{Entrant, Rest, Sieve};
 
 /// The row of the table of processors.
 pub const FACTORY: ProcessorFactory = ProcessorFactory::new::<Config>(
@@ -60,25 +64,29 @@ struct Standing {
 #[derive(Debug, Default)]
 struct State {
     /// How it stands in each ranking.
-    standings: Vec<Standing>,
-    /// Class and openness as of the batch at hand, over all that belongs to it.
+    standings: Box<[Standing]>,
+    /// Class and openness as of the batch of that number, over all that belongs to it.
+    noted: u32,
     class: Class,
     open: bool,
 }
+
+/// What the stage keeps of a scope, by ranking: how many came in of late, and what the ranking before left.
+type Scope = Box<[(Turnover, Rest)]>;
 
 /// The stage.
 struct TopK {
     tracker: Tracker<State>,
     bands: Bands,
-    /// By scope, how many came into each ranking of late.
-    turnover: HashMap<u64, Vec<Turnover>>,
+    scopes: HashMap<u64, Scope>,
     /// The weight of each measure, where they make one score.
     weights: Option<Vec<f64>>,
     /// Why an entity stays, by ranking.
     reasons: Vec<&'static str>,
     report: Report,
     leaders: Leaders,
-    candidates: Vec<Candidate>,
+    /// Reused from ranking to ranking.
+    sieve: Sieve,
 }
 
 impl TopK {
@@ -94,6 +102,15 @@ impl TopK {
         } else {
             config.rank_by.iter().map(|name| Arc::from(name.as_str())).collect()
         };
+        let bands = Bands {
+            enter: part(config.enter, f64::floor).max(1),
+            leave: part(config.leave, f64::ceil),
+            most: config.k.saturating_mul(2),
+            turnover: part(config.turnover, f64::ceil),
+            surge: config.surge,
+            min_stay: nanos(config.min_stay),
+            half_life: nanos(config.half_life),
+        };
         TopK {
             tracker: Tracker::new(Plan {
                 measures: config.rank_by.clone(),
@@ -101,117 +118,170 @@ impl TopK {
                 scope: config.scope.clone(),
                 max_entities: config.max_entities,
             }),
-            bands: Bands {
-                enter: part(config.enter, f64::floor).max(1),
-                leave: part(config.leave, f64::ceil),
-                most: config.k.saturating_mul(2),
-                turnover: part(config.turnover, f64::ceil),
-                surge: config.surge,
-                min_stay: nanos(config.min_stay),
-                half_life: nanos(config.half_life),
-            },
-            turnover: HashMap::new(),
+            scopes: HashMap::new(),
             weights: weighted.then(|| config.rank_by.iter().map(weight).collect()),
             reasons: if weighted { vec!["topk_score"] } else { by_measure() },
             report: Report::new(site, true),
             leaders: Leaders::new(site, names, config.entity.clone()),
-            candidates: Vec::new(),
+            sieve: Sieve::new(bands),
+            bands,
         }
     }
 
     /// Takes down what other stages said of the entities of this batch.
     fn note_marks(&mut self, marks: &Marks) {
-        let rankings = self.reasons.len();
-        let TopK { tracker, .. } = self;
-        for i in 0..tracker.seen().len() {
-            let Some((_, at)) = tracker.seen().get(i).copied() else { continue };
-            if let Some(slot) = tracker.at_mut(at) {
-                slot.state.standings.resize(rankings, Standing::default());
-                slot.state.class = Class::Low;
-                slot.state.open = false;
+        let (rankings, batch) = (self.reasons.len(), self.tracker.batch());
+        self.tracker.each_target(|target, slot| {
+            let (mark, state) = (marks.of(target.entity), &mut slot.state);
+            if state.noted != batch {
+                (state.noted, state.class, state.open) = (batch, Class::Low, false);
+                if state.standings.len() != rankings {
+                    state.standings = vec![Standing::default(); rankings].into();
+                }
             }
-        }
-        for i in 0..tracker.targets().len() {
-            let Some(target) = tracker.targets().get(i).copied() else { continue };
-            let mark = marks.of(target.entity);
-            if let Some(slot) = tracker.of_mut(&target) {
-                slot.state.class = slot.state.class.max(mark.class);
-                slot.state.open |= mark.decision == Decision::Open;
-            }
-        }
+            state.class = state.class.max(mark.class);
+            state.open |= mark.decision == Decision::Open;
+        });
     }
 
     /// Ranks the scopes of this batch anew.
     fn rank(&mut self) {
         let seen: Vec<(u64, u32)> = self.tracker.seen().to_vec();
-        if self.turnover.len() > 2 * self.tracker.scopes() {
-            self.turnover.retain(|scope, _| self.tracker.time_of(*scope) > 0);
+        if self.scopes.len() > 2 * self.tracker.scopes() {
+            self.scopes.retain(|scope, _| self.tracker.time_of(*scope) > 0);
         }
         for group in seen.chunk_by(|a, b| a.0 == b.0) {
             let Some((scope, _)) = group.first().copied() else { continue };
-            let mut members: Vec<u32> = group.iter().map(|(_, at)| *at).collect();
-            let here = members.len();
-            members.extend(self.tracker.elsewhere(scope));
-            let time = self.tracker.time_of(scope);
-            let totals = self.weights.as_ref().map(|weights| self.totals(&members, weights.len()));
-            let mut turnover = self.turnover.remove(&scope).unwrap_or_default();
-            turnover.resize(self.reasons.len(), Turnover::default());
-            for (ranking, turnover) in turnover.iter_mut().enumerate() {
-                self.rank_one(ranking, (&members, here), totals.as_deref(), turnover, time);
+            let mut known = self.scopes.remove(&scope).unwrap_or_default();
+            if known.len() != self.reasons.len() {
+                known = vec![Default::default(); self.reasons.len()].into();
             }
-            self.turnover.insert(scope, turnover);
+            self.rank_scope(scope, group, &mut known);
+            self.scopes.insert(scope, known);
         }
     }
 
-    /// One ranking of one scope; the first `here` of the members are in this batch.
-    fn rank_one(
+    /// All rankings of one scope, of which the batch shows these.
+    fn rank_scope(&mut self, scope: u64, here: &[(u64, u32)], known: &mut Scope) {
+        let (time, scrape) = (self.tracker.time_of(scope), self.tracker.in_parts(scope).unwrap_or(0));
+        let totals = self.weights.as_ref().map(|weights| self.totals(scope, here, weights.len()));
+        let here: Vec<u32> = here.iter().map(|(_, at)| *at).collect();
+        let mut elsewhere = None;
+        for (ranking, (turnover, rest)) in known.iter_mut().enumerate() {
+            // A score goes by the totals of all, which every part changes.
+            let further = scrape > 0 && rest.scrape == scrape && totals.is_none();
+            if !further || !self.sift_part(ranking, &here, rest, time) {
+                rest.scrape = scrape;
+                let elsewhere = elsewhere.get_or_insert_with(|| self.tracker.elsewhere(scope).collect::<Vec<u32>>());
+                self.sift(ranking, (&here, elsewhere), totals.as_deref(), (rest, time));
+            }
+            self.bands.rank(&mut self.sieve, rest, turnover, time);
+            self.settle(ranking);
+        }
+    }
+
+    /// Finds out who of a whole scope can be among the first.
+    fn sift(
         &mut self,
         ranking: usize,
-        (members, here): (&[u32], usize),
+        (here, elsewhere): (&[u32], &[u32]),
         totals: Option<&[f64]>,
-        turnover: &mut Turnover,
-        time: u64,
+        (rest, time): (&Rest, u64),
     ) {
-        let TopK { tracker, bands, weights, candidates, .. } = self;
-        candidates.clear();
-        for (i, at) in members.iter().enumerate() {
-            let Some(slot) = tracker.at_mut(*at).filter(|slot| slot.state.open) else { continue };
-            let (value, measured) = match (weights.as_deref(), totals) {
-                (Some(weights), Some(totals)) => {
-                    let estimated = (0..weights.len()).any(|measure| slot.is_estimated(measure));
-                    (score(slot, weights, totals), !estimated)
+        let TopK { tracker, weights, sieve, bands, .. } = self;
+        let mut decay = Decay::new(bands.half_life);
+        sieve.begin(rest, (time, false));
+        loop {
+            for (members, here) in [(here, true), (elsewhere, false)] {
+                for at in members {
+                    let Some(slot) = tracker.at_mut(*at).filter(|slot| slot.state.open) else { continue };
+                    let (value, estimated) = match (weights.as_deref(), totals) {
+                        (Some(weights), Some(totals)) => {
+                            let estimated = (0..weights.len()).any(|measure| slot.is_estimated(measure));
+                            (score(slot, weights, totals), estimated)
+                        }
+                        _ if here => (slot.fresh(ranking), slot.is_estimated(ranking)),
+                        _ => (slot.value(ranking), slot.is_estimated(ranking)),
+                    };
+                    if let Some(value) = value {
+                        enter((slot, *at), ranking, (value, !estimated, here), (&mut decay, sieve));
+                    }
                 }
-                _ if i < here => (slot.fresh(ranking), !slot.is_estimated(ranking)),
-                _ => (slot.value(ranking), !slot.is_estimated(ranking)),
-            };
-            let Some(value) = value else { continue };
-            let (class, key, read, reborn) = (slot.state.class, slot.key, slot.time, i < here && slot.is_reborn());
-            let Some(standing) = slot.state.standings.get_mut(ranking) else { continue };
-            if reborn {
-                standing.history = History::default();
             }
-            if measured {
-                standing.history.take(value, read, bands.half_life);
+            if sieve.is_done(rest, false) {
+                return;
             }
-            let Standing { place, history, .. } = *standing;
-            candidates.push(Candidate { measured, place, ..Candidate::new(value, history, class, key, *at) });
         }
-        bands.rank(candidates, turnover, time);
-        for candidate in candidates.iter() {
-            let slot = tracker.at_mut(candidate.at);
+    }
+
+    /// The same for a further part of a scrape: of those elsewhere only the first, by the scores they had. `false` if others
+    /// might be among the first now.
+    fn sift_part(&mut self, ranking: usize, here: &[u32], rest: &Rest, time: u64) -> bool {
+        let TopK { tracker, sieve, bands, .. } = self;
+        let mut decay = Decay::new(bands.half_life);
+        sieve.begin(rest, (time, true));
+        loop {
+            for at in here {
+                let Some(slot) = tracker.at_mut(*at).filter(|slot| slot.state.open) else { continue };
+                if let Some(value) = slot.fresh(ranking) {
+                    let measured = !slot.is_estimated(ranking);
+                    enter((slot, *at), ranking, (value, measured, true), (&mut decay, sieve));
+                }
+            }
+            for rank in &rest.known {
+                // Of who is gone the place may be another's.
+                let slot = tracker.at(rank.at).filter(|slot| slot.key == rank.key && slot.state.open);
+                let Some(slot) = slot.filter(|slot| !tracker.is_here(slot)) else { continue };
+                let Some((value, standing)) = slot.value(ranking).zip(slot.state.standings.get(ranking)) else {
+                    continue;
+                };
+                let measured = !slot.is_estimated(ranking);
+                sieve.keep(Candidate::new(*rank, bands.surge_of(value, measured), measured, standing.place));
+            }
+            if sieve.is_done(rest, true) {
+                return sieve.is_enough();
+            }
+        }
+    }
+
+    /// Writes down who is in after a ranking, and who was before.
+    fn settle(&mut self, ranking: usize) {
+        let TopK { tracker, sieve, .. } = self;
+        for candidate in sieve.candidates.iter().filter(|candidate| candidate.is_or_was_inside()) {
+            let slot = tracker.at_mut(candidate.rank.at);
             if let Some(standing) = slot.and_then(|slot| slot.state.standings.get_mut(ranking)) {
-                (standing.place, standing.score) = (candidate.place, candidate.score);
+                (standing.place, standing.score) = (candidate.place, candidate.rank.score);
             }
         }
     }
 
     /// What all members have of each measure.
-    fn totals(&self, members: &[u32], measures: usize) -> Vec<f64> {
-        let slots = || members.iter().filter_map(|at| self.tracker.at(*at)).filter(|slot| slot.state.open);
+    fn totals(&self, scope: u64, here: &[(u64, u32)], measures: usize) -> Vec<f64> {
+        let members = || here.iter().map(|(_, at)| *at).chain(self.tracker.elsewhere(scope));
+        let slots = || members().filter_map(|at| self.tracker.at(at)).filter(|slot| slot.state.open);
         (0..measures)
             .map(|measure| slots().filter_map(|slot| slot.value(measure)).map(|value| value.max(0.0)).sum())
             .collect()
     }
+}
+
+/// Enters an entity in a ranking with its value, whether that is a measured one, and whether the batch shows it.
+#[inline]
+fn enter(
+    (slot, at): (&mut measure::Slot<State>, u32),
+    ranking: usize,
+    (value, measured, here): (f64, bool, bool),
+    (decay, sieve): (&mut Decay, &mut Sieve),
+) {
+    let (class, key, read, reborn) = (slot.state.class, slot.key, slot.time, here && slot.is_reborn());
+    let Some(Standing { place, history, .. }) = slot.state.standings.get_mut(ranking) else { return };
+    if reborn {
+        *history = History::default();
+    }
+    if measured {
+        history.take(value, read, decay);
+    }
+    sieve.add(Entrant { value, measured, history, place: *place, class, key, at });
 }
 
 /// What the rankings say of an entity; `reasons` are theirs, `weights` those of the measures where they make one score.
@@ -266,7 +336,7 @@ impl Processor for TopK {
         let pieces = previous.tracker.len();
         // Places are those of the rankings: another way to combine them begins anew.
         if previous.reasons == self.reasons && self.tracker.adopt(&mut previous.tracker) {
-            self.turnover = std::mem::take(&mut previous.turnover);
+            self.scopes = std::mem::take(&mut previous.scopes);
             Handover { carried: pieces, ..Handover::default() }
         } else {
             Handover { discarded: pieces, ..Handover::default() }

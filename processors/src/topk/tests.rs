@@ -240,18 +240,13 @@ fn bands(k: usize, leave: usize) -> Bands {
     Bands { enter: k, leave, most: 2 * k, turnover: k, surge: 4.0, min_stay: 0, half_life: 0 }
 }
 
-fn candidates(values: &[u32]) -> Vec<Candidate> {
-    let one = |(i, value): (usize, &u32)| {
-        Candidate::new(f64::from(*value), History::default(), Class::Normal, i as u64, i as u32)
-    };
-    values.iter().enumerate().map(one).collect()
-}
-
 /// One ranking of entities that are told by number, and what it holds from scrape to scrape.
 struct Ranked {
     bands: Bands,
     standings: Vec<Standing>,
+    values: Vec<f64>,
     turnover: Turnover,
+    rest: Rest,
     time: u64,
 }
 
@@ -260,24 +255,76 @@ const STEP: u64 = 10;
 
 impl Ranked {
     fn new(bands: Bands, entities: usize) -> Self {
-        Ranked { bands, standings: vec![Standing::default(); entities], turnover: Turnover::default(), time: 1000 }
+        let standings = vec![Standing::default(); entities];
+        let values = vec![0.0; entities];
+        Ranked { bands, standings, values, turnover: Turnover::default(), rest: Rest::default(), time: 1000 }
     }
 
     /// The next scrape, an entity's value each; who is in after it.
     fn step(&mut self, values: &[f64]) -> BTreeSet<usize> {
         self.time += STEP;
-        let one = |(i, value): (usize, &f64)| {
-            let standing = &mut self.standings[i];
-            standing.history.take(*value, self.time, self.bands.half_life);
-            let fresh = Candidate::new(*value, standing.history, Class::Normal, i as u64, i as u32);
-            Candidate { place: standing.place, ..fresh }
-        };
-        let mut all: Vec<Candidate> = values.iter().enumerate().map(one).collect();
-        self.bands.rank(&mut all, &mut self.turnover, self.time);
-        for candidate in &all {
-            self.standings[candidate.at as usize].place = candidate.place;
+        self.read(0, values);
+        self.rank();
+        self.inside()
+    }
+
+    /// Takes the values of the entities from that one on.
+    fn read(&mut self, first: usize, values: &[f64]) {
+        for (i, value) in (first..).zip(values) {
+            self.values[i] = *value;
+            self.standings[i].history.take(*value, self.time, &mut Decay::new(self.bands.half_life));
         }
-        all.iter().filter(|candidate| candidate.place.inside).map(|candidate| candidate.at as usize).collect()
+    }
+
+    /// Ranks all.
+    fn rank(&mut self) {
+        let mut sieve = Sieve::new(self.bands);
+        sieve.begin(&self.rest, (self.time, false));
+        loop {
+            (0..self.values.len()).for_each(|i| self.enter(&mut sieve, i));
+            if sieve.is_done(&self.rest, false) {
+                break;
+            }
+        }
+        self.settle(sieve);
+    }
+
+    /// Ranks a part, the others as they were left; `false` if that is not enough.
+    fn rank_part(&mut self, here: std::ops::Range<usize>) -> bool {
+        let mut sieve = Sieve::new(self.bands);
+        sieve.begin(&self.rest, (self.time, true));
+        loop {
+            here.clone().for_each(|i| self.enter(&mut sieve, i));
+            for rank in self.rest.known.iter().filter(|rank| !here.contains(&(rank.at as usize))) {
+                let (value, place) = (self.values[rank.at as usize], self.standings[rank.at as usize].place);
+                sieve.keep(Candidate::new(*rank, self.bands.surge_of(value, true), true, place));
+            }
+            if sieve.is_done(&self.rest, true) {
+                break;
+            }
+        }
+        let enough = sieve.is_enough();
+        if enough {
+            self.settle(sieve);
+        }
+        enough
+    }
+
+    fn enter(&self, sieve: &mut Sieve, i: usize) {
+        let Standing { place, history, .. } = &self.standings[i];
+        let (value, place, key, at) = (self.values[i], *place, i as u64, i as u32);
+        sieve.add(Entrant { value, measured: true, history, place, class: Class::Normal, key, at });
+    }
+
+    fn settle(&mut self, mut sieve: Sieve) {
+        self.bands.rank(&mut sieve, &mut self.rest, &mut self.turnover, self.time);
+        for candidate in &sieve.candidates {
+            self.standings[candidate.rank.at as usize].place = candidate.place;
+        }
+    }
+
+    fn inside(&self) -> BTreeSet<usize> {
+        (0..self.standings.len()).filter(|i| self.standings[*i].place.inside).collect()
     }
 }
 
@@ -285,10 +332,10 @@ proptest! {
     #[test]
     fn exactly_k_are_kept_without_bands(values in prop::collection::btree_set(1u32..1_000_000, 1..300), k in 1usize..60) {
         let values: Vec<u32> = values.into_iter().collect();
-        let mut all = candidates(&values);
-        bands(k, k).rank(&mut all, &mut Turnover::default(), 1);
-        let mut inside: Vec<f64> = all.iter().filter(|c| c.place.inside).map(|c| c.value).collect();
-        inside.sort_by(f64::total_cmp);
+        let mut ranked = Ranked::new(bands(k, k), values.len());
+        ranked.values = values.iter().map(|value| f64::from(*value)).collect();
+        ranked.rank();
+        let inside: Vec<f64> = ranked.inside().into_iter().map(|i| f64::from(values[i])).collect();
         let expected: Vec<f64> = values.iter().rev().take(k).rev().map(|value| f64::from(*value)).collect();
         prop_assert_eq!(inside, expected);
     }
@@ -318,6 +365,36 @@ proptest! {
             }
         }
         prop_assert!(switches.iter().all(|count| *count <= 2 * (steps / 10) + 2));
+    }
+
+    /// What a ranking leaves for the next changes nothing: neither of whole scrapes, nor of those that come in parts.
+    #[test]
+    fn what_is_left_from_before_changes_nothing(
+        scrapes in prop::collection::vec(prop::collection::vec(prop_oneof![2 => 0.0..100.0f64, 1 => Just(0.0), 1 => Just(7.0)], 40), 1..12),
+        parts in 1usize..9,
+        half_life in prop_oneof![Just(0), 1u64..1000],
+        k in 1usize..8,
+    ) {
+        let settings = Bands { half_life, turnover: 1, min_stay: 3 * STEP, ..bands(k, k + 2) };
+        let [mut ours, mut plain] = [(); 2].map(|()| Ranked::new(settings, 40));
+        for (scrape, values) in (1..).zip(&scrapes) {
+            for ranked in [&mut ours, &mut plain] {
+                ranked.time += STEP;
+                ranked.rest.scrape = if parts > 1 { scrape } else { 0 };
+            }
+            let size = values.len().div_ceil(parts);
+            for (part, values) in values.chunks(size).enumerate() {
+                let here = part * size..part * size + values.len();
+                ours.read(here.start, values);
+                plain.read(here.start, values);
+                if part == 0 || !ours.rank_part(here) {
+                    ours.rank();
+                }
+                plain.rest = Rest::default();
+                plain.rank();
+                prop_assert_eq!(ours.inside(), plain.inside());
+            }
+        }
     }
 
     /// Who does more than `surge` times what anybody has done is in at the end of its first interval, whatever the noise,
