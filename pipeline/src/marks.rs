@@ -74,6 +74,7 @@ pub struct Marks {
 
 impl Marks {
     /// The mark of an entity itself. A point that has none of its own has that of its resource; see [`Marks::decide`].
+    #[inline]
     pub fn of(&self, entity: Entity) -> Mark {
         match entity {
             Entity::Resource(id) => self.resources.get(id.index()).copied().unwrap_or_default(),
@@ -92,6 +93,7 @@ impl Marks {
     }
 
     /// Marks an entity. A `Keep` stays; a `Fold` gives way to it; the first reason of a decision stays.
+    #[inline]
     pub fn mark(&mut self, entity: Entity, decision: Decision, reason: &'static str) {
         let mark = self.entry(entity);
         let stronger = matches!((mark.decision, decision), (Decision::Open, _) | (Decision::Fold, Decision::Keep));
@@ -135,17 +137,23 @@ impl Marks {
         }
     }
 
+    #[inline]
     fn entry(&mut self, entity: Entity) -> &mut Mark {
         match entity {
             Entity::Point(id) => self.points.entry(id).or_default(),
             Entity::Resource(id) => {
                 let index = id.index();
                 if self.resources.len() <= index {
-                    self.resources.resize(index + 1, Mark::default());
+                    self.grow(index);
                 }
                 &mut self.resources[index]
             }
         }
+    }
+
+    #[cold]
+    fn grow(&mut self, index: usize) {
+        self.resources.resize((index + 1).next_power_of_two(), Mark::default());
     }
 }
 

@@ -36,7 +36,7 @@ impl<S: Default> Tracker<S> {
             report.count(decision, reason);
             let mark = Mark { decision, class: before.class, reason };
             if let Some(slot) = self.of_mut(&target)
-                && slot.told != Some(mark)
+                && !slot.told.is_some_and(|told| is_same(told, mark))
             {
                 slot.told = Some(mark);
                 report.changed(target, slot.time, mark);
@@ -45,4 +45,9 @@ impl<S: Default> Tracker<S> {
         report.unranked(without, self.take_ignored());
         report.finish(batch);
     }
+}
+
+/// Whether two marks say the same. Reasons are constants: mostly it is enough to see that they are the same one.
+fn is_same(a: Mark, b: Mark) -> bool {
+    (a.decision, a.class) == (b.decision, b.class) && (std::ptr::eq(a.reason, b.reason) || a.reason == b.reason)
 }
