@@ -49,9 +49,23 @@ pub struct Distinct {
     form: Form,
 }
 
+/// The registers, and how many hold which rank, once somebody has asked: a raise keeps that true, which spares the next
+/// estimate 80,000 instructions.
+#[derive(Clone)]
+struct Dense {
+    registers: Box<[u8; REGISTERS]>,
+    counts: Option<Box<[u32; RANKS]>>,
+}
+
+impl Dense {
+    fn new(registers: [u8; REGISTERS]) -> Self {
+        Dense { registers: Box::new(registers), counts: None }
+    }
+}
+
 #[derive(Clone)]
 enum Form {
-    Dense(Box<[u8; REGISTERS]>),
+    Dense(Dense),
     Sparse(HyperLogLogPlus<u64, AsIs>),
 }
 
@@ -76,7 +90,7 @@ pub(crate) fn mixed(hash: u64, seed: u64) -> u64 {
 impl Distinct {
     /// An empty one of 16 KiB that is fast from the first insert.
     pub fn dense(seed: u64) -> Self {
-        Distinct { seed, form: Form::Dense(Box::new([0; REGISTERS])) }
+        Distinct { seed, form: Form::Dense(Dense::new([0; REGISTERS])) }
     }
 
     /// An empty one that grows to 12 KiB with what it is given.
@@ -107,11 +121,16 @@ impl Distinct {
     pub(crate) fn raise(&mut self, hash: u64) -> bool {
         let hash = mixed(hash, self.seed);
         match &mut self.form {
-            Form::Dense(registers) => {
+            Form::Dense(Dense { registers, counts }) => {
                 let rank = ((hash << PRECISION) | (1 << (PRECISION - 1))).leading_zeros() as u8 + 1;
                 match registers.get_mut((hash >> (64 - PRECISION)) as usize) {
                     Some(register) if *register < rank => {
-                        *register = rank;
+                        let before = std::mem::replace(register, rank);
+                        if let Some(counts) = counts {
+                            // A register holds no other rank than these.
+                            counts.get_mut(usize::from(before)).into_iter().for_each(|count| *count -= 1);
+                            counts.get_mut(usize::from(rank)).into_iter().for_each(|count| *count += 1);
+                        }
                         true
                     }
                     _ => false,
@@ -127,7 +146,9 @@ impl Distinct {
     /// How many different hashes it was given.
     pub fn estimate(&mut self) -> f64 {
         match &mut self.form {
-            Form::Dense(registers) => dense_estimate(registers),
+            Form::Dense(Dense { registers, counts }) => {
+                dense_estimate(counts.get_or_insert_with(|| Box::new(by_rank(registers))))
+            }
             Form::Sparse(library) => library.count(),
         }
     }
@@ -142,7 +163,9 @@ impl Distinct {
         }
         match (&mut self.form, &other.form) {
             (Form::Dense(ours), Form::Dense(theirs)) => {
-                ours.iter_mut().zip(theirs.iter()).for_each(|(our, their)| *our = (*their).max(*our));
+                let both = ours.registers.iter_mut().zip(theirs.registers.iter());
+                both.for_each(|(our, their)| *our = (*their).max(*our));
+                ours.counts = None;
                 Ok(())
             }
             (Form::Sparse(ours), Form::Sparse(theirs)) => ours.merge(theirs).map_err(|_| SketchError::Form),
@@ -153,7 +176,10 @@ impl Distinct {
     /// Forgets everything.
     pub fn clear(&mut self) {
         match &mut self.form {
-            Form::Dense(registers) => registers.fill(0),
+            Form::Dense(Dense { registers, counts }) => {
+                registers.fill(0);
+                *counts = None;
+            }
             Form::Sparse(_) => *self = Distinct::sparse(self.seed),
         }
     }
@@ -162,7 +188,7 @@ impl Distinct {
     /// little endian. `None` for the sparse form, whose inside is the library's: what is to be merged with other agents'
     /// counts is kept dense from its first insert on, with [`COMMON_SEED`], and sparse sketches never leave the process.
     pub fn to_bytes(&self) -> Option<Vec<u8>> {
-        let Form::Dense(registers) = &self.form else { return None };
+        let Form::Dense(Dense { registers, .. }) = &self.form else { return None };
         let mut out = Vec::with_capacity(HEADER + REGISTERS + size_of::<u32>());
         out.extend(MAGIC);
         out.extend(self.seed.to_le_bytes());
@@ -185,12 +211,12 @@ impl Distinct {
         if u32::from_le_bytes(*sum) != crc32fast::hash(body) || !in_range {
             return Err(damaged);
         }
-        Ok(Distinct { seed: u64::from_le_bytes(*seed), form: Form::Dense(Box::new(*registers)) })
+        Ok(Distinct { seed: u64::from_le_bytes(*seed), form: Form::Dense(Dense::new(*registers)) })
     }
 }
 
-/// Ertl's improved raw estimator, from how many registers hold which rank.
-fn dense_estimate(registers: &[u8; REGISTERS]) -> f64 {
+/// How many registers hold which rank.
+fn by_rank(registers: &[u8; REGISTERS]) -> [u32; RANKS] {
     // Four tables in turns: neighbours mostly have one rank, and a count must not wait for the one before.
     let mut tables = [[0u32; RANKS]; 4];
     for four in registers.as_chunks::<4>().0 {
@@ -204,13 +230,18 @@ fn dense_estimate(registers: &[u8; REGISTERS]) -> f64 {
     for (rank, count) in counts.iter_mut().enumerate() {
         *count = tables.iter().filter_map(|table| table.get(rank)).sum();
     }
+    counts
+}
+
+/// Ertl's improved raw estimator, from how many registers hold which rank.
+fn dense_estimate(counts: &[u32; RANKS]) -> f64 {
     let m = REGISTERS as f64;
     let [zeros, between @ .., full] = counts;
-    let mut z = m * tau(1.0 - f64::from(full) / m);
+    let mut z = m * tau(1.0 - f64::from(*full) / m);
     for count in between.iter().rev() {
         z = 0.5 * (z + f64::from(*count));
     }
-    z += m * sigma(f64::from(zeros) / m);
+    z += m * sigma(f64::from(*zeros) / m);
     // α∞ = 1 / (2 ln 2); an empty sketch has an infinite z.
     m * m / (2.0 * std::f64::consts::LN_2 * z)
 }
@@ -321,7 +352,7 @@ mod tests {
         assert!(error.iter().all(|error| *error <= STANDARD_ERROR * 3.0), "{error:?}");
         assert_eq!(Distinct::dense(0).estimate(), 0.0);
         assert_eq!(Distinct::sparse(0).estimate(), 0.0);
-        let mut full = Distinct { seed: 0, form: Form::Dense(Box::new([(RANKS - 1) as u8; REGISTERS])) };
+        let mut full = Distinct { seed: 0, form: Form::Dense(Dense::new([(RANKS - 1) as u8; REGISTERS])) };
         assert!(full.estimate() > 1e18);
     }
 
@@ -368,6 +399,13 @@ mod tests {
             let together = of(Distinct::dense(seed), a.iter().rev().chain(&b).copied()).to_bytes();
             prop_assert_eq!(ab.to_bytes(), together.clone());
             prop_assert_eq!(ba.to_bytes(), together.clone());
+            let (mut asked, mut other) = (of(Distinct::dense(seed), a.clone()), of(Distinct::dense(seed), []));
+            asked.estimate();
+            b.iter().for_each(|hash| asked.insert(*hash));
+            prop_assert_eq!(asked.estimate(), ab.estimate(), "an estimate before changes nothing");
+            other.estimate();
+            other.merge(&ab).unwrap();
+            prop_assert_eq!(other.estimate(), ab.estimate());
             ab.merge(&ba).unwrap();
             prop_assert_eq!(ab.to_bytes(), together, "nothing counts twice");
             let mut sparse = of(Distinct::sparse(seed), a.clone());

@@ -19,8 +19,8 @@ pub struct Window {
     epoch: u64,
     /// Older epochs and their numbers, oldest first.
     older: VecDeque<(u64, Distinct)>,
-    /// The union of the older ones.
-    union: Distinct,
+    /// The union of all, the newest too: to join them at every estimate costs more than all else here.
+    all: Distinct,
     /// The last estimate, while it holds: a host that sends the same series again changes no register.
     known: Option<f64>,
 }
@@ -36,7 +36,7 @@ impl Window {
             newest: like.empty(),
             epoch: 0,
             older: VecDeque::new(),
-            union: like.empty(),
+            all: like.empty(),
             known: None,
         }
     }
@@ -52,10 +52,10 @@ impl Window {
         self.epoch = epoch;
         self.known = None;
         self.older.retain(|(old, _)| old + self.epochs > epoch);
-        self.union.clear();
+        self.all.clear();
         for (_, old) in &self.older {
             // All are of one seed and form.
-            let _ = self.union.merge(old);
+            let _ = self.all.merge(old);
         }
     }
 
@@ -68,7 +68,7 @@ impl Window {
     /// Takes in a hash, as of the last [`Window::advance`].
     #[inline]
     pub fn insert(&mut self, hash: u64) {
-        if self.newest.raise(hash) {
+        if self.newest.raise(hash) && self.all.raise(hash) {
             self.known = None;
         }
     }
@@ -78,13 +78,7 @@ impl Window {
         if let Some(known) = self.known {
             return known;
         }
-        let estimate = if self.older.is_empty() {
-            self.newest.estimate()
-        } else {
-            let mut all = self.union.clone();
-            let _ = all.merge(&self.newest);
-            all.estimate()
-        };
+        let estimate = self.all.estimate();
         self.known = Some(estimate);
         estimate
     }
@@ -93,7 +87,7 @@ impl Window {
     pub fn clear(&mut self) {
         self.newest.clear();
         self.older.clear();
-        self.union.clear();
+        self.all.clear();
         self.known = None;
     }
 }
