@@ -1,10 +1,12 @@
 //! What every profile's estimate needs to know of a batch, found out once for all of them.
 //!
-//! For a point: its identity without its resource, which is that of the group series it would go into, and how much of
-//! the host's CPU, memory or I/O it stands for. For a resource: its host, and whether it is a process.
+//! For a point: how much of the host's CPU, memory or I/O it stands for. For a resource: its host, whether it is a process,
+//! and what it is made of, so that one that comes again need not be looked at point by point.
+
+use std::ops::Range;
 
 use phoenix_sketch::{COMMON_SEED, Ordered};
-use phoenix_telemetry::{AnyValue, Batch, Metric, MetricKind, Point, PointId, Resource, ResourceId, Temporality};
+use phoenix_telemetry::{AnyValue, Batch, MetricKind, Point, PointId, Resource, ResourceId, Scope, Temporality};
 use rapidhash::v3::rapidhash_v3;
 
 use crate::entity::{self, host_of, is_process, mix};
@@ -18,22 +20,23 @@ pub(super) type Shares = [f64; MEASURES.len()];
 const MAX_SERIES: usize = 200_000;
 /// Resources whose host is remembered, at some 60 bytes each; of further ones it is looked for in every batch.
 const MAX_RESOURCES: usize = 100_000;
-/// Metrics of which it is remembered whether they are measured; then all is forgotten and learned again.
-const MAX_METRICS: usize = 10_000;
 /// A counter or a resource not heard of for so long is forgotten, nanoseconds.
 const SILENCE: u64 = 600_000_000_000;
 
 /// What is known of a point.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Fact {
-    /// Metric, scope and attributes, without the resource.
-    pub(super) identity: u64,
+    /// Its place in the batch.
+    point: u32,
     /// Place in [`Shares`]; beyond its end for other metrics.
     measure: u8,
     amount: f64,
 }
 
 impl Fact {
+    /// That of a point of any other metric.
+    const OTHER: Fact = Fact { point: 0, measure: u8::MAX, amount: 0.0 };
+
     /// Whether it has a part in the shares.
     pub(super) fn is_measured(&self) -> bool {
         usize::from(self.measure) < MEASURES.len()
@@ -54,7 +57,7 @@ pub(super) struct Of {
     pub(super) is_process: bool,
     /// Points that hold a value.
     pub(super) live: u64,
-    /// Hash of the series of those, in order.
+    /// Hash of the resource and of the series of those, in order.
     pub(super) content: u64,
     /// What all its points stand for.
     pub(super) all: Shares,
@@ -76,18 +79,47 @@ struct Known {
     host: u64,
     is_process: bool,
     heard: u64,
+    /// The content that was last told, and in which epoch.
+    told: (u64, u64),
+}
+
+/// A content that was never told.
+const NOTHING: (u64, u64) = (0, u64::MAX);
+
+/// A point of a scope that is of one of [`MEASURES`].
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    /// Its place among the points of its scope.
+    place: usize,
+    measure: usize,
+    /// Whether it grows for as long as it lives.
+    counts: bool,
+}
+
+/// What a scope is made of. Those of one shape have it in common, so that it is found once for all of them.
+#[derive(Clone, Debug, Default)]
+struct Made {
+    /// Which of [`Facts::measured`] are its.
+    measured: Range<usize>,
+    /// Points, and of those how many hold a value.
+    points: usize,
+    live: u64,
+    /// Hash of the series of the latter, in order and without the resource.
+    content: u64,
 }
 
 /// The facts of the newest batch.
 pub(super) struct Facts {
+    /// Of measured points, in the batch's order.
     points: Vec<Fact>,
     resources: Vec<Of>,
     /// Newest time of the batch, Unix nanoseconds.
     pub(super) time: u64,
     last: Ordered<Last>,
     known: Ordered<Known>,
-    /// Places in [`MEASURES`] by the metric's hash: comparing names costs more than all else here.
-    measures: Ordered<u8>,
+    /// Of all scopes. To look at all points of every one would cost more than all else here.
+    measured: Vec<Measured>,
+    of_shapes: Vec<Option<Made>>,
     swept: u64,
 }
 
@@ -99,7 +131,8 @@ impl Default for Facts {
             time: 0,
             last: Ordered::new(COMMON_SEED),
             known: Ordered::new(COMMON_SEED),
-            measures: Ordered::new(COMMON_SEED),
+            measured: Vec::new(),
+            of_shapes: Vec::new(),
             swept: 0,
         }
     }
@@ -107,49 +140,82 @@ impl Default for Facts {
 
 impl Facts {
     /// Finds out about a batch that came at `now` (nanoseconds since the stage began); `live` is told the series of every
-    /// point that holds a value.
-    pub(super) fn read(&mut self, batch: &Batch, now: u64, mut live: impl FnMut(u64)) {
+    /// point that holds a value, of a resource that comes again as it was only once in each `epoch`.
+    pub(super) fn read(&mut self, batch: &Batch, (now, epoch): (u64, u64), mut live: impl FnMut(u64)) {
         self.points.clear();
         self.resources.clear();
+        self.measured.clear();
+        self.of_shapes.clear();
         self.sweep(now);
         for resource in batch.resources() {
             let mut of = self.place(resource, now);
+            let points: usize = resource.scopes().map(|scope| self.made(scope).points).sum();
+            let whole = points == resource.live_points();
+            of.content = of.resource;
             for scope in resource.scopes() {
-                for metric in scope.metrics() {
-                    let shared = metric.hash();
-                    let measure = self.measure(metric, shared);
-                    let is_measured = usize::from(measure) < MEASURES.len();
-                    for point in metric.points() {
-                        self.time = self.time.max(point.time());
-                        let series = point.series();
-                        if !point.no_recorded_value() {
-                            of.live += 1;
-                            of.content = mix(of.content, series);
-                            live(series);
-                        }
-                        let amount = if is_measured { self.amount(metric, point, series, now) } else { 0.0 };
-                        let fact = Fact { identity: mix(shared, point.hash()), measure, amount };
-                        fact.add_to(&mut of.all);
-                        put(&mut self.points, point.id().index(), fact);
-                    }
-                }
+                let made = if whole { self.made(scope) } else { self.look_at(scope) };
+                of.content = mix(of.content, made.content);
+                of.live += made.live;
+                self.measure(scope, made.measured, now, &mut of.all);
+            }
+            let known = of.slot.and_then(|slot| self.known.get_mut(slot));
+            let again = known.is_some_and(|known| {
+                let told = (of.content, epoch);
+                std::mem::replace(&mut known.told, told) == told
+            });
+            if !again {
+                let points = resource.metrics().flat_map(|metric| metric.points());
+                points.filter(|point| !point.no_recorded_value()).for_each(|point| live(point.series()));
             }
             put(&mut self.resources, resource.id().index(), of);
         }
     }
 
-    /// A metric's place in [`MEASURES`], or beyond their end.
-    fn measure(&mut self, metric: Metric<'_>, hash: u64) -> u8 {
-        if let Some(measure) = self.measures.find(hash).and_then(|at| self.measures.get_mut(at)) {
-            return *measure;
+    /// Adds up what a scope's measured points stand for.
+    fn measure(&mut self, scope: Scope<'_>, measured: Range<usize>, now: u64, shares: &mut Shares) {
+        let Facts { measured: all, points, last, time, .. } = self;
+        *time = scope.points().flatten().map(|point| point.time()).fold(*time, u64::max);
+        let places = scope.places();
+        for Measured { place, measure, counts } in all.get(measured).unwrap_or_default() {
+            let (Some(point), Some(share)) = (places.get(*place), shares.get_mut(*measure)) else { continue };
+            let amount = amount(last, point, *counts, now);
+            *share += amount;
+            points.push(Fact { point: point.id().index() as u32, measure: *measure as u8, amount });
         }
-        let name = metric.name();
-        let measure = MEASURES.iter().position(|known| *known == name).unwrap_or(MEASURES.len()) as u8;
-        if self.measures.len() >= MAX_METRICS {
-            self.measures.retain(|_, _| false);
+    }
+
+    /// What a scope is made of, if it has lost no points.
+    fn made(&mut self, scope: Scope<'_>) -> Made {
+        let Some(shape) = scope.shape() else { return self.look_at(scope) };
+        if let Some(Some(known)) = self.of_shapes.get(shape) {
+            return known.clone();
         }
-        self.measures.insert(hash, measure);
-        measure
+        let made = self.look_at(scope);
+        if scope.points().all(|point| point.is_some()) {
+            put(&mut self.of_shapes, shape, Some(made.clone()));
+        }
+        made
+    }
+
+    /// What a scope is made of, found point by point.
+    fn look_at(&mut self, scope: Scope<'_>) -> Made {
+        let begin = self.measured.len();
+        let mut made = Made::default();
+        for (place, point) in scope.points().enumerate() {
+            let Some(point) = point else { continue };
+            let metric = point.metric();
+            made.points += 1;
+            if !point.no_recorded_value() {
+                made.live += 1;
+                made.content = mix(made.content, mix(metric.hash(), point.hash()));
+            }
+            if let Some(measure) = MEASURES.iter().position(|known| *known == metric.name()) {
+                let sum = metric.kind() == MetricKind::Sum && metric.is_monotonic();
+                let counts = sum && metric.temporality() == Temporality::Cumulative;
+                self.measured.push(Measured { place, measure, counts });
+            }
+        }
+        Made { measured: begin..self.measured.len(), ..made }
     }
 
     /// What is known of a resource without its points.
@@ -163,14 +229,15 @@ impl Facts {
         let attributes = resource.attributes();
         let (host, is_process) = (text(host_of(attributes)), is_process(attributes));
         let room = self.known.len() < MAX_RESOURCES;
-        let known = Known { host, is_process, heard: now };
+        let known = Known { host, is_process, heard: now, told: NOTHING };
         let slot = if room { self.known.insert(hash, known) } else { None };
         Of { host, is_process, resource: hash, slot, ..Of::default() }
     }
 
     /// What is known of a point of that batch.
     pub(super) fn of(&self, point: PointId) -> Fact {
-        self.points.get(point.index()).copied().unwrap_or_default()
+        let found = self.points.binary_search_by_key(&point.index(), |fact| fact.point as usize);
+        found.ok().and_then(|at| self.points.get(at)).copied().unwrap_or(Fact::OTHER)
     }
 
     /// What is known of a resource of that batch.
@@ -178,29 +245,12 @@ impl Facts {
         self.resources.get(resource.index()).copied().unwrap_or_default()
     }
 
-    /// What a point stands for: the increment of a counter, the value of a level; 0 while a counter has no past.
-    fn amount(&mut self, metric: Metric<'_>, point: Point<'_>, series: u64, now: u64) -> f64 {
-        let Some(value) = point.value().map(|value| value.as_f64()).filter(|value| value.is_finite() && *value >= 0.0)
-        else {
-            return 0.0;
-        };
-        let counts = metric.kind() == MetricKind::Sum && metric.is_monotonic();
-        if !counts || metric.temporality() != Temporality::Cumulative {
-            return value;
-        }
-        let next = Last { value, time: point.time(), heard: now };
-        match self.last.find(series).and_then(|at| self.last.get_mut(at)) {
-            Some(last) => {
-                let before = std::mem::replace(last, next);
-                if before.time < point.time() && before.value <= value { value - before.value } else { 0.0 }
-            }
-            None => {
-                if self.last.len() < MAX_SERIES {
-                    self.last.insert(series, next);
-                }
-                0.0
-            }
-        }
+    /// All series are to be told again.
+    pub(super) fn forget_told(&mut self) {
+        self.known.retain(|_, known| {
+            known.told = NOTHING;
+            true
+        });
     }
 
     fn sweep(&mut self, now: u64) {
@@ -213,7 +263,31 @@ impl Facts {
     }
 }
 
-fn put<T: Copy + Default>(table: &mut Vec<T>, place: usize, value: T) {
+/// What a point stands for: the increment of a counter, the value of a level; 0 while a counter has no past.
+fn amount(last: &mut Ordered<Last>, point: Point<'_>, counts: bool, now: u64) -> f64 {
+    let value = point.value().map_or(f64::NAN, |value| value.as_f64());
+    if !(0.0..f64::INFINITY).contains(&value) {
+        return 0.0;
+    }
+    if !counts {
+        return value;
+    }
+    let (series, next) = (point.series(), Last { value, time: point.time(), heard: now });
+    match last.find(series).and_then(|at| last.get_mut(at)) {
+        Some(last) => {
+            let before = std::mem::replace(last, next);
+            if before.time < point.time() && before.value <= value { value - before.value } else { 0.0 }
+        }
+        None => {
+            if last.len() < MAX_SERIES {
+                last.insert(series, next);
+            }
+            0.0
+        }
+    }
+}
+
+fn put<T: Clone + Default>(table: &mut Vec<T>, place: usize, value: T) {
     if table.len() <= place {
         table.resize(place + 1, T::default());
     }

@@ -109,7 +109,7 @@ impl Meter {
         self.bytes.0 += batch.encoded_len() as u64;
         self.input.advance(at);
         let Meter { shadows, facts, settings, input, .. } = self;
-        facts.read(batch, at, |series| input.insert(series));
+        facts.read(batch, (at, input.epoch()), |series| input.insert(series));
         if settings.shadows {
             let others = shadows.iter_mut().enumerate().filter(|(profile, _)| *profile != active);
             others
@@ -220,6 +220,10 @@ impl Meter {
         self.began = previous.began;
         (self.points, self.bytes) = (previous.points, previous.bytes);
         std::mem::swap(&mut self.facts, &mut previous.facts);
+        if !alike {
+            // The window is a new one.
+            self.facts.forget_told();
+        }
         for shadow in self.shadows.iter_mut().flatten() {
             let same = previous.shadows.iter_mut().flatten().find(|other| other.name() == shadow.name());
             if let Some(same) = same {

@@ -251,7 +251,12 @@ impl Shadow {
                     let who = kind.in_turn(was && into.is_some(), is);
                     alone = who.alone;
                     if let Some(into) = into.filter(|_| who.group && !point.no_recorded_value()) {
-                        lasts &= folding.feed((of.host, into), sum.unwrap_or(fact.identity), *kind, now);
+                        lasts &= folding.feed(
+                            (of.host, into),
+                            sum.unwrap_or_else(|| mix(metric.hash(), point.hash())),
+                            *kind,
+                            now,
+                        );
                     }
                 }
                 fact.add_to(&mut sums.all);
@@ -420,7 +425,7 @@ mod tests {
                 let Some(sent) = kinds.get(kind % kinds.len()) else { continue };
                 let batch = batch(second, sent);
                 let now = second * 1_000_000_000;
-                facts.read(&batch, now, |_| {});
+                facts.read(&batch, (now, 0), |_| {});
                 let mut marks = Marks::default();
                 for (resource, (.., single, fold, high)) in batch.resources().zip(sent.iter().filter(|sent| sent.1 > 0)) {
                     let entity = Entity::Resource(resource.id());
@@ -468,7 +473,7 @@ mod tests {
             .into();
         let count = |decision, sums: bool| {
             let ([mut shadow, _], mut facts, mut marks) = (both(), Facts::default(), Marks::default());
-            facts.read(&batch, now, |_| {});
+            facts.read(&batch, (now, 0), |_| {});
             marks.mark(Entity::Resource(batch.resources().next().unwrap().id()), decision, "test");
             if sums {
                 marks.fold_attributes(&asked);
