@@ -160,11 +160,18 @@ impl Attributes {
         }
         let leading = self.leading;
         let one = |Key { name: key, halves: [half, before], .. }: &mut Key| {
-            let mut values = half.values.clone();
-            // Both have one seed and form.
-            let _ = values.merge(&before.values);
+            // Asked first, each puts in order what it was given since: its copy need not do that again.
+            let (of_half, of_before) = (half.values.estimate(), before.values.estimate());
+            let values = if of_before == 0.0 {
+                of_half
+            } else {
+                let mut values = half.values.clone();
+                // Both have one seed and form.
+                let _ = values.merge(&before.values);
+                values.estimate()
+            };
             // Every living series is met in each half: the fuller one knows most of them.
-            let fuller = if half.values.estimate() < before.values.estimate() { &mut *before } else { &mut *half };
+            let fuller = if of_half < of_before { &mut *before } else { &mut *half };
             // At least: what may be another's, who was forgotten for want of room, is left out.
             let sure = |leader: &Leader<Named>| (leader.key.clone(), leader.count - leader.error);
             let mut series: Vec<(Named, u64)> = fuller.series.list().iter().map(sure).collect();
@@ -187,7 +194,7 @@ impl Attributes {
                     leaders.push(share(&leader.key, known.map_or(leader.count - leader.error, |(_, count)| *count)));
                 }
             }
-            let values = Count { series: values.estimate(), error: STANDARD_ERROR };
+            let values = Count { series: values, error: STANDARD_ERROR };
             AttributeEstimate { key: Arc::clone(key), values, leading: leaders }
         };
         let mut all: Vec<AttributeEstimate> = self.keys.iter_mut().map(one).collect();

@@ -23,7 +23,7 @@ use phoenix_pipeline::{
     BuildError, Context, Handover, Instrument, Level, Processor, ProcessorFactory, Site, Stability,
 };
 use phoenix_sketch::{COMMON_SEED, Distinct, Met, STANDARD_ERROR, Sample, Window};
-use phoenix_telemetry::{Batch, Metric, Resource};
+use phoenix_telemetry::{Batch, Point, Resource};
 
 pub use config::Config;
 
@@ -178,21 +178,21 @@ impl Stage {
     fn meet(&mut self, resource: Resource<'_>, now: u64) {
         let (mut turned, mut maker) = (Weight::default(), None);
         for scope in resource.scopes() {
-            for metric in scope.metrics() {
-                for point in metric.points().filter(|point| !point.no_recorded_value()) {
-                    self.time = self.time.max(point.time());
-                    let (weight, place) = self.count(metric, point.series(), now);
-                    if weight.new > 0 {
-                        let maker = maker.get_or_insert_with(|| maker_of(resource));
-                        self.makers.made(place, maker.as_ref(), weight.new);
-                    }
-                    if weight.all > 0 {
-                        turned = Weight { all: turned.all + weight.all, new: turned.new + weight.new };
-                        for (key, value) in point.attributes().iter() {
-                            self.attributes.meet(key, value, weight);
-                            self.keys.meet((metric.hash(), metric.name()), key, value, now);
-                        }
-                    }
+            for point in scope.points().flatten().filter(|point| !point.no_recorded_value()) {
+                self.time = self.time.max(point.time());
+                let (weight, place) = self.count(point, now);
+                if weight.all == 0 {
+                    continue;
+                }
+                if weight.new > 0 {
+                    let maker = maker.get_or_insert_with(|| maker_of(resource));
+                    self.makers.made(place, maker.as_ref(), weight.new);
+                }
+                turned = Weight { all: turned.all + weight.all, new: turned.new + weight.new };
+                let metric = point.metric();
+                for (key, value) in point.attributes().iter() {
+                    self.attributes.meet(key, value, weight);
+                    self.keys.meet((metric.hash(), metric.name()), key, value, now);
                 }
             }
         }
@@ -205,7 +205,8 @@ impl Stage {
 
     /// Counts a series; returns its weight if its attributes are to be counted, and the place of its metric.
     #[inline]
-    fn count(&mut self, metric: Metric<'_>, series: u64, now: u64) -> (Weight, usize) {
+    fn count(&mut self, point: Point<'_>, now: u64) -> (Weight, usize) {
+        let series = point.series();
         let Stage { sample, metrics, all, rates, .. } = self;
         let epoch = all.epoch();
         let make = || Known { metric: 0, epoch: NEVER };
@@ -222,7 +223,7 @@ impl Stage {
             return (Weight::default(), 0);
         }
         if before == NEVER {
-            known.metric = metrics.admit(metric.name());
+            known.metric = metrics.admit(point.metric().name());
         }
         let place = known.metric;
         let weight = sample.stands_for();
