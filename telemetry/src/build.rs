@@ -48,8 +48,10 @@ pub enum Shape {
 /// Builds a batch.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
-    buffer: Vec<u8>,
-    points: usize,
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) points: usize,
+    /// Where the resource begins that was written last.
+    pub(crate) last: usize,
 }
 
 impl BatchBuilder {
@@ -60,7 +62,7 @@ impl BatchBuilder {
 
     /// An empty batch with room for as many bytes.
     pub fn with_capacity(bytes: usize) -> Self {
-        Self { buffer: Vec::with_capacity(bytes), points: 0 }
+        Self { buffer: Vec::with_capacity(bytes), ..Self::default() }
     }
 
     /// Begins a resource.
@@ -157,6 +159,7 @@ impl Drop for ResourceBuilder<'_> {
         if !self.builder.undo(self.start, self.points) {
             close(&mut self.builder.buffer, self.own, self.own_end);
             self.builder.close(self.body);
+            self.builder.last = self.start;
         }
     }
 }

@@ -9,6 +9,7 @@
 //! The crate does no I/O, knows no clock and starts no thread.
 #![forbid(unsafe_code)]
 
+mod again;
 mod batch;
 mod build;
 mod decode;
@@ -40,6 +41,7 @@ pub mod write {
     }
 }
 
+pub use again::{Form, Head};
 pub use batch::{Batch, Verdict};
 pub use build::{BatchBuilder, Descriptor, MetricBuilder, ResourceBuilder, ScopeBuilder, Shape};
 pub use distribution::{Buckets, Exemplar, ExponentialHistogram, Histogram, Summary};

@@ -18,6 +18,7 @@ use crate::validate::Validator;
 use crate::wire::{LEN, Reader, is_utf8};
 use bytes::Bytes;
 use points::Data;
+pub(crate) use repeat::CORE;
 use repeat::PATTERNS;
 pub(crate) use repeat::set_numbers;
 

@@ -70,7 +70,7 @@ impl<'a> Scan<'a> {
 }
 
 /// Bytes of a number point's usual core: start, time and value, 8 bytes each behind their tags.
-const CORE: usize = 27;
+pub(crate) const CORE: usize = 27;
 /// The same without a start, as gauges have it.
 const STARTLESS: usize = 18;
 
