@@ -83,6 +83,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Whether each member of its attribute gives one point, and the value that the scraper has for it.
+    pub(crate) fn is_plain(&self) -> bool {
+        let has_word = |label: &PlannedLabel| label.members.iter().all(|member| member.word(self.naming).is_some());
+        self.fold.is_none() && self.labels.iter().all(has_word)
+    }
+
     /// Begins the metric in `scope`; what is left without points is left out of the batch.
     pub(crate) fn open<'p, 's>(&'p self, scope: &'s mut ScopeBuilder<'_>) -> Emitter<'p, 's> {
         Emitter { plan: self, metric: scope.metric(&self.descriptor), folds: Vec::new(), points: 0 }

@@ -14,9 +14,12 @@ use std::path::Path;
 use rapidhash::RapidHashMap;
 use rustix::fs::RawDir;
 
+use super::reading::{self, Ran};
+
 /// A file, directory or link below `/proc/PID`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
+    Schedstat,
     Stat,
     Statm,
     Io,
@@ -31,11 +34,12 @@ pub(crate) enum Source {
 
 impl Source {
     /// Those that are read at every scrape.
-    const KEPT: [Source; 3] = [Source::Stat, Source::Statm, Source::Io];
+    const KEPT: [Source; 4] = [Source::Schedstat, Source::Stat, Source::Statm, Source::Io];
 
     /// Its name below `/proc/PID`.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Source::Schedstat => "schedstat",
             Source::Stat => "stat",
             Source::Statm => "statm",
             Source::Io => "io",
@@ -104,6 +108,8 @@ pub(crate) struct Files {
     listing: Vec<u8>,
     /// The size of `fd/` is the number of descriptors (Linux 6.2 and newer).
     fd_size_counts: bool,
+    /// The kernel counts how often a thread runs (`CONFIG_SCHED_INFO`, which distributions set).
+    turns_count: bool,
     open: Open,
 }
 
@@ -130,9 +136,16 @@ impl Files {
     pub(crate) fn new(proc: &Path, max_open: usize) -> Self {
         let mut path = proc.as_os_str().as_bytes().to_vec();
         path.push(b'/');
-        let (buffer, fd_size_counts) = (vec![0; PAGE], fd_size_counts(proc));
-        let listing = Vec::with_capacity(LISTING);
-        Self { base: path.len(), path, buffer, listing, fd_size_counts, open: Open::new(proc, max_open) }
+        let own = std::fs::read(proc.join("self/schedstat"));
+        Self {
+            base: path.len(),
+            path,
+            buffer: vec![0; PAGE],
+            listing: Vec::with_capacity(LISTING),
+            fd_size_counts: fd_size_counts(proc),
+            turns_count: own.is_ok_and(|text| matches!(reading::schedstat(&text), Ok(Some(_)))),
+            open: Open::new(proc, max_open),
+        }
     }
 
     /// Closes what is open of processes other than these.
@@ -191,6 +204,19 @@ impl Files {
             }
         };
         Ok(Text { bytes: self.buffer.get(..filled).unwrap_or_default(), cut: filled >= MAX_BYTES })
+    }
+
+    /// How the main thread of a process was run so far; `None` where nobody counts, or the process is gone.
+    pub(crate) fn ran(&mut self, pid: u32) -> Option<Ran> {
+        if !self.turns_count {
+            return None;
+        }
+        reading::schedstat(self.read(pid, Source::Schedstat).ok()?.bytes).ok()?
+    }
+
+    /// Closes what need not stay open of a process.
+    pub(crate) fn close(&mut self, pid: u32, sources: &[Source]) {
+        sources.iter().for_each(|source| drop(self.open.files.remove(&(pid, *source))));
     }
 
     /// Where the link `exe` points to; a deleted file keeps its old path, so that an upgrade makes no new series.

@@ -9,7 +9,7 @@ use super::exits::{Ticks, Times};
 use super::files::{Failure, Files, Source, Text};
 use super::metrics::{METRICS, Metric, Values, arity};
 use super::project::Projection;
-use super::reading::{self, Malformed, Stat};
+use super::reading::{self, Io, Malformed, Stat};
 use super::trouble::{Cause, Troubles};
 use crate::hostmetrics::catalog::int;
 use crate::hostmetrics::reading::Reading;
@@ -162,8 +162,8 @@ impl Measure {
         values
     }
 
-    /// Everything that is wanted of one process; of its costly files nothing if they are `deferred`. What cannot be read is left
-    /// out and noted.
+    /// Everything that is wanted of one process; of its costly files nothing if they are `deferred`. `io` is what that file holds,
+    /// if it is known, and is set when it was read. What cannot be read is left out and noted.
     #[allow(clippy::too_many_arguments)] // the process, its times and the two things that are written to
     pub(crate) fn read(
         &self,
@@ -172,6 +172,7 @@ impl Measure {
         age: Option<f64>,
         times: (&Times, Option<&Times>),
         deferred: bool,
+        io: &mut Option<Io>,
         files: &mut Files,
         troubles: &mut Troubles,
     ) -> Values {
@@ -201,9 +202,11 @@ impl Measure {
             values.leave(&COSTLY);
             return values;
         }
-        if let Some(io) =
-            self.file(pid, Source::Io, &[Metric::DiskIo, Metric::DiskOperations], reading::io, files, troubles)
-        {
+        if io.is_none() {
+            let disk = [Metric::DiskIo, Metric::DiskOperations];
+            *io = self.file(pid, Source::Io, &disk, reading::io, files, troubles);
+        }
+        if let Some(io) = io {
             values.set(Metric::DiskIo, &[int(io.read_bytes), int(io.write_bytes)]);
             values.set(Metric::DiskOperations, &[int(io.read_calls), int(io.write_calls)]);
         }

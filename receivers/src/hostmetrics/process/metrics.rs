@@ -160,6 +160,9 @@ pub const ROWS: &[Row] = &[
 /// How many metrics there are.
 pub(crate) const METRICS: usize = 13;
 
+/// More points than a process has.
+pub(crate) const MAX_POINTS: usize = 3 * METRICS;
+
 /// A metric: its place in [`ROWS`], which stand in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metric {

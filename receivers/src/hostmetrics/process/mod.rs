@@ -1,8 +1,8 @@
 //! The `process` scraper: CPU, memory, I/O and identity of every process of the host.
 //!
 //! `reading` parses, `files` opens, `facts` and `owner` know who a process is, `measure` knows its numbers, `table`
-//! follows the processes from scrape to scrape, `rotation` says whose costly files wait, and `project` writes them down. `exits` finds what a process used up to its end,
-//! `balance` compares the sum with the host. Where the Collector's scraper is known to be
+//! follows the processes from scrape to scrape, `rest` says who need not be read and `rotation` whose costly files wait, and
+//! `project` writes them down. `exits` finds what a process used up to its end, `balance` compares the sum with the host. Where the Collector's scraper is known to be
 //! wrong this one is not: disk I/O is that of block devices, signals are counted, shares lie between 0 and 1.
 
 mod balance;
@@ -15,6 +15,7 @@ mod metrics;
 mod owner;
 mod project;
 mod reading;
+mod rest;
 mod rotation;
 mod table;
 #[cfg(test)]

@@ -1,15 +1,17 @@
 //! From readings to OTLP: one resource per process, one metric per enabled row, one point per member of its attribute.
 //!
 //! Reads nothing. A series that was written before and has no value now is closed: one point without a value, so that readers
-//! drop it at once instead of waiting for it.
+//! drop it at once instead of waiting for it. A process that shows the same metrics as before is written again with new numbers:
+//! 9.9 µs a process and scrape of the whole agent instead of some 13 (docs/performance.md).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use phoenix_telemetry::{AnyValue, BatchBuilder};
+use phoenix_telemetry::{AnyValue, BatchBuilder, Form, Head, Number};
 
 use super::config::{Attribute, Config};
 use super::facts::Facts;
-use super::metrics::{Metric, ROWS, Values, arity};
+use super::metrics::{MAX_POINTS, Metric, ROWS, Values, arity};
 use crate::hostmetrics::catalog::{Label, Naming, Plan};
 use crate::hostmetrics::scraper::scope_name;
 
@@ -51,7 +53,7 @@ impl<'a> Entity<'a> {
 }
 
 /// Which metrics of a process were written last: bit `i` is row `i`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Written(u16);
 
 impl Written {
@@ -69,17 +71,22 @@ pub(crate) struct Projection {
     plans: Vec<(usize, Plan)>,
     attributes: Vec<(Attribute, &'static str)>,
     scope: String,
+    /// Whether points are written in the order of the values, each of which is one.
+    plain: bool,
+    /// How the processes are written that have values of these metrics; most have the same.
+    forms: BTreeMap<Written, Form>,
 }
 
 impl Projection {
     pub(crate) fn new(config: &Config, naming: Naming) -> Self {
-        let plans = ROWS
+        let plans: Vec<(usize, Plan)> = ROWS
             .iter()
             .enumerate()
             .filter_map(|(index, row)| Some((index, row.plan(naming, &config.metrics)?)))
             .collect();
         let attributes = Attribute::ALL.into_iter().filter(|a| config.wants(*a)).map(|a| (a, a.key(naming))).collect();
-        Self { plans, attributes, scope: scope_name("process") }
+        let plain = plans.iter().all(|(_, plan)| plan.is_plain());
+        Self { plans, attributes, scope: scope_name("process"), plain, forms: BTreeMap::new() }
     }
 
     /// Whether the metric at this index of [`ROWS`] is enabled.
@@ -90,6 +97,43 @@ impl Projection {
     /// Whether two identities have the same resource attributes, so that readers cannot tell them apart.
     pub(crate) fn is_same(&self, one: Entity<'_>, other: Entity<'_>) -> bool {
         self.attributes.iter().all(|(attribute, _)| one.shown(*attribute) == other.shown(*attribute))
+    }
+
+    /// Does what [`Projection::write`] does for a process whose resource has not changed since `head` was set, which
+    /// it is here.
+    pub(crate) fn write_on(
+        &mut self,
+        entity: Entity<'_>,
+        head: &mut Option<Head>,
+        values: &Values,
+        before: Written,
+        time: u64,
+        out: &mut BatchBuilder,
+    ) -> (Written, usize) {
+        let (mut shown, mut open, mut points) = (Written::default(), Written::default(), 0);
+        let mut numbers = [Number::Int(0); MAX_POINTS];
+        for (index, _) in &self.plans {
+            let bit = 1u16 << index;
+            if let Some(values) = values.get(*index) {
+                shown.0 |= bit;
+                for (number, value) in numbers.iter_mut().skip(points).zip(values) {
+                    *number = *value;
+                }
+                points += values.len();
+            }
+            open.0 |= if values.is_left(*index) { before.0 & bit } else { shown.0 & bit };
+        }
+        let is_usual = self.plain && open.0 & before.0 == before.0 && entity.start != 0;
+        if is_usual && let (Some(head), Some(form)) = (&*head, self.forms.get(&shown)) {
+            out.again(head, form, entity.start, time, numbers.get(..points).unwrap_or_default());
+            return (open, points);
+        }
+        let written = self.write(entity, values, before, time, out);
+        if is_usual && let Some((known, form)) = out.last().filter(|_| written.1 > 0) {
+            *head = Some(known);
+            self.forms.entry(shown).or_insert(form);
+        }
+        written
     }
 
     /// Writes the values, and closes what `before` had and `values` has not. Returns what is open now and how many points were written.

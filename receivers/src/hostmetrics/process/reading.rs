@@ -125,6 +125,22 @@ pub(crate) fn statm(text: &[u8]) -> Result<Statm, Malformed> {
     Ok(Statm { size: next("size")?, resident: next("resident")? })
 }
 
+/// `/proc/PID/schedstat`: how the main thread was run, in nanoseconds and turns. All of it grows with every turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ran {
+    on_cpu: u64,
+    waited: u64,
+    turns: u64,
+}
+
+/// Parses `schedstat`; `None` of a thread that never ran, which is also what a kernel writes that does not count.
+pub(crate) fn schedstat(text: &[u8]) -> Result<Option<Ran>, Malformed> {
+    let mut fields = words(text);
+    let mut next = |field| fields.next().and_then(number).ok_or(Malformed { file: "schedstat", field });
+    let ran = Ran { on_cpu: next("on_cpu")?, waited: next("run_delay")?, turns: next("timeslices")? };
+    Ok(Some(ran).filter(|ran| ran.turns > 0))
+}
+
 /// `/proc/PID/io`, as far as it is exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Io {
@@ -306,7 +322,7 @@ mod tests {
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), cut: bool) {
             let _ = (stat(&bytes), statm(&bytes), io(&bytes), cmdline(&bytes, cut));
-            let _ = (uid(&bytes), signals(&bytes), switches(&bytes));
+            let _ = (uid(&bytes), signals(&bytes), switches(&bytes), schedstat(&bytes));
         }
     }
 }

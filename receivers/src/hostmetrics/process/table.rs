@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
-use phoenix_telemetry::BatchBuilder;
+use phoenix_telemetry::{BatchBuilder, Head};
 use rapidhash::RapidHashMap;
 
 use super::balance::Balance;
@@ -18,7 +18,8 @@ use super::files::{Failure, Files, Source};
 use super::measure::{Measure, grown};
 use super::metrics::{Metric, Values};
 use super::project::{Entity, Projection, Written};
-use super::reading::{self, Comm, Stat};
+use super::reading::{self, Ran, Stat};
+use super::rest::{self, Rest};
 use super::rotation::{Costly, Rotation};
 use super::trouble::{Cause, Troubles};
 use crate::hostmetrics::scraper::{Moment, Outcome};
@@ -32,12 +33,13 @@ const RENEW_SPREAD: u32 = 60;
 /// What is known of one process.
 #[derive(Debug)]
 struct Tracked {
-    /// Clock ticks after boot; with the id, the identity.
-    start: u64,
-    comm: Comm,
-    parent: i64,
+    /// As it was when last there. Its start, with the id, is the identity.
+    stat: Stat,
+    rest: Rest,
     /// `None`: left out by name.
     facts: Option<Facts>,
+    /// Its resource as it was written last.
+    head: Option<Head>,
     written: Written,
     /// The scrape in which it was last there.
     seen: u64,
@@ -129,7 +131,9 @@ impl Table {
         match self.files.pids(&mut pids) {
             Ok(()) => {
                 // Parents before their children: then what a parent has waited for is gone, and what is read later is not in it.
-                pids.sort_by_cached_key(|pid| (self.processes.get(pid).map_or(u64::MAX, |known| known.start), *pid));
+                pids.sort_by_cached_key(|pid| {
+                    (self.processes.get(pid).map_or(u64::MAX, |known| known.stat.start), *pid)
+                });
                 let ended = std::mem::take(&mut self.ending);
                 for pid in &pids {
                     points += self.process(*pid, at, out);
@@ -145,16 +149,36 @@ impl Table {
         Outcome { points, errored: self.troubles.take() + self.measure.take_errored() }
     }
 
+    /// What `stat` said of a process that has not run since, and still has its parent; and how it has run up to now.
+    fn resting(&mut self, pid: u32) -> (Option<Stat>, Option<Ran>) {
+        let known = self.processes.get(&pid);
+        if known.is_some_and(|known| !Rest::is_told(&known.stat)) {
+            return (None, None);
+        }
+        let ran = self.files.ran(pid);
+        let Some(known) = known.filter(|known| known.rest.goes_on(ran)) else { return (None, ran) };
+        // Parents were looked at before. The id 0 stands for one that cannot be seen from here, and so does its heir.
+        let parent = u32::try_from(known.stat.parent).ok().and_then(|parent| self.processes.get(&parent));
+        let is_there = |parent: &Tracked| {
+            parent.seen == self.scrapes && !parent.stat.ended && parent.stat.start <= known.stat.start
+        };
+        ((known.stat.parent == 0 || parent.is_some_and(is_there)).then_some(known.stat), ran)
+    }
+
     fn process(&mut self, pid: u32, at: &Moment, out: &mut BatchBuilder) -> usize {
-        let stat = match self.files.read(pid, Source::Stat) {
-            Ok(text) => reading::stat(text.bytes).map_err(Cause::from),
-            Err(Failure::Gone) => {
-                if self.processes.get(&pid).is_some_and(|known| known.seen + 1 == self.scrapes) {
-                    self.late.push(pid);
+        let (resting, ran) = self.resting(pid);
+        let stat = match resting {
+            Some(stat) => Ok(stat),
+            None => match self.files.read(pid, Source::Stat) {
+                Ok(text) => reading::stat(text.bytes).map_err(Cause::from),
+                Err(Failure::Gone) => {
+                    if self.processes.get(&pid).is_some_and(|known| known.seen + 1 == self.scrapes) {
+                        self.late.push(pid);
+                    }
+                    return 0;
                 }
-                return 0;
-            }
-            Err(Failure::Failed(error)) => Err(error.into()),
+                Err(Failure::Failed(error)) => Err(error.into()),
+            },
         };
         let stat = match stat {
             Ok(stat) => stat,
@@ -165,6 +189,12 @@ impl Table {
         };
         let Some(mut points) = self.identify(pid, &stat, at, out) else { return 0 };
         let Some(tracked) = self.processes.get_mut(&pid) else { return points };
+        if resting.is_none() {
+            tracked.rest.read(&stat, ran);
+        } else if tracked.rest.spared() {
+            self.files.close(pid, &rest::UNREAD);
+        }
+        tracked.stat = stat;
         let times = self.measure.times(&stat, tracked.times.as_ref(), at);
         let before = tracked.times.replace(times);
         tracked.waited = before.map(|before| grown(times.waited, before.waited));
@@ -181,9 +211,11 @@ impl Table {
             }
         }
         let times = (&times, before.as_ref());
-        let values = self.measure.read(pid, &stat, age, times, deferred, &mut self.files, &mut self.troubles);
-        let entity = Entity { pid, parent: tracked.parent, start: self.measure.start(tracked.start), facts };
-        let (written, count) = self.projection.write(entity, &values, tracked.written, at.unix_nanos, out);
+        let (io, files) = (&mut tracked.rest.io, &mut self.files);
+        let values = self.measure.read(pid, &stat, age, times, deferred, io, files, &mut self.troubles);
+        let entity = Entity { pid, parent: stat.parent, start: self.measure.start(stat.start), facts };
+        let (head, before_it) = (&mut tracked.head, tracked.written);
+        let (written, count) = self.projection.write_on(entity, head, &values, before_it, at.unix_nanos, out);
         let used = match before.filter(|_| tracked.written.has(Metric::CpuTime)) {
             Some(before) => grown(times.0.own, before.own),
             None if self.before.is_some_and(|before| entity.start > before) => times.0.own,
@@ -204,10 +236,10 @@ impl Table {
         let (facts, second_look) = match self.processes.entry(pid) {
             Entry::Occupied(mut known) => {
                 let tracked = known.get_mut();
-                if tracked.start == stat.start && tracked.comm == stat.comm {
+                if tracked.stat.start == stat.start && tracked.stat.comm == stat.comm {
                     // Who has ended stays who it was: its files are empty by now.
                     let due = !stat.ended && tracked.renew.is_none_or(|renew| at.now >= renew);
-                    if !due && tracked.parent == stat.parent {
+                    if !due && tracked.stat.parent == stat.parent {
                         tracked.seen = self.scrapes;
                         return Some(0);
                     }
@@ -239,10 +271,10 @@ impl Table {
         let facts = facts.ok()?;
         let spread = Duration::from_secs(u64::from(pid % RENEW_SPREAD));
         let mut tracked = Tracked {
-            start: stat.start,
-            comm: stat.comm,
-            parent: stat.parent,
+            stat: *stat,
+            rest: Rest::default(),
             facts,
+            head: None,
             written: Written::default(),
             seen: self.scrapes,
             renew: second_look.then(|| at.now + RENEW_AFTER + spread),
@@ -255,8 +287,8 @@ impl Table {
             return Some(0);
         };
         // What an identity used up to its end is known where the process lives on under another one.
-        let tail = old.times.filter(|_| old.start == tracked.start).map(|times| {
-            tracked.times = Some(times);
+        let tail = old.times.filter(|_| old.stat.start == tracked.stat.start).map(|times| {
+            (tracked.times, tracked.rest) = (Some(times), old.rest);
             grown([stat.user, stat.system], times.own).map(|ticks| ticks as f64)
         });
         if tail.is_none() {
@@ -282,7 +314,7 @@ impl Table {
     /// How the process shows itself; `None` if it was left out by name.
     fn entity<'t>(&self, pid: u32, tracked: &'t Tracked) -> Option<Entity<'t>> {
         let facts = tracked.facts.as_ref()?;
-        Some(Entity { pid, parent: tracked.parent, start: self.measure.start(tracked.start), facts })
+        Some(Entity { pid, parent: tracked.stat.parent, start: self.measure.start(tracked.stat.start), facts })
     }
 
     fn close(&self, pid: u32, tracked: &Tracked, at: &Moment, out: &mut BatchBuilder) -> usize {
@@ -351,7 +383,7 @@ impl Table {
         let living = |pid: u32| {
             let known = self.processes.get(&pid).filter(|known| known.seen == scrapes)?;
             let ended = known.times.is_some_and(|times| times.threads == 0);
-            Some(Kin { start: known.start, parent: known.parent, grown: known.waited, ended })
+            Some(Kin { start: known.stat.start, parent: known.stat.parent, grown: known.waited, ended })
         };
         let tails = self.measure.cpus().filter(|_| !exits.is_empty()).map(|(cpus, _)| {
             let tails = exits::tails(&exits, living, at.now, (cpus, self.measure.ticks_per_second()));
@@ -387,5 +419,5 @@ impl Table {
 
 /// The end of a process that was read before.
 fn exit(pid: u32, tracked: &Tracked) -> Option<Exit> {
-    tracked.times.map(|times| Exit { pid, start: tracked.start, parent: tracked.parent, times })
+    tracked.times.map(|times| Exit { pid, start: tracked.stat.start, parent: tracked.stat.parent, times })
 }

@@ -5,6 +5,7 @@ mod exits;
 mod faults;
 mod host;
 mod identity;
+mod rest;
 mod rotation;
 
 use std::path::Path;
@@ -214,38 +215,52 @@ fn this_machines_processes_agree_with_another_reader() {
     let boot = root.boot_time_seconds().unwrap();
     let balance = Balance::new(::metrics::Gauge::noop());
     let mut scraper = scraper(yaml, &root, (Naming::V0, boot * NANOS), balance, &Folded::default());
-    let mut out = BatchBuilder::new();
-    let before = procfs::process::all_processes()
-        .unwrap()
-        .flatten()
-        .filter_map(|p| Some((p.pid(), p.stat().ok()?, p.statm().ok()?)))
-        .collect::<Vec<_>>();
-    scraper.scrape(&Moment { unix_nanos: boot * NANOS, now: Instant::now() }, &mut out);
-    let batch = out.finish();
     let hertz = procfs::ticks_per_second();
+    let mut batch = Batch::default();
     let mut compared = 0;
-    for (pid, stat, statm) in before {
-        // What moved while the readings were taken is not compared.
-        let after = procfs::process::Process::new(pid).and_then(|p| Ok((p.stat()?, p.statm()?)));
-        let Ok((again, memory)) = after else { continue };
-        if (again.ppid, again.starttime, again.num_threads, again.utime, again.stime)
-            != (stat.ppid, stat.starttime, stat.num_threads, stat.utime, stat.stime)
-            || (memory.resident, memory.size) != (statm.resident, statm.size)
-        {
-            continue;
+    // From the second scrape on there are processes at rest.
+    for _ in 0..3 {
+        let mut out = BatchBuilder::new();
+        let before = procfs::process::all_processes()
+            .unwrap()
+            .flatten()
+            .filter_map(|p| Some((p.pid(), p.stat().ok()?, p.statm().ok()?, p.io().ok()?)))
+            .collect::<Vec<_>>();
+        scraper.scrape(&Moment { unix_nanos: boot * NANOS, now: Instant::now() }, &mut out);
+        batch = out.finish();
+        for (pid, stat, statm, io) in before {
+            // What moved while the readings were taken is not compared.
+            let after = procfs::process::Process::new(pid).and_then(|p| Ok((p.stat()?, p.statm()?, p.io()?)));
+            let Ok((again, memory, again_io)) = after else { continue };
+            if (again.ppid, again.starttime, again.num_threads, again.utime, again.stime)
+                != (stat.ppid, stat.starttime, stat.num_threads, stat.utime, stat.stime)
+                || (memory.resident, memory.size) != (statm.resident, statm.size)
+                || (again_io.read_bytes, again_io.write_bytes) != (io.read_bytes, io.write_bytes)
+            {
+                continue;
+            }
+            let Some(resource) = resource(&batch, i64::from(pid)) else { continue };
+            assert_eq!(resource.attributes().get("process.parent_pid"), Some(AnyValue::Int(i64::from(stat.ppid))));
+            let first = |name: &str, index: usize| {
+                values(&batch, i64::from(pid), name).get(index).and_then(|(_, value)| *value)
+            };
+            assert_eq!(first("process.threads", 0), Some(Number::Int(stat.num_threads)));
+            assert_eq!(first("process.cpu.time", 0), Some(ticks(stat.utime as f64)));
+            assert_eq!(first("process.cpu.time", 1), Some(ticks(stat.stime as f64)));
+            assert_eq!(
+                first("process.memory.usage", 0),
+                Some(Number::Int((statm.resident * procfs::page_size()) as i64))
+            );
+            assert_eq!(
+                first("process.memory.virtual", 0),
+                Some(Number::Int((statm.size * procfs::page_size()) as i64))
+            );
+            assert_eq!(first("process.disk.io", 0), Some(Number::Int(io.read_bytes as i64)));
+            assert_eq!(first("process.disk.io", 1), Some(Number::Int(io.write_bytes as i64)));
+            let start = boot * NANOS + stat.starttime * NANOS / hertz;
+            assert!(resource.metrics().all(|m| m.points().all(|p| p.start_time() == start)));
+            compared += 1;
         }
-        let Some(resource) = resource(&batch, i64::from(pid)) else { continue };
-        assert_eq!(resource.attributes().get("process.parent_pid"), Some(AnyValue::Int(i64::from(stat.ppid))));
-        let first =
-            |name: &str, index: usize| values(&batch, i64::from(pid), name).get(index).and_then(|(_, value)| *value);
-        assert_eq!(first("process.threads", 0), Some(Number::Int(stat.num_threads)));
-        assert_eq!(first("process.cpu.time", 0), Some(ticks(stat.utime as f64)));
-        assert_eq!(first("process.cpu.time", 1), Some(ticks(stat.stime as f64)));
-        assert_eq!(first("process.memory.usage", 0), Some(Number::Int((statm.resident * procfs::page_size()) as i64)));
-        assert_eq!(first("process.memory.virtual", 0), Some(Number::Int((statm.size * procfs::page_size()) as i64)));
-        let start = boot * NANOS + stat.starttime * NANOS / hertz;
-        assert!(resource.metrics().all(|m| m.points().all(|p| p.start_time() == start)));
-        compared += 1;
     }
     assert!(compared >= 1, "no process of this machine held still");
     let own = i64::from(std::process::id());
