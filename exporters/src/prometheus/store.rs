@@ -3,7 +3,8 @@
 //! A series is a resource and a column: a metric of a scope with attributes of its points, which many resources share. Both
 //! are small numbers for whole identities as bytes, so a new value costs one look and one write. What a batch repeats is
 //! not worked out again: a resource is known by its bytes, and the columns of a scope hold for all scopes of its shape. With a
-//! keyed fast hash for the rest, a process with its 7 points costs 2.0 µs a scrape instead of 6.7 (docs/performance.md).
+//! keyed fast hash for the rest, a process with its 7 points costs 2.0 µs a scrape instead of 6.7 (docs/performance.md). A
+//! series is looked for first behind the one before.
 //!
 //! A label text is made once. Within a family it is the key, so the page cannot hold two series that Prometheus would take
 //! for one: of two that collide the newer one stands, and at the same time the one that was there. The store knows no clock
@@ -52,7 +53,6 @@ pub(crate) struct Absorbed {
 /// What the samples of a resource share.
 #[derive(Debug)]
 struct Origins {
-    labels: Vec<Label>,
     target: u32,
     /// Its message as it came last, unless that is longer than may be kept.
     body: Option<Arc<[u8]>>,
@@ -64,8 +64,18 @@ struct Column {
     stream: u32,
 }
 
-/// The columns of a scope by the places of their points, as far as they were met. Each is held until it is released.
-type Columns = Vec<Option<u32>>;
+/// What points at one place in scopes of one shape have in common.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Held until it is released.
+    column: u32,
+    treatment: Treatment,
+    /// Points here have no exemplars, or none that are kept.
+    bare: bool,
+}
+
+/// The places of a scope's points, as far as they were met.
+type Places = Vec<Option<Place>>;
 
 /// What a series is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,6 +120,8 @@ pub(crate) struct Store {
     columns: Interner<Column>,
     index: FastMap<Identity, usize>,
     series: Vec<Option<Series>>,
+    /// Behind the series that was looked up last: a resource's lie side by side, in the order in which it reports them.
+    next: usize,
     free: Vec<usize>,
     /// Lines on the page, which is what readers count as series: a histogram is one for each of its bounds and more.
     lines: usize,
@@ -119,6 +131,9 @@ pub(crate) struct Store {
     complained: HashSet<(Reason, Arc<str>)>,
     replaced: u64,
     scratch: Vec<u8>,
+    /// The resource that got a series last, and its labels. They are needed when a resource is new, and then for each of its
+    /// series; to keep those of all would take another kilobyte for a process.
+    labels: Option<(u32, Vec<Label>)>,
 }
 
 impl Store {
@@ -137,6 +152,7 @@ impl Store {
             columns: Interner::default(),
             index: FastMap::default(),
             series: Vec::new(),
+            next: 0,
             free: Vec::new(),
             lines: 0,
             families: BTreeMap::new(),
@@ -144,6 +160,7 @@ impl Store {
             complained: HashSet::new(),
             replaced: 0,
             scratch: Vec::new(),
+            labels: None,
         }
     }
 
@@ -184,7 +201,7 @@ impl Store {
     pub(crate) fn absorb(&mut self, batch: &Batch, now: Instant) -> Absorbed {
         let mut absorbed = Absorbed::default();
         // By the shape of scopes; the first is for those that are like no other.
-        let mut shapes: Vec<Columns> = Vec::new();
+        let mut shapes: Vec<Places> = Vec::new();
         for resource in batch.resources() {
             let Some(resource_id) = self.acquire_resource(resource) else {
                 *absorbed.dropped.entry(Reason::Malformed).or_default() += resource.live_points() as u64;
@@ -193,38 +210,44 @@ impl Store {
             for scope in resource.scopes() {
                 let shape = scope.shape().unwrap_or(0);
                 if shapes.len() <= shape {
-                    shapes.resize_with(shape + 1, Columns::new);
+                    shapes.resize_with(shape + 1, Places::new);
                 }
-                let Some(columns) = shapes.get_mut(shape) else { continue };
-                self.scope(resource_id, scope, columns, now, &mut absorbed);
+                let Some(places) = shapes.get_mut(shape) else { continue };
+                self.scope(resource_id, scope, places, now, &mut absorbed);
                 if scope.shape().is_none() {
-                    self.release_columns(columns);
+                    self.release_places(places);
                 }
             }
             self.release_resource(resource_id);
         }
-        shapes.iter_mut().for_each(|columns| self.release_columns(columns));
+        shapes.iter_mut().for_each(|places| self.release_places(places));
         absorbed.replaced = std::mem::take(&mut self.replaced);
         absorbed
     }
 
-    /// Takes in the points of a scope. `columns` are those of its shape, as far as they are known, and grow.
-    fn scope(&mut self, resource: u32, scope: Scope<'_>, columns: &mut Columns, now: Instant, absorbed: &mut Absorbed) {
-        for (place, point) in scope.points().enumerate() {
-            if columns.len() <= place {
-                columns.push(None);
+    /// Takes in the points of a scope. `places` are those of its shape, as far as they are known, and grow.
+    fn scope(&mut self, resource: u32, scope: Scope<'_>, places: &mut Places, now: Instant, absorbed: &mut Absorbed) {
+        for (at, point) in scope.points().enumerate() {
+            if places.len() <= at {
+                places.push(None);
             }
-            let (Some(point), Some(known)) = (point, columns.get_mut(place)) else { continue };
-            let column = *known.get_or_insert_with(|| self.acquire_column(point));
-            if let Err(reason) = self.point(Identity { resource, column }, point, now) {
+            let (Some(point), Some(known)) = (point, places.get_mut(at)) else { continue };
+            let place = *known.get_or_insert_with(|| self.acquire_place(point));
+            if let Err(reason) = self.point(resource, place, point, now) {
                 *absorbed.dropped.entry(reason).or_default() += 1;
-                self.complain(absorbed, reason, column, point.metric());
+                self.complain(absorbed, reason, place.column, point.metric());
             }
         }
     }
 
-    fn release_columns(&mut self, columns: &mut Columns) {
-        columns.drain(..).flatten().for_each(|column| self.release_column(column));
+    fn acquire_place(&mut self, point: Point<'_>) -> Place {
+        let column = self.acquire_column(point);
+        let treatment = self.stream_of(column).map_or(Treatment::UNKNOWN, |stream| stream.treatment);
+        Place { column, treatment, bare: !self.bounds.exemplars || point.exemplars().next().is_none() }
+    }
+
+    fn release_places(&mut self, places: &mut Places) {
+        places.drain(..).flatten().for_each(|place| self.release_column(place.column));
     }
 
     /// The resource, and one more user of it; `None` if its attributes are beyond all measure.
@@ -241,11 +264,7 @@ impl Store {
         let (targets, options) = (&mut self.targets, &self.options);
         let id = self.resources.acquire(&self.scratch, || {
             let target = Target::of(resource.attributes(), options);
-            Origins {
-                labels: labels::of_resource(resource, options),
-                target: targets.acquire(&target.identity(), || target.clone()),
-                body: None,
-            }
+            Origins { target: targets.acquire(&target.identity(), || target.clone()), body: None }
         });
         // Unknown fields of the message may be longer than all that counts.
         if resource.body().len() <= MAX_LABEL_BYTES
@@ -266,6 +285,7 @@ impl Store {
             if let Some(body) = origins.body {
                 self.bodies.remove(&body);
             }
+            self.labels = self.labels.take().filter(|(of, _)| *of != id);
         }
     }
 
@@ -301,13 +321,23 @@ impl Store {
         self.streams.get(self.columns.get(column)?.stream)
     }
 
-    fn point(&mut self, identity: Identity, point: Point<'_>, now: Instant) -> Result<(), Reason> {
-        let Some(Stream { family, treatment, .. }) = self.stream_of(identity.column) else { return Ok(()) };
-        let family = family.as_ref().map_err(|reason| *reason)?;
-        let treatment = *treatment;
-        if let Some(&slot) = self.index.get(&identity) {
-            return self.update(slot, treatment, point, now);
+    /// Where a known series is.
+    fn slot(&mut self, identity: &Identity) -> Option<usize> {
+        let is_next =
+            self.series.get(self.next).and_then(Option::as_ref).is_some_and(|next| next.identity == *identity);
+        let slot = if is_next { self.next } else { *self.index.get(identity)? };
+        self.next = slot + 1;
+        Some(slot)
+    }
+
+    fn point(&mut self, resource: u32, place: Place, point: Point<'_>, now: Instant) -> Result<(), Reason> {
+        let Place { column, treatment, .. } = place;
+        let identity = Identity { resource, column };
+        if let Some(slot) = self.slot(&identity) {
+            return self.update(slot, place, point, now);
         }
+        let Some(Stream { family, .. }) = self.stream_of(column) else { return Ok(()) };
+        let family = family.as_ref().map_err(|reason| *reason)?;
         if point.no_recorded_value() {
             return Ok(());
         }
@@ -334,8 +364,7 @@ impl Store {
         if self.lines + value.lines() > self.bounds.series {
             return Err(Reason::Overflow);
         }
-        let exemplars =
-            if self.bounds.exemplars { value::exemplars(point, &value, treatment.kind) } else { Vec::new() };
+        let exemplars = if place.bare { Vec::new() } else { value::exemplars(point, &value, treatment.kind) };
         self.insert(
             Series { identity, family, labels, value, exemplars, time: point.time(), updated: now },
             treatment.kind,
@@ -344,7 +373,8 @@ impl Store {
         Ok(())
     }
 
-    fn update(&mut self, slot: usize, treatment: Treatment, point: Point<'_>, now: Instant) -> Result<(), Reason> {
+    fn update(&mut self, slot: usize, place: Place, point: Point<'_>, now: Instant) -> Result<(), Reason> {
+        let Place { treatment, bare, .. } = place;
         let Some(Some(series)) = self.series.get_mut(slot) else { return Ok(()) };
         // An increment that was counted must not be counted again; a level of the same time may be corrected.
         if point.time() < series.time || (treatment.delta && point.time() == series.time && !point.no_recorded_value())
@@ -361,9 +391,7 @@ impl Store {
             return Err(Reason::Overflow);
         }
         self.lines = self.lines - before + after;
-        if self.bounds.exemplars {
-            series.exemplars = value::exemplars(point, &value, treatment.kind);
-        }
+        series.exemplars = if bare { Vec::new() } else { value::exemplars(point, &value, treatment.kind) };
         if treatment.delta {
             series.value.add(value)
         } else {
@@ -374,15 +402,18 @@ impl Store {
         Ok(())
     }
 
-    fn label_text(&self, identity: Identity, point: Point<'_>, kind: Kind) -> String {
+    fn label_text(&mut self, identity: Identity, point: Point<'_>, kind: Kind) -> String {
         let utf8 = self.options.naming.utf8;
+        if self.labels.as_ref().is_none_or(|(of, _)| *of != identity.resource) {
+            self.labels = Some((identity.resource, labels::of_resource(point.metric().resource(), &self.options)));
+        }
         let constant = self
             .options
             .const_labels
             .iter()
             .map(|(name, value)| Label::new(name, value.clone(), Origin::Constant, utf8));
         let shared = [
-            self.resources.get(identity.resource).map(|resource| resource.labels.as_slice()),
+            self.labels.as_ref().map(|(_, labels)| labels.as_slice()),
             self.stream_of(identity.column).map(|stream| stream.scope_labels.as_slice()),
         ];
         let shared = shared.into_iter().flatten().flatten().cloned();

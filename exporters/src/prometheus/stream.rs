@@ -35,7 +35,7 @@ impl Stream {
         let name = names::metric(metric.name(), metric.unit(), suffix, &options.naming).ok_or(Reason::Malformed);
         Self {
             family: treatment.and(name).map(Arc::from),
-            treatment: treatment.unwrap_or(Treatment { kind: Kind::Unknown, delta: false }),
+            treatment: treatment.unwrap_or(Treatment::UNKNOWN),
             scope_labels: labels::of_scope(metric.scope(), options),
             help: metric.description().chars().take(MAX_HELP).collect(),
             unit: if options.naming.units { names::unit_word(metric.unit()) } else { String::new() },

@@ -81,6 +81,9 @@ pub(crate) struct Treatment {
 }
 
 impl Treatment {
+    /// That of metrics of which nothing is known.
+    pub(crate) const UNKNOWN: Treatment = Treatment { kind: Kind::Unknown, delta: false };
+
     /// How a metric is treated.
     ///
     /// # Errors
