@@ -3,8 +3,6 @@
 //! Hand-written because they run for every process at every scrape. They open nothing and know no metric; a text that is not
 //! what the kernel writes is an error that names the file and the field, never a missing value.
 
-use std::str::FromStr;
-
 /// A file of a process is not what the kernel writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file}: the field {field} is missing or no number")]
@@ -81,18 +79,17 @@ pub(crate) fn stat(text: &[u8]) -> Result<Stat, Malformed> {
     let mut fields = words(text.get(close + 1..).unwrap_or_default());
     let ended = matches!(fields.next().ok_or(fail("state"))?, b"Z" | b"X");
     // `skip` fields lie between one that is read and the next.
-    let mut next = |skip: usize, field: &'static str| fields.nth(skip).and_then(number::<i64>).ok_or(fail(field));
-    let parent = next(0, "ppid")?;
-    let flags = next(4, "flags")? as u64;
-    let minor_faults = next(0, "minflt")? as u64;
-    let major_faults = next(1, "majflt")? as u64;
-    let user = next(1, "utime")? as u64;
-    let system = next(0, "stime")? as u64;
-    let waited = [next(0, "cutime")? as u64, next(0, "cstime")? as u64];
-    let threads = next(2, "num_threads")? as u64;
-    let start = next(1, "starttime")? as u64;
-    // Fields 23 to 41 hold unsigned values beyond 63 bits, which are passed over unread.
-    let wait = next(19, "delayacct_blkio_ticks")? as u64;
+    let mut next = |skip: usize, field: &'static str| fields.nth(skip).and_then(number).ok_or(fail(field));
+    let parent = next(0, "ppid")?.cast_signed();
+    let flags = next(4, "flags")?;
+    let minor_faults = next(0, "minflt")?;
+    let major_faults = next(1, "majflt")?;
+    let user = next(1, "utime")?;
+    let system = next(0, "stime")?;
+    let waited = [next(0, "cutime")?, next(0, "cstime")?];
+    let threads = next(2, "num_threads")?;
+    let start = next(1, "starttime")?;
+    let wait = next(19, "delayacct_blkio_ticks")?;
     let kernel = flags & PF_KTHREAD != 0;
     let comm = Comm::new(if kernel { without_work_queue(name) } else { name });
     Ok(Stat { comm, ended, parent, kernel, minor_faults, major_faults, user, system, waited, threads, start, wait })
@@ -167,7 +164,8 @@ pub(crate) fn io(text: &[u8]) -> Result<Io, Malformed> {
 
 /// The real user id in `status`.
 pub(crate) fn uid(text: &[u8]) -> Result<u32, Malformed> {
-    let user = line(text, "Uid").and_then(|ids| words(ids).next()).and_then(number);
+    let user =
+        line(text, "Uid").and_then(|ids| words(ids).next()).and_then(number).and_then(|id| u32::try_from(id).ok());
     user.ok_or(Malformed { file: "status", field: "Uid" })
 }
 
@@ -212,8 +210,12 @@ fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
 }
 
-fn number<N: FromStr>(word: &[u8]) -> Option<N> {
-    std::str::from_utf8(word).ok()?.trim().parse().ok()
+/// A whole number without a sign. By hand, since std's way leads through a check for UTF-8.
+fn number(word: &[u8]) -> Option<u64> {
+    let word = word.trim_ascii();
+    let digit =
+        |sum: u64, byte: &u8| sum.checked_mul(10)?.checked_add(u64::from(byte.checked_sub(b'0').filter(|d| *d < 10)?));
+    if word.is_empty() { None } else { word.iter().try_fold(0, digit) }
 }
 
 /// What stands behind `name:` at the beginning of a line.
