@@ -5,6 +5,7 @@
 
 mod capacity;
 pub mod catalog;
+mod census;
 pub mod config;
 mod cpu;
 pub mod disk;
@@ -33,6 +34,7 @@ use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{BuildError, Receiver, ReceiverFactory, Site, Stability};
 
 use catalog::Row;
+use census::CensusDesk;
 pub use config::Config;
 use scraper::{HostScraper, Scraper, Setup};
 
@@ -72,7 +74,8 @@ fn build(value: &Value, site: &Site) -> Result<Box<dyn Receiver>, BuildError> {
     }
     let root = root::Root::new(&config.root_path);
     let boot = root.boot_time_seconds().map_err(|error| error.to_string())?;
-    let setup = Setup { root: &root, naming: config.naming, boot_unix_nanos: boot.saturating_mul(1_000_000_000) };
+    let boot_unix_nanos = boot.saturating_mul(1_000_000_000);
+    let setup = Setup { root: &root, naming: config.naming, boot_unix_nanos, census: CensusDesk::default() };
     let host = host_scrapers(&config, &setup)?;
     let mut others: Vec<Box<dyn Scraper>> = Vec::new();
     if let Some(config) = &config.scrapers.process {

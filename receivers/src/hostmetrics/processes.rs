@@ -1,6 +1,6 @@
 //! The `processes` scraper: how many processes are in which state, and how many were ever created.
 //!
-//! States come from every `/proc/PID/stat`; running and blocked are then replaced by the kernel's own counts of one moment in
+//! States come from every `/proc/PID/stat`, as the `process` scraper has read them or else by reading; running and blocked are then replaced by the kernel's own counts of one moment in
 //! `/proc/stat`, and what the total has left over is `unknown`, all as in the Collector. A process that vanishes meanwhile is
 //! not counted.
 
@@ -10,53 +10,12 @@ use std::path::PathBuf;
 
 use phoenix_telemetry::ScopeBuilder;
 
-use super::catalog::{Attribute, COUNTER, Form, Label, Member, MetricsSettings, Plan, Row, UP_DOWN, ValueType, int};
+use super::catalog::{COUNTER, Form, Label, MetricsSettings, Plan, Row, UP_DOWN, ValueType, int};
+use super::census::{BLOCKED, Census, CensusDesk, RUNNING, STATUS, UNKNOWN};
 use super::reading::{ReadError, Reading};
 use super::scraper::{HostScraper, Moment, Setup, Tally};
 
 const NAME: &str = "processes";
-
-const STATUS: Attribute = Attribute {
-    v0: Some("status"),
-    v1: Some("process.state"),
-    members: &[
-        Member::same("blocked"),
-        Member::same("daemon"),
-        Member::same("detached"),
-        Member::same("idle"),
-        Member::same("locked"),
-        Member::same("orphan"),
-        Member::same("paging"),
-        Member::same("running"),
-        Member::same("sleeping"),
-        Member::same("stopped"),
-        Member::same("system"),
-        Member::same("unknown"),
-        Member::renamed("zombies", "defunct"),
-    ],
-};
-const BLOCKED: usize = 0;
-const RUNNING: usize = 7;
-const UNKNOWN: usize = 11;
-
-/// The member of [`STATUS`] for a state letter of `/proc/PID/stat`.
-fn status(letter: u8) -> usize {
-    match letter {
-        b'A' => 1,
-        b'D' | b'U' => BLOCKED,
-        b'E' => 2,
-        b'I' => 3,
-        b'L' => 4,
-        b'O' => 5,
-        b'W' => 6,
-        b'R' => RUNNING,
-        b'S' => 8,
-        b'T' | b't' => 9,
-        b'Y' => 10,
-        b'Z' => 12,
-        _ => UNKNOWN,
-    }
-}
 
 const COUNT: Row = Row {
     scraper: NAME,
@@ -84,6 +43,7 @@ pub(crate) struct Processes {
     proc: PathBuf,
     stat: Reading,
     boot: u64,
+    census: CensusDesk,
     count: Option<Plan>,
     created: Option<Plan>,
 }
@@ -94,15 +54,15 @@ impl Processes {
             proc: setup.root.proc.clone(),
             stat: Reading::new(setup.root.proc.join("stat")),
             boot: setup.boot_unix_nanos,
+            census: setup.census.clone(),
             count: COUNT.plan(setup.naming, settings),
             created: CREATED.plan(setup.naming, settings),
         }
     }
 
-    /// Processes per status, in the order of the members of [`STATUS`], and how many there are in all.
-    fn statuses(&self) -> Result<([u64; 13], u64), ReadError> {
-        let mut counts = [0; 13];
-        let mut total = 0;
+    /// Reads the state of every process.
+    fn count(&self) -> Result<Census, ReadError> {
+        let mut census = Census::default();
         let mut buffer = [0; 512];
         let entries =
             std::fs::read_dir(&self.proc).map_err(|source| ReadError::Io { path: self.proc.clone(), source })?;
@@ -112,30 +72,27 @@ impl Processes {
                 continue;
             }
             match read_state(entry.path().join("stat"), &mut buffer) {
-                Ok(Some(letter)) => {
-                    if let Some(count) = counts.get_mut(status(letter)) {
-                        *count += 1;
-                    }
-                    total += 1;
-                }
-                // Not readable, or not what the kernel writes: it exists, its state is unknown.
-                Ok(None) => total += 1,
+                Ok(letter) => census.add(letter),
                 Err(error) if is_gone(&error) => {}
-                Err(_) => total += 1,
+                // Not readable: it exists, its state is unknown.
+                Err(_) => census.add(None),
             }
         }
-        Ok((counts, total))
+        Ok(census)
     }
 
     fn read(&mut self, at: &Moment, scope: &mut ScopeBuilder<'_>, tally: &mut Tally) -> Result<(), ReadError> {
         if self.count.is_none() && self.created.is_none() {
             return Ok(());
         }
-        let statuses = if self.count.is_some() { Some(self.statuses()?) } else { None };
+        let census = match self.count {
+            Some(_) => Some(self.census.take(at).map_or_else(|| self.count(), Ok)?),
+            None => None,
+        };
         let text = self.stat.text()?;
         let (running, blocked) = (text.required("procs_running")?, text.required("procs_blocked")?);
         let created = text.required("processes")?;
-        if let (Some(plan), Some((mut counts, total))) = (&self.count, statuses) {
+        if let (Some(plan), Some(Census { mut counts, total })) = (&self.count, census) {
             counts[BLOCKED] = blocked;
             counts[RUNNING] = running;
             let known: u64 = counts.iter().sum();

@@ -252,6 +252,10 @@ impl Round {
     pub(super) fn scrape(&mut self, at: &Moment) -> Batch {
         // A little more than last time: processes come and go.
         let mut builder = BatchBuilder::with_capacity(self.last_bytes + self.last_bytes / 8);
+        // Before the host's, which are told what was counted in passing.
+        for (scraper, counters) in &mut self.others {
+            counters.add(scraper.scrape(at, &mut builder));
+        }
         let mut failures = Vec::new();
         {
             let mut resource = builder.resource();
@@ -265,9 +269,6 @@ impl Round {
                 counters.add(tally.outcome);
                 failures.push((scraper.name(), tally.causes));
             }
-        }
-        for (scraper, counters) in &mut self.others {
-            counters.add(scraper.scrape(at, &mut builder));
         }
         self.report(failures);
         self.last_bytes = builder.len();

@@ -8,6 +8,7 @@ use std::time::Instant;
 use phoenix_telemetry::{BatchBuilder, ScopeBuilder};
 
 use super::catalog::Naming;
+use super::census::CensusDesk;
 use super::process::Rotation;
 use super::root::Root;
 
@@ -86,4 +87,6 @@ pub(crate) struct Setup<'a> {
     pub naming: Naming,
     /// Boot time of the host, nanoseconds since the Unix epoch, read once: the start time of every cumulative point of the host.
     pub boot_unix_nanos: u64,
+    /// Where the states of the processes are counted once for all scrapers.
+    pub census: CensusDesk,
 }

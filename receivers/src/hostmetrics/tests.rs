@@ -31,8 +31,9 @@ fn mistakes(text: &str) -> Vec<String> {
 fn round(config: &Config, root: &Path, site: &Site) -> Round {
     let root = Root::new(root.to_str().unwrap());
     let boot_unix_nanos = root.boot_time_seconds().unwrap() * 1_000_000_000;
-    let setup = Setup { root: &root, naming: config.naming, boot_unix_nanos };
-    Round::new(config.naming, site, host_scrapers(config, &setup).unwrap(), Vec::new())
+    let setup = Setup { root: &root, naming: config.naming, boot_unix_nanos, census: Default::default() };
+    let process = config.scrapers.process.iter().map(|config| super::process::build(config, &setup, site).unwrap());
+    Round::new(config.naming, site, host_scrapers(config, &setup).unwrap(), process.collect())
 }
 
 fn scrape(round: &mut Round) -> Batch {
@@ -447,4 +448,48 @@ fn this_machine_agrees_with_proc() {
     assert!(processes >= 2.0);
     assert!(value("system.network.io", &[("device", "lo"), ("direction", "receive")]) >= 0.0);
     assert!(value("system.filesystem.usage", &[("mountpoint", "/"), ("state", "used")]) > 0.0);
+}
+
+/// The points of `system.processes.count`.
+fn states(batch: &Batch) -> Vec<(String, Option<Number>)> {
+    let counts = batch.series().filter(|point| point.metric().name() == "system.processes.count");
+    counts.map(|point| (point.attributes().get_str("status").unwrap().to_owned(), point.value())).collect()
+}
+
+#[test]
+fn states_are_the_same_whoever_has_read_them() {
+    let host = host();
+    for (pid, text) in [
+        (
+            45,
+            "45 (stopped) T 1 1 1 0 -1 0 100 0 1 0 10 5 0 0 20 0 1 0 900 1 2 3 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0\n",
+        ),
+        (46, "46 (odd) ? 1 1 1 0 -1 0 100 0 1 0 10 5 0 0 20 0 1 0 900 1 2 3 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0\n"),
+        (47, "47 (cut short"),
+    ] {
+        std::fs::create_dir(host.path().join(format!("proc/{pid}"))).unwrap();
+        std::fs::write(host.path().join(format!("proc/{pid}/stat")), text).unwrap();
+    }
+    let site = Site::for_test("hostmetrics");
+    let alone = states(&scrape(&mut round(&config("scrapers: {processes: }"), host.path(), &site)));
+    assert!(alone.iter().any(|(status, count)| status == "stopped" && *count == Some(Number::Int(1))));
+    assert!(alone.iter().any(|(status, _)| status == "unknown"));
+    let left_out = "{ processes: , process: { exclude: { names: [idle], match_type: strict }, max_processes: 2 } }";
+    for both in ["{ processes: , process: }", left_out] {
+        let mut round = round(&config(&format!("scrapers: {both}")), host.path(), &site);
+        for _ in 0..3 {
+            assert_eq!(states(&scrape(&mut round)), alone, "{both}");
+        }
+    }
+}
+
+#[test]
+fn states_of_another_moment_are_nobodys() {
+    let desk = super::census::CensusDesk::default();
+    let at = |unix_nanos| Moment { unix_nanos, now: Instant::now() };
+    desk.leave(&at(1), Default::default());
+    assert!(desk.take(&at(2)).is_none());
+    desk.leave(&at(2), Default::default());
+    assert!(desk.take(&at(2)).is_some());
+    assert!(desk.take(&at(2)).is_none(), "told once");
 }

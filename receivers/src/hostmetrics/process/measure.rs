@@ -146,7 +146,7 @@ impl Measure {
             waited: stat.waited,
             wait: stat.wait,
             // The first thread of one that ended runs no more.
-            threads: stat.threads.saturating_sub(u64::from(stat.ended)),
+            threads: stat.threads.saturating_sub(u64::from(stat.ended())),
             rate: if seconds > 0.0 { used / seconds } else { 0.0 },
         }
     }

@@ -57,7 +57,7 @@ struct Process {
 
 impl Process {
     fn new(config: &Config, setup: &Setup<'_>, balance: Balance, rotation: Option<Rotation>) -> Result<Self, String> {
-        let Setup { root, naming, boot_unix_nanos } = *setup;
+        let Setup { root, naming, boot_unix_nanos, ref census } = *setup;
         let projection = Projection::new(config, naming);
         let owners = Owners::new(root.etc.join("passwd"), root.foreign);
         let table = Table::new(Parts {
@@ -70,6 +70,7 @@ impl Process {
             troubles: Troubles::new(config),
             balance,
             rotation,
+            census: census.clone(),
         });
         Ok(Self { table })
     }

@@ -44,8 +44,8 @@ impl Comm {
 pub(crate) struct Stat {
     /// Field 2, without the parentheses; a kernel worker without its current work queue.
     pub comm: Comm,
-    /// Field 3 is Z or X: it ended and waits for its parent to notice; its texts are gone already.
-    pub ended: bool,
+    /// Field 3, a letter.
+    pub state: u8,
     /// Field 4.
     pub parent: i64,
     /// Field 9 has PF_KTHREAD: a kernel thread.
@@ -68,6 +68,13 @@ pub(crate) struct Stat {
     pub wait: u64,
 }
 
+impl Stat {
+    /// Whether it ended and waits for its parent to notice; its texts are gone already.
+    pub(crate) fn ended(&self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+}
+
 const PF_KTHREAD: u64 = 0x0020_0000;
 
 /// Parses `stat`. The name may hold anything, so fields are counted from the last `)`.
@@ -77,7 +84,7 @@ pub(crate) fn stat(text: &[u8]) -> Result<Stat, Malformed> {
     let close = text.iter().rposition(|b| *b == b')').filter(|close| *close > open).ok_or(fail("comm"))?;
     let name = text.get(open + 1..close).unwrap_or_default();
     let mut fields = words(text.get(close + 1..).unwrap_or_default());
-    let ended = matches!(fields.next().ok_or(fail("state"))?, b"Z" | b"X");
+    let state = fields.next().and_then(|word| word.first()).copied().ok_or(fail("state"))?;
     // `skip` fields lie between one that is read and the next.
     let mut next = |skip: usize, field: &'static str| fields.nth(skip).and_then(number).ok_or(fail(field));
     let parent = next(0, "ppid")?.cast_signed();
@@ -92,7 +99,7 @@ pub(crate) fn stat(text: &[u8]) -> Result<Stat, Malformed> {
     let wait = next(19, "delayacct_blkio_ticks")?;
     let kernel = flags & PF_KTHREAD != 0;
     let comm = Comm::new(if kernel { without_work_queue(name) } else { name });
-    Ok(Stat { comm, ended, parent, kernel, minor_faults, major_faults, user, system, waited, threads, start, wait })
+    Ok(Stat { comm, state, parent, kernel, minor_faults, major_faults, user, system, waited, threads, start, wait })
 }
 
 /// `kworker/0:1-events` serves another queue a moment later; as part of a series' identity that would make a new series each time.
@@ -242,7 +249,7 @@ mod tests {
             assert_eq!((stat.parent, stat.minor_faults, stat.major_faults), (1, 11, 13));
             assert_eq!((stat.user, stat.system, stat.threads, stat.start, stat.wait), (101, 102, 5, 4321, 66));
             assert_eq!(stat.waited, [103, 104]);
-            assert!(!stat.kernel && !stat.ended);
+            assert!(!stat.kernel && !stat.ended());
         }
     }
 

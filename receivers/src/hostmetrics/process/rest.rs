@@ -2,10 +2,10 @@
 //!
 //! What `stat` and `io` say of a process comes of what its threads do: CPU time, faults, waiting, I/O, threads, children waited
 //! for. A process of one thread that had no turn on a CPU in between has done none of it. `schedstat` says so, to the turn
-//! and the nanosecond, and is a fifth as dear as the two together (1.6 µs against 5.8; the whole agent 12.5 µs a process and scrape instead of 15.1, docs/performance.md). It is read
-//! before them, so a turn in between shows at the next look. The one thing that others change is its parent, when that ends: who
-//! has lost its parent is read. Memory others change, too (reclaim, truncated files), so `statm` is read of everybody;
-//! and so are `status` and `fd`, which a signal changes.
+//! and the nanosecond, for less than a third of what the two cost: 1.6 µs against 5.8, and the whole agent takes 12.5 µs a
+//! process and scrape instead of 15.1 (docs/performance.md). It is read before them, so a turn in between shows at the next
+//! look. The one thing that others change is its parent, when that ends: who has lost its parent is read. Memory others
+//! change, too (reclaim, truncated files), so `statm` is read of everybody; and so are `status` and `fd`, which a signal changes.
 //!
 //! A process of several threads is always read: the file speaks of the first alone. So is everything where the kernel
 //! does not count turns.

@@ -22,6 +22,7 @@ use super::reading::{self, Ran, Stat};
 use super::rest::{self, Rest};
 use super::rotation::{Costly, Rotation};
 use super::trouble::{Cause, Troubles};
+use crate::hostmetrics::census::{Census, CensusDesk};
 use crate::hostmetrics::scraper::{Moment, Outcome};
 
 /// User and control group are looked at again after this time; they change rarely, and reading them costs as much as a scrape.
@@ -77,6 +78,8 @@ pub(crate) struct Table {
     projection: Projection,
     troubles: Troubles,
     rotation: Option<Rotation>,
+    census: Census,
+    census_desk: CensusDesk,
 }
 
 /// What a [`Table`] is made of.
@@ -90,11 +93,12 @@ pub(crate) struct Parts {
     pub troubles: Troubles,
     pub balance: Balance,
     pub rotation: Option<Rotation>,
+    pub census: CensusDesk,
 }
 
 impl Table {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { max, delay, files, facts, measure, projection, troubles, balance, rotation } = parts;
+        let Parts { max, delay, files, facts, measure, projection, troubles, balance, rotation, census } = parts;
         Self {
             processes: RapidHashMap::default(),
             max,
@@ -113,6 +117,8 @@ impl Table {
             projection,
             troubles,
             rotation,
+            census: Census::default(),
+            census_desk: census,
         }
     }
 
@@ -138,6 +144,7 @@ impl Table {
                 for pid in &pids {
                     points += self.process(*pid, at, out);
                 }
+                self.census_desk.leave(at, std::mem::take(&mut self.census));
                 points += self.close_ended(&ended, at, out);
                 points += self.part_with_gone(at, out);
                 self.balance.close(self.measure.cpus().map(|(_, busy)| busy));
@@ -160,7 +167,7 @@ impl Table {
         // Parents were looked at before. The id 0 stands for one that cannot be seen from here, and so does its heir.
         let parent = u32::try_from(known.stat.parent).ok().and_then(|parent| self.processes.get(&parent));
         let is_there = |parent: &Tracked| {
-            parent.seen == self.scrapes && !parent.stat.ended && parent.stat.start <= known.stat.start
+            parent.seen == self.scrapes && !parent.stat.ended() && parent.stat.start <= known.stat.start
         };
         ((known.stat.parent == 0 || parent.is_some_and(is_there)).then_some(known.stat), ran)
     }
@@ -180,6 +187,7 @@ impl Table {
                 Err(Failure::Failed(error)) => Err(error.into()),
             },
         };
+        self.census.add(stat.as_ref().ok().map(|stat| stat.state));
         let stat = match stat {
             Ok(stat) => stat,
             Err(cause) => {
@@ -238,7 +246,7 @@ impl Table {
                 let tracked = known.get_mut();
                 if tracked.stat.start == stat.start && tracked.stat.comm == stat.comm {
                     // Who has ended stays who it was: its files are empty by now.
-                    let due = !stat.ended && tracked.renew.is_none_or(|renew| at.now >= renew);
+                    let due = !stat.ended() && tracked.renew.is_none_or(|renew| at.now >= renew);
                     if !due && tracked.stat.parent == stat.parent {
                         tracked.seen = self.scrapes;
                         return Some(0);

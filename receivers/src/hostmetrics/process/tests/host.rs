@@ -179,7 +179,8 @@ pub(super) fn scraper(
 ) -> Process {
     let config = settings(yaml);
     let rotation = Rotation::new(config.folded_interval, folded, ::metrics::Counter::noop());
-    Process::new(&config, &Setup { root, naming, boot_unix_nanos }, balance, rotation).unwrap()
+    Process::new(&config, &Setup { root, naming, boot_unix_nanos, census: Default::default() }, balance, rotation)
+        .unwrap()
 }
 
 pub(super) fn settings(yaml: &str) -> Config {
