@@ -39,6 +39,8 @@ struct Host {
     groups: ByKey<Group>,
     /// When its groups last spoke, nanoseconds; `None` before they did.
     spoke: Option<u64>,
+    /// In which epoch of the window they said how much, if they would say the same again.
+    said: Option<(u64, u64)>,
 }
 
 #[derive(Default)]
@@ -99,6 +101,8 @@ impl Folding {
     pub(super) fn adopt(&mut self, previous: &mut Folding) {
         if previous.config.group_by == self.config.group_by {
             self.hosts = std::mem::take(&mut previous.hosts);
+            // The window may be a new one.
+            self.hosts.values_mut().for_each(|host| host.said = None);
             self.series = std::mem::take(&mut previous.series);
         }
     }
@@ -154,21 +158,25 @@ impl Folding {
     /// that the group is inhabited.
     pub(super) fn feed(&mut self, place: (u64, u64), identity: u64, kind: Kind, now: u64) -> bool {
         let full = self.series >= MAX_SERIES;
-        let Some(group) = self.group(place) else { return false };
+        let Some(host) = self.hosts.get_mut(&place.0) else { return false };
+        let Some(group) = host.groups.get_mut(&place.1) else { return false };
         group.inhabited = now;
         let lasting = match kind {
             Kind::Total => &mut group.lasting,
             Kind::Share => &mut group.shares,
             Kind::Interval | Kind::Gauge => {
+                host.said = None;
                 group.fed.insert(identity);
                 return false;
             }
         };
         if full && !lasting.contains(&identity) {
+            host.said = None;
             group.fed.insert(identity);
             return false;
         }
         if lasting.insert(identity) {
+            host.said = None;
             self.series += 1;
         }
         true
@@ -185,20 +193,26 @@ impl Folding {
         self.hosts.get_mut(&host)?.groups.get_mut(&group)
     }
 
-    /// Names every series the groups of these hosts write at the end of a batch; returns how many. Groups that had no
-    /// member for too long are forgotten.
-    pub(super) fn speak(&mut self, hosts: &[u64], now: u64, mut write: impl FnMut(u64)) -> u64 {
+    /// Names every series the groups of these hosts write at the end of a batch, those that were named before in the same
+    /// `epoch` perhaps not again; returns how many they write. Groups that had no member for too long are forgotten.
+    pub(super) fn speak(&mut self, hosts: &[u64], (now, epoch): (u64, u64), mut write: impl FnMut(u64)) -> u64 {
         self.sweep(now);
         let mut written = 0;
         for host in hosts {
             if self.hosts.len() >= MAX_HOSTS && !self.hosts.contains_key(host) {
                 continue;
             }
-            let Host { groups, spoke } = self.hosts.entry(*host).or_default();
+            let Host { groups, spoke, said } = self.hosts.entry(*host).or_default();
             let first = spoke.replace(now).is_none();
+            if let Some((_, as_before)) = said.filter(|(when, _)| *when == epoch) {
+                written += as_before;
+                continue;
+            }
+            let (mut all, mut lasts) = (0, !first);
             for (key, group) in groups {
                 let own = mix(*host, *key);
                 let mut says = 0;
+                lasts &= group.fed.is_empty();
                 let shares = group.shares.iter().copied().filter(|_| !first);
                 for identity in group.lasting.iter().copied().chain(group.fed.drain()).chain(shares) {
                     write(mix(own, identity));
@@ -206,9 +220,11 @@ impl Folding {
                 }
                 if says > 0 {
                     write(mix(own, ENTITIES));
-                    written += says + 1;
+                    all += says + 1;
                 }
             }
+            *said = lasts.then_some((epoch, all));
+            written += all;
         }
         written
     }
@@ -221,9 +237,11 @@ impl Folding {
         self.swept = now;
         let Folding { hosts, series, version, .. } = self;
         hosts.retain(|_, host| {
-            host.groups.retain(|_, group| {
+            let Host { groups, said, .. } = host;
+            groups.retain(|_, group| {
                 let stays = group.inhabited.saturating_add(expiry) >= now;
                 if !stays {
+                    *said = None;
                     *series -= group.lasting.len() + group.shares.len();
                     *version += 1;
                 }

@@ -150,7 +150,7 @@ impl Shadow {
         let Shadow { followed: Followed { folding, .. }, window, latest, hosts, .. } = self;
         hosts.sort_unstable();
         hosts.dedup();
-        let spoken = |folding: &mut Folding| folding.speak(hosts, now, |series| window.insert(series));
+        let spoken = |folding: &mut Folding| folding.speak(hosts, (now, epoch), |series| window.insert(series));
         latest.grouped = folding.as_mut().map_or(0, spoken);
         latest.individual = sums.individual;
         let Attribution { cpu, memory, io } = &mut latest.attribution;
