@@ -28,7 +28,7 @@ pub use config::{Combine, Config};
 use crate::measure::{self, Plan, Report, Target, Tracker, interned};
 use history::{Decay, History};
 use leaders::Leaders;
-use ranking::{Bands, Candidate, Place, Turnover};
+use ranking::{Bands, Place, Turnover};
 use sieve::{Entrant, Rest, Sieve};
 
 /// The row of the table of processors.
@@ -208,7 +208,7 @@ impl TopK {
                     }
                 }
             }
-            if sieve.is_done(rest, false) {
+            if sieve.is_done(rest) {
                 return;
             }
         }
@@ -221,6 +221,13 @@ impl TopK {
         let mut decay = Decay::new(bands.half_life);
         sieve.begin(rest, (time, true));
         loop {
+            for before in &rest.known {
+                // Of who is gone the place may be another's.
+                let slot = tracker.at(before.rank.at).filter(|slot| slot.key == before.rank.key);
+                if slot.is_some_and(|slot| !tracker.is_here(slot)) {
+                    sieve.keep(*before);
+                }
+            }
             for at in here {
                 let Some(slot) = tracker.at_mut(*at).filter(|slot| slot.state.open) else { continue };
                 if let Some(value) = slot.fresh(ranking) {
@@ -228,17 +235,7 @@ impl TopK {
                     enter((slot, *at), ranking, (value, measured, true), (&mut decay, sieve));
                 }
             }
-            for rank in &rest.known {
-                // Of who is gone the place may be another's.
-                let slot = tracker.at(rank.at).filter(|slot| slot.key == rank.key && slot.state.open);
-                let Some(slot) = slot.filter(|slot| !tracker.is_here(slot)) else { continue };
-                let Some((value, standing)) = slot.value(ranking).zip(slot.state.standings.get(ranking)) else {
-                    continue;
-                };
-                let measured = !slot.is_estimated(ranking);
-                sieve.keep(Candidate::new(*rank, bands.surge_of(value, measured), measured, standing.place));
-            }
-            if sieve.is_done(rest, true) {
+            if sieve.is_done(rest) {
                 return sieve.is_enough();
             }
         }

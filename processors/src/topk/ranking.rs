@@ -38,7 +38,7 @@ pub(super) struct Candidate {
     /// Whether that is a measured one.
     measured: bool,
     pub(super) place: Place,
-    was_inside: bool,
+    pub(super) was_inside: bool,
 }
 
 impl Candidate {
@@ -92,14 +92,20 @@ impl Bands {
         let begins = !sieve.is_settled();
         let candidates = &mut sieve.candidates;
         let positive = candidates.iter().filter(|candidate| candidate.rank.score > 0.0).count();
-        let (head, further) = (self.deciding(), if rest.scrape > 0 { 2 } else { 1 });
-        let enough = positive >= head;
-        let head = head.min(positive);
-        let kept = head.saturating_mul(further).min(positive);
-        if kept > 0 && kept < candidates.len() {
-            candidates.select_nth_unstable_by(kept - 1, before);
+        let deciding = self.deciding();
+        let (enough, head) = (positive >= deciding, deciding.min(positive));
+        // A few more are left for the next part of a scrape: some of the first may fall until then.
+        let more = if rest.scrape > 0 { deciding / 4 + 1 } else { 0 };
+        let kept = (head + more).min(positive);
+        if sieve.further {
+            // Nearly all are in order already, which this sort is quick to see.
+            candidates.sort_by(before);
+        } else {
+            if kept > 0 && kept < candidates.len() {
+                candidates.select_nth_unstable_by(kept - 1, before);
+            }
+            candidates.get_mut(..kept).unwrap_or_default().sort_unstable_by(before);
         }
-        candidates.get_mut(..kept).unwrap_or_default().sort_unstable_by(before);
         let bar = candidates.get(self.enter).filter(|_| self.enter < head).map_or(0.0, |next| next.rank.score);
         // Places of those who are gone cost nobody anything.
         let mut vacant = self.enter.saturating_sub(candidates.iter().filter(|candidate| candidate.holds()).count());

@@ -16,8 +16,8 @@ const EXPECTED: f64 = 0.75;
 pub(super) struct Rest {
     /// Number of the scrape, where it comes in parts; else 0.
     pub(super) scrape: u64,
-    /// Of such a scrape those who are in, and twice as many of the first as count.
-    pub(super) known: Vec<Rank>,
+    /// Of such a scrape those who are in, and some more of the first than count, in order.
+    pub(super) known: Vec<Candidate>,
     /// No other one's score is above this.
     cut: f64,
     /// When the longest history begins; 0 = there is none.
@@ -34,6 +34,8 @@ pub(super) struct Sieve {
     pub(super) candidates: Vec<Candidate>,
     bands: Bands,
     time: u64,
+    /// Whether it is a further part of a scrape.
+    pub(super) further: bool,
     decay: Decay,
     /// When the longest history begins, as far as known before the pass, and what it turned out to be.
     earliest: u64,
@@ -67,6 +69,7 @@ impl Sieve {
             candidates: Vec::new(),
             bands,
             time: 0,
+            further: false,
             decay: Decay::new(bands.half_life),
             earliest: 0,
             found: 0,
@@ -80,10 +83,10 @@ impl Sieve {
 
     /// Begins a ranking, as of a time; in a further part of a scrape all that is not there again counts as it was left.
     pub(super) fn begin(&mut self, rest: &Rest, (time, further): (u64, bool)) {
-        self.time = time;
+        (self.time, self.further) = (time, further);
         self.floor = if further { rest.cut } else { rest.expected };
         self.expect(rest.earliest);
-        self.restart(rest, further);
+        self.restart(rest);
     }
 
     fn expect(&mut self, earliest: u64) {
@@ -92,10 +95,10 @@ impl Sieve {
         self.share = (earliest, 1.0);
     }
 
-    fn restart(&mut self, rest: &Rest, further: bool) {
+    fn restart(&mut self, rest: &Rest) {
         self.candidates.clear();
         self.above = 0;
-        (self.found, self.settled) = if further { (rest.earliest, rest.settled) } else { (0, false) };
+        (self.found, self.settled) = if self.further { (rest.earliest, rest.settled) } else { (0, false) };
     }
 
     /// Looks at one.
@@ -119,7 +122,9 @@ impl Sieve {
     }
 
     /// Takes one as it was left.
-    pub(super) fn keep(&mut self, candidate: Candidate) {
+    #[inline]
+    pub(super) fn keep(&mut self, mut candidate: Candidate) {
+        candidate.was_inside = candidate.place.inside;
         self.above += usize::from(candidate.rank.score > self.floor);
         self.candidates.push(candidate);
     }
@@ -136,15 +141,15 @@ impl Sieve {
     }
 
     /// Whether all was as expected; if not, the same must be looked at again.
-    pub(super) fn is_done(&mut self, rest: &Rest, further: bool) -> bool {
+    pub(super) fn is_done(&mut self, rest: &Rest) -> bool {
         if self.found != self.earliest {
             self.expect(self.found);
-        } else if !further && self.floor > 0.0 && self.above < self.bands.deciding() {
+        } else if !self.further && self.floor > 0.0 && self.above < self.bands.deciding() {
             self.floor = 0.0;
         } else {
             return true;
         }
-        self.restart(rest, further);
+        self.restart(rest);
         false
     }
 
@@ -167,8 +172,8 @@ impl Sieve {
             let left = others.iter().filter(|other| !other.place.inside).map(|other| other.rank.score);
             rest.cut = left.fold(self.floor, f64::max);
             rest.known.clear();
-            rest.known.extend(first.iter().map(|candidate| candidate.rank));
-            rest.known.extend(others.iter().filter(|other| other.place.inside).map(|other| other.rank));
+            rest.known.extend(first);
+            rest.known.extend(others.iter().filter(|other| other.place.inside));
         }
     }
 }

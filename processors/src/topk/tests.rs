@@ -282,7 +282,7 @@ impl Ranked {
         sieve.begin(&self.rest, (self.time, false));
         loop {
             (0..self.values.len()).for_each(|i| self.enter(&mut sieve, i));
-            if sieve.is_done(&self.rest, false) {
+            if sieve.is_done(&self.rest) {
                 break;
             }
         }
@@ -294,12 +294,10 @@ impl Ranked {
         let mut sieve = Sieve::new(self.bands);
         sieve.begin(&self.rest, (self.time, true));
         loop {
+            let elsewhere = self.rest.known.iter().filter(|known| !here.contains(&(known.rank.at as usize)));
+            elsewhere.for_each(|known| sieve.keep(*known));
             here.clone().for_each(|i| self.enter(&mut sieve, i));
-            for rank in self.rest.known.iter().filter(|rank| !here.contains(&(rank.at as usize))) {
-                let (value, place) = (self.values[rank.at as usize], self.standings[rank.at as usize].place);
-                sieve.keep(Candidate::new(*rank, self.bands.surge_of(value, true), true, place));
-            }
-            if sieve.is_done(&self.rest, true) {
+            if sieve.is_done(&self.rest) {
                 break;
             }
         }
