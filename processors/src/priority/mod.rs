@@ -11,6 +11,7 @@ mod rules;
 mod tests;
 
 use std::any::Any;
+use std::collections::hash_map::Entry;
 use std::mem;
 
 use phoenix_pipeline::config::Value;
@@ -53,14 +54,13 @@ struct Known {
 impl Known {
     /// What is known of a resource, or else what `judge` says; and whether it is still to be explained, which it is once.
     fn ask(&mut self, key: u64, judge: impl FnOnce() -> Verdict) -> (&Verdict, bool) {
-        if !self.newer.contains_key(&key) {
-            if self.newer.len() >= self.half {
-                self.older = mem::take(&mut self.newer);
-            }
-            let known = self.older.remove(&key).unwrap_or_else(|| (judge(), false));
-            self.newer.insert(key, known);
+        if self.newer.len() >= self.half && !self.newer.contains_key(&key) {
+            self.older = mem::take(&mut self.newer);
         }
-        let (verdict, explained) = self.newer.entry(key).or_default();
+        let (verdict, explained) = match self.newer.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(self.older.remove(&key).unwrap_or_else(|| (judge(), false))),
+        };
         let new = !mem::replace(explained, true);
         (verdict, new)
     }
