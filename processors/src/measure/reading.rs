@@ -301,8 +301,8 @@ impl Readings {
             return Err("too_many_series");
         }
         if self.series.len() == self.series.capacity() {
-            // One, two, four: most entities have few series, and there are many entities.
-            self.series.reserve_exact(self.series.len().max(1));
+            // By two at first: most entities have few series, and there are many entities.
+            self.series.reserve_exact((self.series.len() / 2).max(2));
         }
         self.series.insert(at, Series::new((id, measure), time, value));
         if self.series.len() == FEW + 1 {
