@@ -22,7 +22,7 @@ use crate::{Chain, Clock, Delivery, Metrics, Refusal, swap};
 /// after this many, long before memory is at stake.
 const WAITING: usize = 64;
 /// Points of a batch that its sender may run through the chains itself.
-const SMALL: usize = 256;
+const SMALL: usize = 1_024;
 /// How long a small batch may take for the next one to be run by its sender: what takes longer than two changes of threads
 /// may as well have a thread to itself.
 const QUICK: Duration = Duration::from_micros(100);

@@ -15,9 +15,9 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::counts::Refused;
 
-/// A body up to this size is worked on at once: 0.1 ms at 1 GB/s. A larger one goes to a thread, so that health and other
+/// A body up to this size is worked on at once: 0.1 ms at 4 GB/s. A larger one goes to a thread, so that health and other
 /// senders do not wait. What is packed may be a thousand times as large.
-const AT_ONCE: usize = 128 << 10;
+const AT_ONCE: usize = 512 << 10;
 const AT_ONCE_PACKED: usize = 8 << 10;
 /// Bytes of request per entry of the index at least. A point with a time and a value has 20, so that only requests made of
 /// nearly empty messages meet it; an entry takes some hundred bytes of memory.
