@@ -4,8 +4,8 @@
 //! between two batches: new chains are built elsewhere, published through an [`ArcSwapOption`], and taken up here. A
 //! stage that panics ends the lane and with it the agent, loudly: half-processed state is worth nothing.
 //!
-//! The thread sleeps when nothing waits, and is woken once. A small batch that finds the lane idle does not wake it: its sender
-//! runs it through the chains at once, as long as that is quick. Stages that speak by themselves do so on the thread.
+//! The thread sleeps when nothing waits, and is woken once. A batch that finds the lane idle does not wake it if it is
+//! quickly done: its sender runs it through the chains at once. Stages that speak by themselves do so on the thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,11 +21,11 @@ use crate::{Chain, Clock, Delivery, Metrics, Refusal, swap};
 /// Batches that may wait in front of a lane. A scrape every few seconds needs two; a burst of senders gets back-pressure
 /// after this many, long before memory is at stake.
 const WAITING: usize = 64;
-/// Points of a batch that its sender may run through the chains itself.
-const SMALL: usize = 1_024;
-/// How long a small batch may take for the next one to be run by its sender: what takes longer than two changes of threads
-/// may as well have a thread to itself.
+/// How long a batch may take, at the pace of the one before it, to be run by its sender: what takes longer than two changes of
+/// threads may as well have a thread to itself.
 const QUICK: Duration = Duration::from_micros(100);
+/// Points that every batch is reckoned to have at least, for its time by the point: some of it is the batch's own.
+const SMALL: usize = 64;
 
 #[expect(clippy::large_enum_variant, reason = "nearly every message is a batch")]
 enum Message {
@@ -71,16 +71,15 @@ pub struct LaneHandle {
 }
 
 impl LaneHandle {
-    /// Hands a batch to the lane: runs it through the chains if it is small and the lane idle and quick, or else puts it in
+    /// Hands a batch to the lane: runs it through the chains if the lane is idle and it is quickly done, or else puts it in
     /// front of the lane. Never waits.
     ///
     /// # Errors
     /// [`Refusal::Later`] if the lane is full or gone; `delivery` is told the same.
     pub fn send(&self, pipeline: &Arc<str>, batch: Batch, delivery: Delivery) -> Result<(), Refusal> {
         // Two changes of threads cost a request of 90 points that is only passed on a quarter of its CPU time.
-        if batch.points() <= SMALL
-            && let Ok(mut worker) = self.shared.worker.try_lock()
-            && let Some(idle) = worker.as_mut().filter(|worker| worker.quick && worker.inbox.is_empty())
+        if let Ok(mut worker) = self.shared.worker.try_lock()
+            && let Some(idle) = worker.as_mut().filter(|worker| worker.is_idle_for(batch.points()))
             && self.shared.slot.load().is_none()
         {
             let run = catch_unwind(AssertUnwindSafe(|| idle.push(pipeline, batch, delivery)));
@@ -160,7 +159,7 @@ impl Lane {
     ) -> std::io::Result<Lane> {
         let (queue, inbox) = bounded(WAITING);
         let on_panic = Box::new(on_panic);
-        let worker = Worker { inbox, chains, clock, metrics, quick: true, sleeps_until: None, on_panic };
+        let worker = Worker { inbox, chains, clock, metrics, quick: SMALL, sleeps_until: None, on_panic };
         let shared = Arc::new(Shared { slot: ArcSwapOption::empty(), worker: Mutex::new(Some(worker)) });
         let own = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&own))?;
@@ -230,8 +229,8 @@ struct Worker {
     chains: Vec<Chain>,
     clock: Clock,
     metrics: Metrics,
-    /// Whether the last small batch took no longer than [`QUICK`].
-    quick: bool,
+    /// Points that take [`QUICK`] at the pace of the last batch.
+    quick: usize,
     /// When the thread looks at the deadlines again by itself.
     sleeps_until: Option<Instant>,
     on_panic: Box<dyn FnOnce(String) + Send>,
@@ -261,19 +260,23 @@ impl Worker {
         After::End
     }
 
+    /// Whether nothing waits, and so many points take no longer than they may in their sender's hands.
+    fn is_idle_for(&self, points: usize) -> bool {
+        points <= self.quick && self.inbox.is_empty()
+    }
+
     fn deadline(&self) -> Option<Instant> {
         self.chains.iter().filter_map(Chain::deadline).min()
     }
 
     fn push(&mut self, pipeline: &str, batch: Batch, delivery: Delivery) {
-        let (now, small) = (self.clock.now(), batch.points() <= SMALL);
+        let (now, points) = (self.clock.now(), batch.points().max(SMALL));
         match self.chains.iter_mut().find(|chain| chain.pipeline() == pipeline) {
             Some(chain) => chain.push(batch, delivery, now),
             None => delivery.refused(Refusal::later(format!("pipeline {pipeline} was removed by a reload"))),
         }
-        if small {
-            self.quick = self.clock.now().saturating_duration_since(now) <= QUICK;
-        }
+        let took = self.clock.now().saturating_duration_since(now).as_nanos().max(1);
+        self.quick = usize::try_from(QUICK.as_nanos() * points as u128 / took).unwrap_or(usize::MAX);
     }
 
     /// Takes up published chains, if there are any.

@@ -4,6 +4,7 @@
 //! safe as was promised. A batch is sent whole or not at all; a peer that goes away cancels nothing that was sent.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use phoenix_pipeline::admission::Held;
@@ -16,9 +17,12 @@ use tokio::sync::{Semaphore, oneshot};
 use super::counts::Refused;
 
 /// A body up to this size is worked on at once: 0.1 ms at 4 GB/s. A larger one goes to a thread, so that health and other
-/// senders do not wait. What is packed may be a thousand times as large.
+/// senders do not wait.
 const AT_ONCE: usize = 512 << 10;
-const AT_ONCE_PACKED: usize = 8 << 10;
+/// The same where nobody else waits for an answer: without the change of threads a request of 1.3 MB takes 5 % less CPU time.
+const AT_ONCE_ALONE: usize = 2 << 20;
+/// The same where a body is packed, which may make it a thousand times as large, or JSON.
+const AT_ONCE_UNDONE: usize = 8 << 10;
 /// Bytes of request per entry of the index at least. A point with a time and a value has 20, so that only requests made of
 /// nearly empty messages meet it; an entry takes some hundred bytes of memory.
 const BYTES_PER_ENTRY: usize = 16;
@@ -43,6 +47,17 @@ pub(super) struct Intake {
     ack: Option<Ack>,
     /// Large bodies that are worked on at once: each takes a core.
     workers: Arc<Semaphore>,
+    /// Requests that wait for their answers.
+    waiting: Arc<AtomicUsize>,
+}
+
+/// A request that waits for its answer.
+struct Waiting(Arc<AtomicUsize>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What became of a body: taken, all of it or in part, or refused.
@@ -51,7 +66,7 @@ type Outcome = Result<Option<Partial>, Refused>;
 impl Intake {
     pub(super) fn new(outlet: Outlet, ack: Option<Ack>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Intake { outlet, ack, workers: Arc::new(Semaphore::new(cores)) }
+        Intake { outlet, ack, workers: Arc::new(Semaphore::new(cores)), waiting: Arc::default() }
     }
 
     /// Takes a body; resolves when the data is as safe as is promised.
@@ -60,7 +75,13 @@ impl Intake {
     /// Why the data was not taken.
     pub(super) async fn take(&self, body: Body) -> Outcome {
         let (tell, hear) = oneshot::channel();
-        let at_once = if body.coding == Coding::Identity { AT_ONCE } else { AT_ONCE_PACKED };
+        let alone = self.waiting.fetch_add(1, Ordering::Relaxed) == 0;
+        let _waiting = Waiting(Arc::clone(&self.waiting));
+        let at_once = match (body.coding, body.encoding) {
+            (Coding::Identity, Encoding::Proto) if alone => AT_ONCE_ALONE,
+            (Coding::Identity, Encoding::Proto) => AT_ONCE,
+            _ => AT_ONCE_UNDONE,
+        };
         if body.bytes.len() <= at_once {
             self.send(body, tell);
         } else {
