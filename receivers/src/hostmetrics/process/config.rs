@@ -71,7 +71,7 @@ pub struct Config {
     /// limit of process ids, so that only a runaway host meets it.
     pub max_processes: usize,
     /// So many files of processes stay open between scrapes, two for each process, four where it runs: a scrape then costs a fifth less.
-    /// 0: none. Default: 4500, 1,500 processes; each takes some 4 KB of kernel memory. Never more than half of RLIMIT_NOFILE.
+    /// 0: none. Default: 4500, 2,250 processes at rest; each takes some 4 KB of kernel memory. Never more than half of RLIMIT_NOFILE.
     pub max_open_files: usize,
     /// Of processes that the pipeline folds and that do nothing, `io`, `status` and `fd` are read no more often than this; 0s: at
     /// every scrape, like those of all others. At most 2m, so that groups do not take a process for gone. Default: 0s, as the I/O

@@ -34,7 +34,9 @@ pub(crate) enum Source {
 
 impl Source {
     /// Those that are read at every scrape.
-    const KEPT: [Source; 4] = [Source::Schedstat, Source::Stat, Source::Statm, Source::Io];
+    const KEPT: [Source; 2] = [Source::Schedstat, Source::Statm];
+    /// Those that are read at every scrape of a process that runs.
+    pub(super) const BUSY: [Source; 2] = [Source::Stat, Source::Io];
 
     /// Its name below `/proc/PID`.
     pub(crate) fn name(self) -> &'static str {
@@ -110,6 +112,8 @@ pub(crate) struct Files {
     fd_size_counts: bool,
     /// The kernel counts how often a thread runs (`CONFIG_SCHED_INFO`, which distributions set).
     turns_count: bool,
+    /// Whether [`Source::BUSY`] of the process at hand stay open.
+    busy: bool,
     open: Open,
 }
 
@@ -144,6 +148,7 @@ impl Files {
             listing: Vec::with_capacity(LISTING),
             fd_size_counts: fd_size_counts(proc),
             turns_count: own.is_ok_and(|text| matches!(reading::schedstat(&text), Ok(Some(_)))),
+            busy: true,
             open: Open::new(proc, max_open),
         }
     }
@@ -197,7 +202,8 @@ impl Files {
             None => {
                 let file = File::open(self.locate(pid, source.name()))?;
                 let filled = fill(&file, &mut self.buffer)?;
-                if Source::KEPT.contains(&source) && self.open.files.len() < self.open.max {
+                let stays = Source::KEPT.contains(&source) || (self.busy && Source::BUSY.contains(&source));
+                if stays && self.open.files.len() < self.open.max {
                     self.open.files.insert((pid, source), file);
                 }
                 filled
@@ -214,9 +220,14 @@ impl Files {
         reading::schedstat(self.read(pid, Source::Schedstat).ok()?.bytes).ok()?
     }
 
-    /// Closes what need not stay open of a process.
-    pub(crate) fn close(&mut self, pid: u32, sources: &[Source]) {
-        sources.iter().for_each(|source| drop(self.open.files.remove(&(pid, *source))));
+    /// Says whether the process that is read next was read at the scrape before, too.
+    pub(crate) fn set_busy(&mut self, busy: bool) {
+        self.busy = busy;
+    }
+
+    /// Closes what is not read of a process at rest.
+    pub(crate) fn close_busy(&mut self, pid: u32) {
+        Source::BUSY.iter().for_each(|source| drop(self.open.files.remove(&(pid, *source))));
     }
 
     /// Where the link `exe` points to; a deleted file keeps its old path, so that an upgrade makes no new series.
@@ -318,6 +329,22 @@ mod tests {
         files.read(own, Source::Stat).unwrap();
         files.close_others(|pid| pid != own);
         assert!(files.open.files.is_empty());
+    }
+
+    #[test]
+    fn what_is_read_once_does_not_stay_open() {
+        let own = std::process::id();
+        let mut files = Files::new(Path::new("/proc"), 10);
+        let open = |files: &mut Files, busy| {
+            files.set_busy(busy);
+            for source in [Source::Schedstat, Source::Stat, Source::Statm, Source::Io] {
+                files.read(own, source).unwrap();
+            }
+            files.open.files.len()
+        };
+        assert_eq!((open(&mut files, false), open(&mut files, true)), (2, 4));
+        files.close_busy(own);
+        assert_eq!(files.open.files.len(), 2);
     }
 
     #[test]

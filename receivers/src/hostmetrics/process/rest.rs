@@ -10,7 +10,6 @@
 //! A process of several threads is always read: the file speaks of the first alone. So is everything where the kernel
 //! does not count turns.
 
-use super::files::Source;
 use super::reading::{Io, Ran, Stat};
 
 /// What was read while a process rested, and how long that is.
@@ -27,13 +26,15 @@ pub(super) struct Rest {
 /// After so many scrapes at rest the files that are not read stay open no longer; who wakes now and then is spared the opening.
 const CLOSED_AFTER: u8 = 10;
 
-/// The files that are not read of who rests.
-pub(super) const UNREAD: [Source; 2] = [Source::Stat, Source::Io];
-
 impl Rest {
     /// Whether the process has not run since its last reading, by what its `schedstat` says now.
     pub(super) fn goes_on(&self, ran: Option<Ran>) -> bool {
         ran.is_some() && self.ran == ran
+    }
+
+    /// Whether the process was read at the scrape before. The files of one that runs but once need not stay open.
+    pub(super) fn was_read(&self) -> bool {
+        self.scrapes == 0
     }
 
     /// The process was not read. Returns whether what is not read of it should be closed.

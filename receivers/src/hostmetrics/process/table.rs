@@ -19,7 +19,7 @@ use super::measure::{Measure, grown};
 use super::metrics::{Metric, Values};
 use super::project::{Entity, Projection, Written};
 use super::reading::{self, Ran, Stat};
-use super::rest::{self, Rest};
+use super::rest::Rest;
 use super::rotation::{Costly, Rotation};
 use super::trouble::{Cause, Troubles};
 use crate::hostmetrics::census::{Census, CensusDesk};
@@ -55,8 +55,9 @@ struct Tracked {
 }
 
 pub(crate) struct Table {
-    /// By a hash that is several times as fast as the standard one; the kernel's ids crowd no place of it.
-    processes: RapidHashMap<u32, Tracked>,
+    /// By a hash that is several times as fast as the standard one; the kernel's ids crowd no place of it. Boxed, as half of a
+    /// map's places are empty.
+    processes: RapidHashMap<u32, Box<Tracked>>,
     max: usize,
     full: bool,
     scrapes: u64,
@@ -67,7 +68,7 @@ pub(crate) struct Table {
     /// their parents' times are sure to hold it.
     late: Vec<u32>,
     /// Gone, with a last value written at the scrape before: to be closed.
-    ending: Vec<(u32, Tracked)>,
+    ending: Vec<(u32, Box<Tracked>)>,
     /// Gone, and their ids taken by others since.
     replaced: Vec<Exit>,
     balance: Balance,
@@ -159,6 +160,7 @@ impl Table {
     /// What `stat` said of a process that has not run since, and still has its parent; and how it has run up to now.
     fn resting(&mut self, pid: u32) -> (Option<Stat>, Option<Ran>) {
         let known = self.processes.get(&pid);
+        self.files.set_busy(known.is_some_and(|known| known.rest.was_read()));
         if known.is_some_and(|known| !Rest::is_told(&known.stat)) {
             return (None, None);
         }
@@ -166,10 +168,10 @@ impl Table {
         let Some(known) = known.filter(|known| known.rest.goes_on(ran)) else { return (None, ran) };
         // Parents were looked at before. The id 0 stands for one that cannot be seen from here, and so does its heir.
         let parent = u32::try_from(known.stat.parent).ok().and_then(|parent| self.processes.get(&parent));
-        let is_there = |parent: &Tracked| {
+        let has_parent = parent.is_some_and(|parent| {
             parent.seen == self.scrapes && !parent.stat.ended() && parent.stat.start <= known.stat.start
-        };
-        ((known.stat.parent == 0 || parent.is_some_and(is_there)).then_some(known.stat), ran)
+        });
+        ((known.stat.parent == 0 || has_parent).then_some(known.stat), ran)
     }
 
     fn process(&mut self, pid: u32, at: &Moment, out: &mut BatchBuilder) -> usize {
@@ -200,7 +202,7 @@ impl Table {
         if resting.is_none() {
             tracked.rest.read(&stat, ran);
         } else if tracked.rest.spared() {
-            self.files.close(pid, &rest::UNREAD);
+            self.files.close_busy(pid);
         }
         tracked.stat = stat;
         let times = self.measure.times(&stat, tracked.times.as_ref(), at);
@@ -291,7 +293,7 @@ impl Table {
             costly: None,
         };
         let Some(old) = self.processes.remove(&pid) else {
-            self.processes.insert(pid, tracked);
+            self.processes.insert(pid, Box::new(tracked));
             return Some(0);
         };
         // What an identity used up to its end is known where the process lives on under another one.
@@ -309,7 +311,7 @@ impl Table {
         } else {
             points = self.part(pid, old, tail.unwrap_or_default(), at, out);
         }
-        self.processes.insert(pid, tracked);
+        self.processes.insert(pid, Box::new(tracked));
         Some(points)
     }
 
@@ -345,7 +347,14 @@ impl Table {
     }
 
     /// Closes a process, or says what it used after its last reading and closes it at the next scrape.
-    fn part(&mut self, pid: u32, mut tracked: Tracked, tail: [f64; 2], at: &Moment, out: &mut BatchBuilder) -> usize {
+    fn part(
+        &mut self,
+        pid: u32,
+        mut tracked: Box<Tracked>,
+        tail: [f64; 2],
+        at: &Moment,
+        out: &mut BatchBuilder,
+    ) -> usize {
         let used: f64 = tail.iter().sum();
         let last = if used > 0.0 { self.write_last(pid, &tracked, tail, at, out) } else { None };
         let Some((written, points)) = last else {
@@ -358,7 +367,7 @@ impl Table {
     }
 
     /// Closes those that were parted with at the scrape before, unless another life goes on in their series.
-    fn close_ended(&self, ended: &[(u32, Tracked)], at: &Moment, out: &mut BatchBuilder) -> usize {
+    fn close_ended(&self, ended: &[(u32, Box<Tracked>)], at: &Moment, out: &mut BatchBuilder) -> usize {
         let goes_on = |pid: u32, old: &Tracked| self.processes.get(&pid).is_some_and(|new| self.is_same(pid, old, new));
         let over = ended.iter().filter(|(pid, old)| !goes_on(*pid, old));
         over.map(|(pid, old)| self.close(*pid, old, at, out)).sum()
@@ -385,7 +394,7 @@ impl Table {
         let scrapes = self.scrapes;
         let late = std::mem::take(&mut self.late);
         let is_gone = |pid: &u32, tracked: &Tracked| tracked.seen != scrapes && !late.contains(pid);
-        let gone: Vec<(u32, Tracked)> = self.processes.extract_if(|pid, tracked| is_gone(pid, tracked)).collect();
+        let gone: Vec<(u32, Box<Tracked>)> = self.processes.extract_if(|pid, tracked| is_gone(pid, tracked)).collect();
         let mut exits: Vec<Exit> = gone.iter().filter_map(|(pid, tracked)| exit(*pid, tracked)).collect();
         exits.append(&mut self.replaced);
         let living = |pid: u32| {
