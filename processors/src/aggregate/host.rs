@@ -73,6 +73,11 @@ impl Found {
 /// What became of an entity, and why.
 pub(crate) type Verdict = (&'static str, &'static str);
 
+/// Whether two verdicts are the same; they mostly are one, by address.
+fn is_same(a: Verdict, b: Verdict) -> bool {
+    std::ptr::eq(a.0, b.0) && std::ptr::eq(a.1, b.1) || a == b
+}
+
 /// What the work on a host needs beside the host.
 pub(crate) struct Tools<'a> {
     pub(crate) config: &'a Config,
@@ -208,8 +213,8 @@ impl Host {
     }
 
     /// Where it has a resource of these very bytes. If it has none, it may be its resource nevertheless.
-    pub(crate) fn sight(&self, resource: Resource<'_>) -> Option<Sighting> {
-        self.entities.sight(resource)
+    pub(crate) fn sight(&self, resource: Resource<'_>, before: Option<Sighting>) -> Option<Sighting> {
+        self.entities.sight(resource, before)
     }
 
     /// How many entities it knows.
@@ -229,7 +234,7 @@ impl Host {
         let key = match self.entities.find(resource, seen, tools.interner) {
             Ok(slot) => {
                 visit.slot = Some(slot);
-                if let Some(entity) = self.entities.get_mut(slot).filter(|entity| entity.verdict != verdict) {
+                if let Some(entity) = self.entities.get_mut(slot).filter(|entity| !is_same(entity.verdict, verdict)) {
                     tools.counts.entity(entity.verdict, -1);
                     tools.counts.entity(verdict, 1);
                     entity.verdict = verdict;

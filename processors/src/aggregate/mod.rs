@@ -142,12 +142,13 @@ impl Aggregate {
         let mut without = Vec::new();
         // A resource is most likely of the host of the one before.
         let mut last: Option<(usize, &Host)> = None;
+        let mut before = None;
         for resource in batch.resources() {
             let Some((earliest, latest)) = resource.times() else {
                 without.push((resource.id().index(), host_of(resource.attributes())));
                 continue;
             };
-            let mut seen = last.and_then(|(_, host)| host.sight(resource));
+            let mut seen = last.and_then(|(_, host)| host.sight(resource, before));
             let place = match last {
                 Some((place, _)) if seen.is_some() => place,
                 _ => {
@@ -157,7 +158,7 @@ impl Aggregate {
                         windows.push((name, Window { earliest, latest }));
                     }
                     last = hosts.get(name).map(|host| (place, host));
-                    seen = last.and_then(|(_, host)| host.sight(resource));
+                    seen = last.and_then(|(_, host)| host.sight(resource, None));
                     place
                 }
             };
@@ -167,6 +168,7 @@ impl Aggregate {
             }
             of_resources.resize(resource.id().index(), NOT_FOUND);
             of_resources.push(Found { host: Some(place), seen });
+            before = seen.or(before);
         }
         let all = of_resources.len().max(without.last().map_or(0, |(resource, _)| resource + 1));
         of_resources.resize(all, NOT_FOUND);

@@ -73,6 +73,8 @@ impl Sum {
         match value {
             // Beyond the range after 2^64 of the largest.
             Number::Int(value) => self.int = self.int.wrapping_add(i128::from(value)),
+            // Most processes do nothing most of the time.
+            Number::Double(0.0) if self.double => {}
             Number::Double(value) => {
                 self.double = true;
                 self.add_double(value);

@@ -38,9 +38,13 @@ impl Entities {
         self.by_key.len()
     }
 
-    /// Where a resource of these very bytes is.
-    pub(super) fn sight(&self, resource: Resource<'_>) -> Option<Sighting> {
-        self.by_bytes(resource).map(|slot| Sighting { slot, forgotten: self.forgotten })
+    /// Where a resource of these very bytes is. It is looked for behind the one that came `before` it: they mostly come in the
+    /// order in which they came first, and a look at the table is a miss of the cache.
+    pub(super) fn sight(&self, resource: Resource<'_>, before: Option<Sighting>) -> Option<Sighting> {
+        let next = before.map_or(0, |before| before.slot.wrapping_add(1));
+        let is_it = |entity: &Entity| entity.key.0 == resource.hash() && entity.is_of(resource);
+        let slot = if self.get(next).is_some_and(is_it) { next } else { self.by_bytes(resource)? };
+        Some(Sighting { slot, forgotten: self.forgotten })
     }
 
     fn by_bytes(&self, resource: Resource<'_>) -> Option<Slot> {
