@@ -11,7 +11,7 @@ use phoenix_telemetry::Number;
 use super::distribution::Distribution;
 use super::ledger::{Holder, Life, Outcome, Reading};
 use super::number::{Sum, zero_of};
-use super::series::{Kind, Series};
+use super::series::{Beside, Kind, Series};
 
 /// The first delta of a series as the beginning of a cumulative one: not before the host's last scrape, or where an earlier run
 /// may have got to, since a former series of that identity may have ended there; and before its own time even where it has no start.
@@ -47,7 +47,7 @@ fn delta(series: &Series, former: Option<Life>, outcome: &Outcome) -> Option<(u6
         _ if outcome.increment.as_f64() > 0.0 => life.last.start,
         _ => return None,
     };
-    let gained = match &series.histogram {
+    let gained = match series.histogram() {
         None => Written::Number(outcome.increment),
         Some(histogram) => Written::Distribution(histogram.gain.clone(), true),
     };
@@ -55,9 +55,10 @@ fn delta(series: &Series, former: Option<Life>, outcome: &Outcome) -> Option<(u6
 }
 
 fn cumulative(series: &mut Series, former: Option<Life>, outcome: &Outcome) -> Option<(u64, Written)> {
-    let Series { life, total, histogram, .. } = series;
+    let Series { life, beside, .. } = series;
     match (outcome.to, life.holder) {
         (Holder::Individual, _) => {
+            let Beside { total, histogram, .. } = &mut **beside.get_or_insert_default();
             // Beyond what a point can hold, it starts anew where its last point was.
             let since = former.map_or(life.out_start, |former| former.last.time);
             let held = match histogram {
@@ -66,7 +67,7 @@ fn cumulative(series: &mut Series, former: Option<Life>, outcome: &Outcome) -> O
                     total.add(outcome.increment);
                     Written::Number(total.value().unwrap_or_else(|| {
                         life.out_start = since;
-                        **total = Sum::default();
+                        *total = Sum::default();
                         total.add(outcome.increment);
                         total.clamped()
                     }))
@@ -84,8 +85,11 @@ fn cumulative(series: &mut Series, former: Option<Life>, outcome: &Outcome) -> O
             Some((life.out_start, held))
         }
         (Holder::Group(_), Holder::Individual) => {
-            (*total, life.out_start, life.written) = (None, life.last.time, life.last.time);
-            let nothing = match histogram {
+            (life.out_start, life.written) = (life.last.time, life.last.time);
+            let nothing = match beside.as_mut().and_then(|beside| {
+                beside.total = None;
+                beside.histogram.as_mut()
+            }) {
                 None => Written::Number(zero_of(outcome.increment)),
                 Some(histogram) => {
                     histogram.total = None;

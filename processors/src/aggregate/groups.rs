@@ -135,18 +135,18 @@ impl Groups {
                 if let Some(slot) = self.groups.get_mut(id as usize) {
                     *slot = Some(group);
                 }
-                GroupId(id)
+                GroupId::at(id)
             }
             None => {
                 self.groups.push(Some(group));
-                GroupId(self.groups.len() as u32 - 1)
+                GroupId::at(self.groups.len() as u32 - 1)
             }
         }
     }
 
     /// A group by its id.
     pub(crate) fn get(&mut self, id: GroupId) -> Option<&mut Group> {
-        self.groups.get_mut(id.0 as usize)?.as_mut()
+        self.groups.get_mut(id.place() as usize)?.as_mut()
     }
 
     /// All groups.
@@ -181,7 +181,7 @@ impl Groups {
             }
             self.free.push(id);
             self.changes += 1;
-            if self.overflow == Some(GroupId(id)) {
+            if self.overflow == Some(GroupId::at(id)) {
                 self.overflow = None;
             } else {
                 self.by_key.remove(&group.key);

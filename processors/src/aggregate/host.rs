@@ -253,7 +253,7 @@ impl Host {
         let entity = Entity {
             key,
             resource: tools.interner.share(encode_resource(resource)),
-            series: Table::default(),
+            series: Table::with_room(resource.live_points().min(SERIES_PER_ENTITY)),
             group: None,
             is_group: is_group(resource, &tools.config.group_by),
             verdict,

@@ -4,13 +4,26 @@
 //! pure function of what is remembered of the series, the new point, the host's last scrape and the decision; it knows
 //! no batch, no group and no clock.
 
+use std::num::NonZeroU32;
+
 use phoenix_telemetry::Number;
 
 use super::number::{falls, less, zero_of};
 
 /// A group of one host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct GroupId(pub(crate) u32);
+pub(crate) struct GroupId(NonZeroU32);
+
+impl GroupId {
+    /// The group at a place in the host's table. It is kept one higher, so that a [`Holder`] is no larger than it.
+    pub(crate) const fn at(place: u32) -> GroupId {
+        GroupId(NonZeroU32::MIN.saturating_add(place))
+    }
+
+    pub(crate) const fn place(self) -> u32 {
+        self.0.get() - 1
+    }
+}
 
 /// Who a series belongs to: what was decided at its last point, or is decided now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

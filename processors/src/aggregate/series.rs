@@ -37,14 +37,32 @@ pub(super) struct Series {
     pub(super) in_group: bool,
     /// A reader of the output takes it for alive.
     pub(super) shown: bool,
-    /// What it is in its group, where that sums over attributes.
-    pub(super) rest: Option<Arc<Ident>>,
     /// Where its group's series was last found.
     pub(super) place: Hint,
+    /// What few series have.
+    pub(super) beside: Option<Box<Beside>>,
+}
+
+/// What few series have; there are many series.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// What it is in its group, where that sums over attributes.
+    pub(super) rest: Option<Arc<Ident>>,
     /// What was written of it, where deltas leave as a cumulative sum.
-    pub(super) total: Option<Box<Sum>>,
+    pub(super) total: Option<Sum>,
     /// What it holds, where it is a histogram.
-    pub(super) histogram: Option<Box<Histogram>>,
+    pub(super) histogram: Option<Histogram>,
+}
+
+impl Beside {
+    pub(super) fn of(
+        rest: Option<Arc<Ident>>,
+        total: Option<Sum>,
+        histogram: Option<Histogram>,
+    ) -> Option<Box<Beside>> {
+        let any = rest.is_some() || total.is_some() || histogram.is_some();
+        any.then(|| Box::new(Beside { rest, total, histogram }))
+    }
 }
 
 /// A histogram series: what its life's values are the counts of.
@@ -144,9 +162,27 @@ impl Kind {
 }
 
 impl Series {
+    /// What it is in its group, where that sums over attributes.
+    pub(super) fn rest(&self) -> Option<&Arc<Ident>> {
+        self.beside.as_ref()?.rest.as_ref()
+    }
+
+    /// Says what it is in its group; returns what it was.
+    pub(super) fn set_rest(&mut self, rest: Option<Arc<Ident>>) -> Option<Arc<Ident>> {
+        if rest.is_none() && self.beside.is_none() {
+            return None;
+        }
+        std::mem::replace(&mut self.beside.get_or_insert_default().rest, rest)
+    }
+
+    /// What it holds, where it is a histogram.
+    pub(super) fn histogram(&self) -> Option<&Histogram> {
+        self.beside.as_ref()?.histogram.as_ref()
+    }
+
     /// What a group holds of it.
     fn holding(&self) -> Holding {
-        let histogram = self.histogram.as_ref().map(|histogram| Box::new(histogram.last.empty()));
+        let histogram = self.histogram().map(|histogram| Box::new(histogram.last.empty()));
         histogram.map_or_else(|| self.kind.holding(), Holding::Distribution)
     }
 
@@ -200,7 +236,7 @@ impl Series {
     #[inline(always)]
     pub(super) fn of_group<'g>(&mut self, group: &'g mut Group, start: u64) -> &'g mut GroupSeries {
         let mut place = self.place;
-        let ident = self.rest.as_ref().unwrap_or(&self.ident);
+        let ident = self.beside.as_ref().and_then(|beside| beside.rest.as_ref()).unwrap_or(&self.ident);
         let found = group.series(ident.written(), &mut place, start, || self.holding());
         self.place = place;
         found
@@ -226,7 +262,8 @@ pub(super) fn settle(
     tools: &mut Tools<'_>,
 ) -> Action {
     let kind = series.kind;
-    if let (Some(histogram), Some(next)) = (&mut series.histogram, next) {
+    let histogram = series.beside.as_mut().and_then(|beside| beside.histogram.as_mut());
+    if let (Some(histogram), Some(next)) = (histogram, next) {
         histogram.moves(*next, outcome.increment, kind);
         if series.life.offset.as_f64() == 0.0 {
             histogram.offset = None;
@@ -247,7 +284,7 @@ pub(super) fn settle(
                 };
                 if let Some(group) = groups.get(group) {
                     let account = series.of_group(group, start);
-                    match &series.histogram {
+                    match series.histogram() {
                         None => account.add(outcome.increment),
                         Some(histogram) => account.add_distribution(&histogram.gain),
                     }
@@ -261,7 +298,7 @@ pub(super) fn settle(
     series.shown |= matches!(outcome.write, Write::Untouched | Write::As(..));
     match outcome.write {
         Write::Untouched => Action::Pass,
-        Write::As(start, value) => match &series.histogram {
+        Write::As(start, value) => match series.histogram() {
             None => Action::Rewrite(start, value),
             Some(histogram) => {
                 let times = (start, series.life.last.time);

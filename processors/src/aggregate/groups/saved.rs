@@ -17,7 +17,7 @@ impl Groups {
                 group.save(out);
             }
         }
-        out.maybe(self.overflow.map(|id| u64::from(id.0)));
+        out.maybe(self.overflow.map(|id| u64::from(id.place())));
     }
 
     pub(crate) fn load(from: &mut Reader<'_>, interner: &mut Interner) -> Read<Groups> {
@@ -27,14 +27,14 @@ impl Groups {
             let group = if from.flag()? { Some(Group::load(from, interner)?) } else { None };
             match &group {
                 Some(group) => {
-                    groups.by_key.insert(group.key.clone(), GroupId(id));
+                    groups.by_key.insert(group.key.clone(), GroupId::at(id));
                 }
                 None => groups.free.push(id),
             }
             groups.groups.push(group);
         }
         if let Some(id) = from.maybe()? {
-            let id = GroupId(u32::try_from(id).map_err(|_| Unreadable)?);
+            let id = GroupId::at(u32::try_from(id).map_err(|_| Unreadable)?);
             let group = groups.get(id).ok_or(Unreadable)?;
             // `other` is found by its place, not by its key.
             let key = std::mem::take(&mut group.key);

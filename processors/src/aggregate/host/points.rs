@@ -14,7 +14,7 @@ use crate::aggregate::identity::{Ident, Role};
 use crate::aggregate::layouts::{Meaning, Rest};
 use crate::aggregate::ledger::{GroupId, Holder, Life, Reading, Write};
 use crate::aggregate::number::{is_finite, is_negative};
-use crate::aggregate::series::{Action, Histogram, Kind, Series, settle};
+use crate::aggregate::series::{Action, Beside, Histogram, Kind, Series, settle};
 
 /// In entities of more series than this none is compared with all others.
 const COMPARED: usize = 1_000;
@@ -132,10 +132,12 @@ impl Host {
                 kind,
                 in_group: false,
                 shown: false,
-                rest: into.filter(|_| decided != Holder::Individual).cloned(),
                 place: 0,
-                total: None,
-                histogram: histogram.clone().map(|first| Box::new(Histogram::new(*first))),
+                beside: Beside::of(
+                    into.filter(|_| decided != Holder::Individual).cloned(),
+                    None,
+                    histogram.clone().map(|first| Histogram::new(*first)),
+                ),
             };
             let action = settle(&mut series, None, outcome, (&entity.resource, point, histogram), groups, tools);
             series.opens(outcome, groups);
@@ -151,7 +153,7 @@ impl Host {
         }
         let former = series.life;
         let falls = |known: &Histogram| histogram.as_ref().is_some_and(|next| next.since(&known.last).is_none());
-        if kind == Kind::Counter && series.histogram.as_deref().is_some_and(falls) {
+        if kind == Kind::Counter && series.histogram().is_some_and(falls) {
             // Any bucket that falls is a reset, though there may be more values together.
             series.life.last.value = Number::Int(i64::MAX);
         }
@@ -174,15 +176,15 @@ impl Host {
         // A return may have to wait for the next point.
         let rest = match series.life.holder == decided {
             true => into.filter(|_| decided != Holder::Individual).cloned(),
-            false => series.rest.clone(),
+            false => series.rest().cloned(),
         };
-        let former_rest = std::mem::replace(&mut series.rest, rest.clone());
+        let former_rest = series.set_rest(rest.clone());
         if outcome.to != series.life.holder {
             // The increment is the former holder's.
-            series.rest = former_rest;
+            series.set_rest(former_rest);
         }
         let action = settle(series, Some(former), outcome, (&entity.resource, point, histogram), groups, tools);
-        series.rest = rest;
+        series.set_rest(rest);
         series.opens(outcome, groups);
         action
     }
@@ -230,7 +232,7 @@ impl Host {
             && let Some(place) = entity.series.find(ident, guess)
             && let Some(series) = entity.series.get(place)
             && series.life.last.time < time
-            && series.histogram.as_ref().is_some_and(|known| !known.last.fits(next))
+            && series.histogram().is_some_and(|known| !known.last.fits(next))
         {
             entity.series.remove(place);
             self.series -= 1;

@@ -14,7 +14,7 @@ use crate::aggregate::groups::Groups;
 use crate::aggregate::identity::{Desc, Interner};
 use crate::aggregate::ledger::{GroupId, Holder, Life, Reading};
 use crate::aggregate::number::Sum;
-use crate::aggregate::series::{Histogram, Kind, Series};
+use crate::aggregate::series::{Beside, Histogram, Kind, Series};
 use crate::aggregate::state::code::{Read, Reader, Unreadable, Writer};
 
 impl Host {
@@ -124,21 +124,22 @@ impl Series {
         out.number(offset);
         out.maybe(match holder {
             Holder::Individual => None,
-            Holder::Group(id) => Some(u64::from(id.0)),
+            Holder::Group(id) => Some(u64::from(id.place())),
         });
         for value in [closing, ended, self.in_group, self.shown] {
             out.flag(value);
         }
-        out.flag(self.rest.is_some());
-        if let Some(rest) = &self.rest {
+        out.flag(self.rest().is_some());
+        if let Some(rest) = self.rest() {
             out.set(&rest.attributes);
         }
-        out.flag(self.total.is_some());
-        if let Some(total) = &self.total {
+        let total = self.beside.as_ref().and_then(|beside| beside.total.as_ref());
+        out.flag(total.is_some());
+        if let Some(total) = total {
             total.save(out);
         }
-        out.flag(self.histogram.is_some());
-        if let Some(histogram) = &self.histogram {
+        out.flag(self.histogram().is_some());
+        if let Some(histogram) = self.histogram() {
             histogram.last.save(out);
             for one in [&histogram.offset, &histogram.total] {
                 out.flag(one.is_some());
@@ -165,13 +166,13 @@ impl Series {
         let offset = from.number()?;
         let holder = match from.maybe()? {
             None => Holder::Individual,
-            Some(id) => Holder::Group(GroupId(u32::try_from(id).map_err(|_| Unreadable)?)),
+            Some(id) => Holder::Group(GroupId::at(u32::try_from(id).map_err(|_| Unreadable)?)),
         };
         let (closing, ended) = (from.flag()?, from.flag()?);
         let life = Life { last, holder, out_start, offset, written, closing, ended };
         let (in_group, shown) = (from.flag()?, from.flag()?);
         let rest = if from.flag()? { Some(interner.ident_of(&ident.desc, &from.set()?)) } else { None };
-        let total = if from.flag()? { Some(Box::new(Sum::load(from)?)) } else { None };
+        let total = if from.flag()? { Some(Sum::load(from)?) } else { None };
         let histogram = if from.flag()? {
             let mut histogram = Histogram::new(Distribution::load(from)?);
             for one in [&mut histogram.offset, &mut histogram.total] {
@@ -179,10 +180,10 @@ impl Series {
                     *one = Some(Distribution::load(from)?);
                 }
             }
-            Some(Box::new(histogram))
+            Some(histogram)
         } else {
             None
         };
-        Ok(Series { ident, life, kind, in_group, shown, rest, place: 0, total, histogram })
+        Ok(Series { ident, life, kind, in_group, shown, place: 0, beside: Beside::of(rest, total, histogram) })
     }
 }

@@ -20,6 +20,11 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// Of an entity that will have so many series at first.
+    pub(super) fn with_room(series: usize) -> Table {
+        Table { series: Vec::with_capacity(series), places: None }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.series.len()
     }
@@ -64,7 +69,7 @@ impl Table {
     pub(super) fn push(&mut self, series: Series) {
         if self.series.len() == self.series.capacity() {
             // Entities are many, and have few series: a quarter more, not twice as many.
-            self.series.reserve_exact(4.max(self.series.len() / 4));
+            self.series.reserve_exact(1.max(self.series.len() / 4));
         }
         if let Some(places) = &mut self.places {
             places.insert(series.ident.id, self.series.len() as u32);

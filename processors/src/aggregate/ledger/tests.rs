@@ -1,7 +1,7 @@
 use super::*;
 
-const A: GroupId = GroupId(1);
-const B: GroupId = GroupId(2);
+const A: GroupId = GroupId::at(1);
+const B: GroupId = GroupId::at(2);
 const FOLD: Holder = Holder::Group(A);
 
 fn at(start: u64, time: u64, value: i64) -> Reading {
