@@ -10,6 +10,7 @@ mod table;
 mod usage;
 mod usual;
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
@@ -52,6 +53,8 @@ struct Entity {
     is_group: bool,
     verdict: Verdict,
     usage: Usage,
+    /// Who came behind it last time.
+    next: Cell<Slot>,
 }
 
 /// The group of an entity of a class as of some number of changes, and whether that is `other`.
@@ -258,6 +261,7 @@ impl Host {
             is_group: is_group(resource, &tools.config.group_by),
             verdict,
             usage: Usage::default(),
+            next: Cell::default(),
         };
         tools.counts.entity(verdict, 1);
         visit.slot = Some(self.entities.insert(entity));

@@ -38,12 +38,19 @@ impl Entities {
         self.by_key.len()
     }
 
-    /// Where a resource of these very bytes is. It is looked for behind the one that came `before` it: they mostly come in the
-    /// order in which they came first, and a look at the table is a miss of the cache.
+    /// Where a resource of these very bytes is. It is looked for where the one was that last came behind the one `before` it: they
+    /// mostly come in the same order, and a look at the table is a miss of the cache.
     pub(super) fn sight(&self, resource: Resource<'_>, before: Option<Sighting>) -> Option<Sighting> {
-        let next = before.map_or(0, |before| before.slot.wrapping_add(1));
+        let before = before.and_then(|before| self.get(before.slot));
+        let next = before.map_or(0, |before| before.next.get());
         let is_it = |entity: &Entity| entity.key.0 == resource.hash() && entity.is_of(resource);
-        let slot = if self.get(next).is_some_and(is_it) { next } else { self.by_bytes(resource)? };
+        let mut slot = next;
+        if !self.get(next).is_some_and(is_it) {
+            slot = self.by_bytes(resource)?;
+            if let Some(before) = before {
+                before.next.set(slot);
+            }
+        }
         Some(Sighting { slot, forgotten: self.forgotten })
     }
 
