@@ -8,10 +8,11 @@
 
 pub(crate) mod books;
 pub(crate) mod code;
+mod sealed;
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,9 +23,7 @@ use super::host::Host;
 use super::own::Counts;
 use books::Lost;
 use code::Writer;
-
-/// What the file begins with: a word, and the version of what follows.
-const MAGIC: &[u8; 16] = b"phoenix-aggr\0\0\0\x04";
+use sealed::Sealing;
 
 /// A state beyond this is not kept: writing it would hold up the lane for seconds. Millions of series.
 const LARGEST: u64 = 1 << 30;
@@ -147,19 +146,16 @@ impl Store {
     }
 
     fn read(&self) -> io::Result<Vec<u8>> {
+        let file = fs::File::open(self.path(FILE))?;
         let mut bytes = Vec::new();
-        fs::File::open(self.path(FILE))?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+        bytes.try_reserve_exact(file.metadata()?.len().min(LARGEST) as usize)?;
+        file.take(LARGEST + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
     /// What names a file, and its books.
     fn open(&self, bytes: &[u8], now: Instant, counts: &mut Counts) -> Result<(books::Name, Books), &'static str> {
-        let rest = bytes.strip_prefix(MAGIC).ok_or("it is not of this version")?;
-        let (sum, rest) = rest.split_first_chunk::<8>().ok_or("it ends early")?;
-        if u64::from_le_bytes(*sum) != checksum(rest) {
-            return Err("its checksum is wrong");
-        }
-        books::load(rest, now, counts).map_err(|_| "it holds what no state holds")
+        books::load(sealed::open(bytes)?, now, counts).map_err(|_| "it holds what no state holds")
     }
 
     /// Something is to be reported that is not in the file.
@@ -182,7 +178,7 @@ impl Store {
             return self.fall_behind(counts);
         }
         self.written = Some(now);
-        match self.write(books) {
+        match self.write(books, LARGEST) {
             Ok(()) => (self.changed, self.failing) = (false, false),
             Err(error) => {
                 counts.unwritten();
@@ -194,34 +190,36 @@ impl Store {
         }
     }
 
-    fn write(&mut self, books: &Books) -> io::Result<()> {
+    /// Writes a file of at most `largest` bytes. The one before stays until this one is whole and on the disk.
+    fn write(&mut self, books: &Books, largest: u64) -> io::Result<()> {
         // The agent names a directory of the stage's own; the first write makes it.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
         let number = RandomState::new().hash_one(self.number);
-        let mut body = Writer::default();
-        let name = books::Name { number, boot: self.boot.to_string(), process: self.process };
-        books::save(books, &name, &mut body);
-        let body = body.finish();
-        if body.len() as u64 + 24 > LARGEST {
-            return Err(io::Error::other(format!("{} bytes are more than the {LARGEST} it may have", body.len())));
-        }
         let next = self.path(NEXT);
         match fs::remove_file(&next) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
-        file.write_all(MAGIC)?;
-        file.write_all(&checksum(&body).to_le_bytes())?;
-        file.write_all(&body)?;
-        file.sync_all()?;
-        drop(file);
-        fs::rename(&next, self.path(FILE))?;
+        let written = self.write_to(&next, number, books, largest).and_then(|()| fs::rename(&next, self.path(FILE)));
+        if written.is_err() {
+            // A part of a state only takes the room that others want.
+            fs::remove_file(&next).ok();
+        }
+        written?;
         self.number = Some(number);
         if std::mem::take(&mut self.behind) {
             self.clear_markers();
         }
         Ok(())
+    }
+
+    fn write_to(&self, path: &Path, number: u64, books: &Books, largest: u64) -> io::Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut out = Writer::new(Sealing::begin(&mut file, largest)?);
+        let name = books::Name { number, boot: self.boot.to_string(), process: self.process };
+        books::save(books, &name, &mut out);
+        out.finish()?;
+        file.sync_all()
     }
 
     /// Removes markers of files that are gone. They say nothing any more, so one that stays does no harm.
@@ -277,10 +275,6 @@ fn this_process() -> io::Result<Process> {
     let started = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(19)?.parse().ok());
     let started = started.ok_or_else(|| io::Error::other("it does not say when the process started"))?;
     Ok((u64::from(std::process::id()), started))
-}
-
-fn checksum(bytes: &[u8]) -> u64 {
-    rapidhash::v3::rapidhash_v3(bytes)
 }
 
 #[cfg(test)]

@@ -63,8 +63,10 @@ pub(crate) fn damage(directory: &Path, bits: u8) {
 /// stays as it is.
 fn by_another_process(directory: &Path) {
     let Ok(mut bytes) = std::fs::read(file(directory)) else { return };
-    let sum = |bytes: &[u8]| rapidhash::v3::rapidhash_v3(&bytes[24..]).to_le_bytes();
-    if bytes[16..24] != sum(&bytes) {
+    // The body stands between 16 bytes of version and 8 of checksum.
+    let end = bytes.len() - 8;
+    let sum = |bytes: &[u8]| rapidhash::v3::rapidhash_v3(&bytes[16..end]).to_le_bytes();
+    if bytes[end..] != sum(&bytes) {
         return;
     }
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
@@ -72,7 +74,7 @@ fn by_another_process(directory: &Path) {
     let place = bytes.windows(boot.len()).position(|window| window == boot).unwrap() + boot.len();
     bytes[place + 7] = 1;
     let sum = sum(&bytes);
-    bytes[16..24].copy_from_slice(&sum);
+    bytes[end..].copy_from_slice(&sum);
     std::fs::write(file(directory), bytes).unwrap();
 }
 

@@ -6,7 +6,7 @@ use super::{Distribution, Exponential, Layout, is_bucket, is_layout};
 use crate::aggregate::state::code::{Read, Reader, Unreadable, Writer};
 
 impl Distribution {
-    pub(crate) fn save(&self, out: &mut Writer) {
+    pub(crate) fn save(&self, out: &mut Writer<'_>) {
         out.long(self.count);
         out.maybe(self.sum.map(f64::to_bits));
         out.maybe(self.range.map(|(least, _)| least.to_bits()));

@@ -2,14 +2,13 @@
 
 use super::{Group, GroupSeries, Groups, Holding};
 use crate::aggregate::distribution::Distribution;
-use crate::aggregate::identity::Interner;
 use crate::aggregate::ledger::GroupId;
 use crate::aggregate::number::Sum;
 use crate::aggregate::state::code::{Read, Reader, Unreadable, Writer};
 use crate::measure::ByKey;
 
 impl Groups {
-    pub(crate) fn save(&self, out: &mut Writer) {
+    pub(crate) fn save(&self, out: &mut Writer<'_>) {
         out.long(self.groups.len() as u64);
         for slot in &self.groups {
             out.flag(slot.is_some());
@@ -20,11 +19,11 @@ impl Groups {
         out.maybe(self.overflow.map(|id| u64::from(id.place())));
     }
 
-    pub(crate) fn load(from: &mut Reader<'_>, interner: &mut Interner) -> Read<Groups> {
+    pub(crate) fn load(from: &mut Reader<'_>) -> Read<Groups> {
         let mut groups = Groups::default();
         for id in 0..from.long()? {
             let id = u32::try_from(id).map_err(|_| Unreadable)?;
-            let group = if from.flag()? { Some(Group::load(from, interner)?) } else { None };
+            let group = if from.flag()? { Some(Group::load(from)?) } else { None };
             match &group {
                 Some(group) => {
                     groups.by_key.insert(group.key.clone(), GroupId::at(id));
@@ -46,7 +45,7 @@ impl Groups {
 }
 
 impl Group {
-    fn save(&self, out: &mut Writer) {
+    fn save(&self, out: &mut Writer<'_>) {
         out.bytes(&self.key);
         out.set(&self.resource);
         for value in [self.entities, self.inhabited, self.counted] {
@@ -58,7 +57,7 @@ impl Group {
         self.series.iter().for_each(|series| series.save(out));
     }
 
-    fn load(from: &mut Reader<'_>, interner: &mut Interner) -> Read<Group> {
+    fn load(from: &mut Reader<'_>) -> Read<Group> {
         let mut group = Group {
             key: from.bytes()?.to_vec(),
             resource: from.set()?,
@@ -71,7 +70,7 @@ impl Group {
             places: ByKey::default(),
         };
         for place in 0..from.long()? {
-            let series = GroupSeries::load(from, interner)?;
+            let series = GroupSeries::load(from)?;
             group.places.insert(series.ident.id, u32::try_from(place).map_err(|_| Unreadable)?);
             group.series.push(series);
         }
@@ -80,7 +79,7 @@ impl Group {
 }
 
 impl GroupSeries {
-    fn save(&self, out: &mut Writer) {
+    fn save(&self, out: &mut Writer<'_>) {
         out.desc(&self.ident.desc);
         out.set(&self.ident.attributes);
         out.long(self.start);
@@ -115,9 +114,9 @@ impl GroupSeries {
         out.flag(self.touched);
     }
 
-    fn load(from: &mut Reader<'_>, interner: &mut Interner) -> Read<GroupSeries> {
+    fn load(from: &mut Reader<'_>) -> Read<GroupSeries> {
         Ok(GroupSeries {
-            ident: from.ident(interner)?,
+            ident: from.ident()?,
             start: from.long()?,
             holding: match from.byte()? {
                 0 => Holding::Counter(Sum::load(from)?),

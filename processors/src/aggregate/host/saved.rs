@@ -12,7 +12,7 @@ use super::{Entity, Host, Table, Usage};
 use crate::aggregate::distribution::Distribution;
 use crate::aggregate::emit::Pieces;
 use crate::aggregate::groups::Groups;
-use crate::aggregate::identity::{Desc, Interner};
+use crate::aggregate::identity::Desc;
 use crate::aggregate::ledger::{GroupId, Holder, Life, Reading};
 use crate::aggregate::number::Sum;
 use crate::aggregate::series::{Beside, Histogram, Kind, Series};
@@ -20,7 +20,7 @@ use crate::aggregate::state::code::{Read, Reader, Unreadable, Writer};
 
 impl Host {
     /// Writes all but the groups' wait.
-    pub(crate) fn save(&self, descs: &HashMap<u64, Arc<Desc>>, out: &mut Writer) {
+    pub(crate) fn save(&self, descs: &HashMap<u64, Arc<Desc>>, out: &mut Writer<'_>) {
         out.long(self.times.len() as u64);
         self.times.iter().for_each(|time| out.long(*time));
         for value in [self.due, self.spoken] {
@@ -39,7 +39,7 @@ impl Host {
     }
 
     /// Reads one host.
-    pub(crate) fn load(name: &str, now: Instant, from: &mut Reader<'_>, interner: &mut Interner) -> Read<Host> {
+    pub(crate) fn load(name: &str, now: Instant, from: &mut Reader<'_>) -> Read<Host> {
         let mut host = Host::new(name, now);
         for _ in 0..from.long()? {
             host.times.push(from.long()?);
@@ -49,14 +49,14 @@ impl Host {
         for _ in 0..from.long()? {
             host.heard.insert(from.desc()?.id);
         }
-        host.groups = Groups::load(from, interner)?;
+        host.groups = Groups::load(from)?;
         for _ in 0..from.long()? {
-            host.entity(from, interner)?;
+            host.entity(from)?;
         }
         Ok(host)
     }
 
-    fn entity(&mut self, from: &mut Reader<'_>, interner: &mut Interner) -> Read<()> {
+    fn entity(&mut self, from: &mut Reader<'_>) -> Read<()> {
         let resource = from.set()?;
         let verdict = (if from.flag()? { "fold" } else { "individual" }, "restored");
         let mut entity = Entity {
@@ -70,7 +70,7 @@ impl Host {
             next: Cell::default(),
         };
         for _ in 0..from.long()? {
-            let series = Series::load(from, interner)?;
+            let series = Series::load(from)?;
             if entity.series.find(&series.ident, entity.series.len()).is_some() {
                 return Err(Unreadable);
             }
@@ -81,7 +81,7 @@ impl Host {
         let first = entity.series.get(0).ok_or(Unreadable)?;
         pieces.closed(&entity.resource, &first.ident, (0, 1));
         let batch = pieces.finish();
-        let Err(key) = self.entities.find(batch.resources().next().ok_or(Unreadable)?, None, interner) else {
+        let Err(key) = self.entities.find(batch.resources().next().ok_or(Unreadable)?, None, from.interner) else {
             return Err(Unreadable);
         };
         entity.key = key;
@@ -94,7 +94,7 @@ impl Host {
 }
 
 impl Entity {
-    fn save(&self, out: &mut Writer) {
+    fn save(&self, out: &mut Writer<'_>) {
         out.set(&self.resource);
         out.flag(self.verdict.0 == "fold");
         out.flag(self.is_group);
@@ -104,7 +104,7 @@ impl Entity {
 }
 
 impl Series {
-    fn save(&self, out: &mut Writer) {
+    fn save(&self, out: &mut Writer<'_>) {
         out.desc(&self.ident.desc);
         out.set(&self.ident.attributes);
         match self.kind {
@@ -152,8 +152,8 @@ impl Series {
         }
     }
 
-    fn load(from: &mut Reader<'_>, interner: &mut Interner) -> Read<Series> {
-        let ident = from.ident(interner)?;
+    fn load(from: &mut Reader<'_>) -> Read<Series> {
+        let ident = from.ident()?;
         let kind = match from.byte()? {
             0 => Kind::Counter,
             1 => Kind::Delta,
@@ -173,7 +173,7 @@ impl Series {
         let (closing, ended) = (from.flag()?, from.flag()?);
         let life = Life { last, holder, out_start, offset, written, closing, ended };
         let (in_group, shown) = (from.flag()?, from.flag()?);
-        let rest = if from.flag()? { Some(interner.ident_of(&ident.desc, &from.set()?)) } else { None };
+        let rest = if from.flag()? { Some(from.ident_of(&ident.desc)?) } else { None };
         let total = if from.flag()? { Some(Sum::load(from)?) } else { None };
         let histogram = if from.flag()? {
             let mut histogram = Histogram::new(Distribution::load(from)?);

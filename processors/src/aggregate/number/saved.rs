@@ -4,7 +4,7 @@ use super::Sum;
 use crate::aggregate::state::code::{Read, Reader, Writer};
 
 impl Sum {
-    pub(crate) fn save(&self, out: &mut Writer) {
+    pub(crate) fn save(&self, out: &mut Writer<'_>) {
         out.wide(self.int);
         out.long(self.high.to_bits());
         out.long(self.low.to_bits());

@@ -47,7 +47,7 @@ pub(crate) struct Name {
 }
 
 /// Writes books under a name.
-pub(crate) fn save(books: &Books, name: &Name, out: &mut Writer) {
+pub(crate) fn save(books: &Books, name: &Name, out: &mut Writer<'_>) {
     out.long(name.number);
     out.bytes(name.boot.as_bytes());
     out.long(name.process.0);
@@ -63,23 +63,23 @@ pub(crate) fn save(books: &Books, name: &Name, out: &mut Writer) {
 }
 
 /// The name and the books. Nothing is counted if they cannot be read.
-pub(crate) fn load(bytes: &[u8], now: Instant, counts: &mut Counts) -> Read<(Name, Books)> {
+pub(crate) fn load(body: &[u8], now: Instant, counts: &mut Counts) -> Read<(Name, Books)> {
     let mut books = Books::default();
-    let result = read(bytes, now, &mut books, counts);
+    let result = read(body, now, &mut books, counts);
     if result.is_err() {
         books.hosts.values().for_each(|host| host.leave(counts));
     }
     Ok((result?, books))
 }
 
-fn read(bytes: &[u8], now: Instant, books: &mut Books, counts: &mut Counts) -> Read<Name> {
+fn read(body: &[u8], now: Instant, books: &mut Books, counts: &mut Counts) -> Read<Name> {
     let mut interner = Interner::default();
-    let mut from = Reader::begin(bytes, &mut interner)?;
+    let mut from = Reader::new(body, &mut interner);
     let name = Name { number: from.long()?, boot: from.text()?, process: (from.long()?, from.long()?) };
     books.ends = Ends { taken: Sum::load(&mut from)?, exported: Sum::load(&mut from)? };
     for _ in 0..from.long()? {
         let host_name = from.text()?;
-        let mut host = Host::load(&host_name, now, &mut from, &mut interner)?;
+        let mut host = Host::load(&host_name, now, &mut from)?;
         // What waited for the rest of its scrape waits once more.
         host.speak_by(now + WAIT);
         host.enter(counts);

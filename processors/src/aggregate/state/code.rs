@@ -1,13 +1,15 @@
-//! The bytes of the state: numbers of fixed width, and each description and set of attributes once. Reading takes nothing
-//! for granted: what does not fit is an error, never a guess.
+//! The bytes of the state: numbers of fixed width, and each description and set of attributes once, where it is first met.
+//! Reading takes nothing for granted: what does not fit is an error, never a guess.
 
+use std::io;
 use std::sync::Arc;
 
-use phoenix_telemetry::{Batch, MetricKind, Number, Temporality};
+use phoenix_telemetry::{MetricKind, Number, Temporality};
 
 use super::super::config::GaugeFunction;
 use super::super::emit::Pieces;
 use super::super::identity::{Desc, Ident, Interner, Role};
+use super::sealed::Sealing;
 use crate::measure::ByKey;
 
 /// The bytes are not what this code wrote.
@@ -30,20 +32,35 @@ const TEMPORALITIES: [Temporality; 3] = [Temporality::Unspecified, Temporality::
 const FUNCTIONS: [GaugeFunction; 4] =
     [GaugeFunction::Min, GaugeFunction::Max, GaugeFunction::Mean, GaugeFunction::Last];
 
+/// Stands for a description or a set that was not there before: it follows, and gets the next place.
+const NEW: u32 = u32::MAX;
+
 /// Writes a state.
-#[derive(Default)]
-pub(crate) struct Writer {
-    body: Vec<u8>,
-    descs: Vec<Arc<Desc>>,
-    desc_places: ByKey<u32>,
-    sets: Vec<Arc<[u8]>>,
+///
+/// Of what was written it remembers only the places: 16 bytes a description or set, in a hash table 20 to 40, 60 while it grows.
+/// It keeps neither alive, so it is for one state that nobody changes meanwhile.
+pub(crate) struct Writer<'a> {
+    to: Sealing<'a>,
+    /// Why nothing more is written.
+    failed: Option<io::Error>,
+    descs: ByKey<u32>,
     /// By their address.
-    set_places: ByKey<u32>,
+    sets: ByKey<u32>,
 }
 
-impl Writer {
+impl<'a> Writer<'a> {
+    pub(crate) fn new(to: Sealing<'a>) -> Self {
+        Writer { to, failed: None, descs: ByKey::default(), sets: ByKey::default() }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        if self.failed.is_none() {
+            self.failed = self.to.put(bytes).err();
+        }
+    }
+
     pub(crate) fn byte(&mut self, value: u8) {
-        self.body.push(value);
+        self.put(&[value]);
     }
 
     pub(crate) fn flag(&mut self, value: bool) {
@@ -51,15 +68,15 @@ impl Writer {
     }
 
     pub(crate) fn short(&mut self, value: u32) {
-        self.body.extend_from_slice(&value.to_le_bytes());
+        self.put(&value.to_le_bytes());
     }
 
     pub(crate) fn long(&mut self, value: u64) {
-        self.body.extend_from_slice(&value.to_le_bytes());
+        self.put(&value.to_le_bytes());
     }
 
     pub(crate) fn wide(&mut self, value: i128) {
-        self.body.extend_from_slice(&value.to_le_bytes());
+        self.put(&value.to_le_bytes());
     }
 
     pub(crate) fn maybe(&mut self, value: Option<u64>) {
@@ -78,62 +95,49 @@ impl Writer {
 
     pub(crate) fn bytes(&mut self, value: &[u8]) {
         self.long(value.len() as u64);
-        self.body.extend_from_slice(value);
+        self.put(value);
     }
 
     pub(crate) fn function(&mut self, value: GaugeFunction) {
         self.byte(value as u8);
     }
 
-    /// A description, by its place in the table.
-    pub(crate) fn desc(&mut self, desc: &Arc<Desc>) {
-        let place = self.desc_place(desc);
-        self.short(place);
-    }
-
-    /// What it leaves as stands before it.
-    fn desc_place(&mut self, desc: &Arc<Desc>) -> u32 {
-        if let Some(&place) = self.desc_places.get(&desc.id) {
-            return place;
+    /// A description. What it leaves as is part of it, and has its place before it.
+    pub(crate) fn desc(&mut self, desc: &Desc) {
+        if let Some(&place) = self.descs.get(&desc.id) {
+            return self.short(place);
         }
+        self.short(NEW);
+        self.bytes(desc.name.as_bytes());
+        self.byte(desc.kind as u8);
+        self.byte(desc.temporality as u8);
+        self.flag(desc.monotonic);
+        self.bytes(&desc.scope);
+        self.bytes(desc.scope_schema.as_bytes());
+        self.bytes(&desc.head);
+        self.flag(desc.out.is_some());
         if let Some(out) = &desc.out {
-            self.desc_place(out);
+            self.desc(out);
         }
-        let place = self.descs.len() as u32;
-        self.desc_places.insert(desc.id, place);
-        self.descs.push(Arc::clone(desc));
-        place
+        self.descs.insert(desc.id, self.descs.len() as u32);
     }
 
-    /// Shared bytes, by their place in the table.
+    /// Shared bytes.
     pub(crate) fn set(&mut self, set: &Arc<[u8]>) {
         let next = self.sets.len() as u32;
-        let place = *self.set_places.entry(set.as_ptr() as u64).or_insert(next);
+        let place = *self.sets.entry(set.as_ptr() as u64).or_insert(next);
         if place == next {
-            self.sets.push(Arc::clone(set));
+            self.short(NEW);
+            self.bytes(set);
+        } else {
+            self.short(place);
         }
-        self.short(place);
     }
 
-    /// The tables, and behind them what was written.
-    pub(crate) fn finish(self) -> Vec<u8> {
-        let mut head = Writer::default();
-        head.long(self.descs.len() as u64);
-        for desc in &self.descs {
-            head.bytes(desc.name.as_bytes());
-            head.byte(desc.kind as u8);
-            head.byte(desc.temporality as u8);
-            head.flag(desc.monotonic);
-            head.bytes(&desc.scope);
-            head.bytes(desc.scope_schema.as_bytes());
-            head.bytes(&desc.head);
-            head.maybe(desc.out.as_ref().and_then(|out| self.desc_places.get(&out.id)).map(|place| u64::from(*place)));
-        }
-        head.long(self.sets.len() as u64);
-        self.sets.iter().for_each(|set| head.bytes(set));
-        let mut out = head.body;
-        out.extend_from_slice(&self.body);
-        out
+    /// Writes what is left. An error if anything could not be written.
+    pub(crate) fn finish(self) -> io::Result<()> {
+        self.failed.map_or(Ok(()), Err)?;
+        self.to.finish()
     }
 }
 
@@ -142,36 +146,13 @@ pub(crate) struct Reader<'a> {
     rest: &'a [u8],
     descs: Vec<Arc<Desc>>,
     sets: Vec<Arc<[u8]>>,
+    /// Gets to know what is read.
+    pub(crate) interner: &'a mut Interner,
 }
 
 impl<'a> Reader<'a> {
-    /// Reads the tables; what they hold is handed to the interner.
-    pub(crate) fn begin(bytes: &'a [u8], interner: &mut Interner) -> Read<Self> {
-        let mut reader = Reader { rest: bytes, descs: Vec::new(), sets: Vec::new() };
-        let (mut descs, mut outs) = (Vec::new(), Vec::new());
-        for id in 0..reader.long()? {
-            descs.push(Arc::new(Desc {
-                id,
-                name: reader.text()?,
-                unit: String::new(),
-                kind: *KINDS.get(usize::from(reader.byte()?)).ok_or(Unreadable)?,
-                temporality: *TEMPORALITIES.get(usize::from(reader.byte()?)).ok_or(Unreadable)?,
-                monotonic: reader.flag()?,
-                // The interner knows both of the metric it makes of it.
-                role: Role::Other,
-                scope: reader.bytes()?.to_vec(),
-                scope_schema: reader.text()?,
-                head: reader.bytes()?.to_vec(),
-                out: None,
-            }));
-            outs.push(reader.maybe()?);
-        }
-        reader.descs = known(&descs, &outs, interner)?;
-        for _ in 0..reader.long()? {
-            let set = interner.share(reader.bytes()?.to_vec());
-            reader.sets.push(set);
-        }
-        Ok(reader)
+    pub(crate) fn new(body: &'a [u8], interner: &'a mut Interner) -> Self {
+        Reader { rest: body, descs: Vec::new(), sets: Vec::new(), interner }
     }
 
     fn take<const N: usize>(&mut self) -> Read<[u8; N]> {
@@ -233,20 +214,62 @@ impl<'a> Reader<'a> {
         FUNCTIONS.get(usize::from(self.byte()?)).copied().ok_or(Unreadable)
     }
 
+    /// A description, as the interner knows it.
     pub(crate) fn desc(&mut self) -> Read<Arc<Desc>> {
-        let place = self.short()? as usize;
-        self.descs.get(place).cloned().ok_or(Unreadable)
+        self.desc_or_out(true)
+    }
+
+    /// What a description leaves as leaves as nothing else.
+    fn desc_or_out(&mut self, has_out: bool) -> Read<Arc<Desc>> {
+        let place = self.short()?;
+        if place != NEW {
+            return self.descs.get(place as usize).cloned().ok_or(Unreadable);
+        }
+        let read = Desc {
+            id: 0,
+            name: self.text()?,
+            unit: String::new(),
+            kind: *KINDS.get(usize::from(self.byte()?)).ok_or(Unreadable)?,
+            temporality: *TEMPORALITIES.get(usize::from(self.byte()?)).ok_or(Unreadable)?,
+            monotonic: self.flag()?,
+            // The interner knows both of the metric it makes of it.
+            role: Role::Other,
+            scope: self.bytes()?.to_vec(),
+            scope_schema: self.text()?,
+            head: self.bytes()?.to_vec(),
+            out: None,
+        };
+        let out = match self.flag()? {
+            false => None,
+            true if has_out => Some(self.desc_or_out(false)?),
+            true => return Err(Unreadable),
+        };
+        let known = known(read, out, self.interner)?;
+        self.descs.push(Arc::clone(&known));
+        Ok(known)
     }
 
     pub(crate) fn set(&mut self) -> Read<Arc<[u8]>> {
-        let place = self.short()? as usize;
-        self.sets.get(place).cloned().ok_or(Unreadable)
+        let place = self.short()?;
+        if place != NEW {
+            return self.sets.get(place as usize).cloned().ok_or(Unreadable);
+        }
+        let bytes = self.bytes()?.to_vec();
+        let set = self.interner.share(bytes);
+        self.sets.push(Arc::clone(&set));
+        Ok(set)
     }
 
     /// A description and a set of attributes.
-    pub(crate) fn ident(&mut self, interner: &mut Interner) -> Read<Arc<Ident>> {
-        let (desc, attributes) = (self.desc()?, self.set()?);
-        Ok(interner.ident_of(&desc, &attributes))
+    pub(crate) fn ident(&mut self) -> Read<Arc<Ident>> {
+        let desc = self.desc()?;
+        self.ident_of(&desc)
+    }
+
+    /// A set of attributes, with a description that is known.
+    pub(crate) fn ident_of(&mut self, desc: &Arc<Desc>) -> Read<Arc<Ident>> {
+        let attributes = self.set()?;
+        Ok(self.interner.ident_of(desc, &attributes))
     }
 
     /// Whether all was read.
@@ -255,19 +278,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What the interner calls these descriptions: each is written as a metric and met again. `outs` are the places of what they
-/// leave as, each before its own.
-fn known(descs: &[Arc<Desc>], outs: &[Option<u64>], interner: &mut Interner) -> Read<Vec<Arc<Desc>>> {
+/// What the interner calls this description: it is written as a metric and met again.
+fn known(read: Desc, out: Option<Arc<Desc>>, interner: &mut Interner) -> Read<Arc<Desc>> {
     let mut pieces = Pieces::default();
     let resource: Arc<[u8]> = Arc::new([]);
-    descs.iter().for_each(|desc| pieces.closed_as(&resource, desc, &[], (0, 1)));
-    let batch: Batch = pieces.finish();
-    let metrics = batch.resources().flat_map(|resource| resource.metrics());
-    let mut known: Vec<Arc<Desc>> = Vec::new();
-    for (metric, out) in metrics.zip(outs) {
-        let place = out.map(usize::try_from).transpose().map_err(|_| Unreadable)?;
-        let out = place.map(|place| known.get(place).cloned().ok_or(Unreadable)).transpose()?;
-        known.push(interner.desc_in(metric, metric.temporality(), out));
-    }
-    if known.len() == descs.len() { Ok(known) } else { Err(Unreadable) }
+    pieces.closed_as(&resource, &Arc::new(read), &[], (0, 1));
+    let batch = pieces.finish();
+    let mut metrics = batch.resources().flat_map(|resource| resource.metrics());
+    let metric = metrics.next().ok_or(Unreadable)?;
+    Ok(interner.desc_in(metric, metric.temporality(), out))
 }

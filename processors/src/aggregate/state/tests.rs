@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::*;
-use crate::aggregate::{Aggregate, Config};
+use crate::aggregate::{Aggregate, Config, Interner};
 use phoenix_pipeline::{Context, Decision, Delivery, Entity, Marks, Processor, Site};
 use phoenix_telemetry::{AnyValue, Batch, BatchBuilder, Descriptor, Number, Shape, Temporality};
 
@@ -219,12 +219,97 @@ fn what_no_state_holds_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     killed(directory.path(), Duration::ZERO);
     let whole = fs::read(directory.path().join(FILE)).unwrap();
-    let body = &whole[24..];
+    let body = sealed::open(&whole).unwrap();
     let mut counts = Counts::new(&Site::for_test("aggregate"));
     assert!(books::load(body, Instant::now(), &mut counts).is_ok());
     for length in 0..body.len() {
         assert!(books::load(&body[..length], Instant::now(), &mut counts).is_err(), "cut at {length}");
     }
+}
+
+/// A description that leaves as another one that leaves as another one, and so on.
+#[test]
+fn what_leaves_as_another_ends_there() {
+    fn endless(depth: usize) -> Vec<u8> {
+        // New; no name; a gauge; no scope, schema or head; it leaves as:
+        let one = [&[0xff; 4][..], &[0; 8], &[1, 0, 0], &[0; 24], &[1]].concat();
+        let mut bytes = one.repeat(depth);
+        bytes.extend(&one[..one.len() - 1]);
+        bytes.push(0);
+        bytes
+    }
+    let read = |depth| code::Reader::new(&endless(depth), &mut Interner::default()).desc().is_ok();
+    assert_eq!([0, 1, 2, 1_000_000].map(read), [true, true, false, false]);
+}
+
+/// Takes what is written, in calls of no more than a piece.
+#[derive(Default)]
+struct Pieces(Vec<u8>, usize);
+
+impl io::Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        assert!(bytes.len() <= sealed::PIECE, "{} bytes were held", bytes.len());
+        self.0.extend_from_slice(bytes);
+        self.1 += 1;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn pieces(books: &Books) -> Pieces {
+    let mut pieces = Pieces::default();
+    let mut out = Writer::new(Sealing::begin(&mut pieces, LARGEST).unwrap());
+    books::save(books, &books::Name { number: 1, boot: "b".to_owned(), process: (1, 1) }, &mut out);
+    out.finish().unwrap();
+    pieces
+}
+
+#[test]
+fn a_large_state_is_written_piece_by_piece_and_read_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut run = Run::new(directory.path(), "b", Duration::ZERO);
+    let processes: Vec<_> = (1..2_000).map(|pid| (pid, 1, 10 * pid)).collect();
+    run.scrape(10, &processes);
+    let Pieces(bytes, calls) = pieces(&run.stage.books);
+    assert!(bytes.len() > 4 * sealed::PIECE && calls > 5, "{} bytes in {calls} calls", bytes.len());
+    assert_eq!(bytes.len(), fs::read(directory.path().join(FILE)).unwrap().len());
+    // Any piece that is not the one that was written is found.
+    for place in (0..bytes.len()).step_by(sealed::PIECE / 3) {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= 1;
+        assert!(sealed::open(&damaged).is_err(), "at {place}");
+        assert!(sealed::open(&bytes[..place]).is_err(), "cut at {place}");
+    }
+    let mut swapped = bytes.clone();
+    swapped[16..].rotate_left(sealed::PIECE);
+    assert!(sealed::open(&swapped).is_err());
+    // What is read and written again is the same but for the order of things, and leaves as what it was.
+    let body = sealed::open(&bytes).unwrap();
+    let (_, books) = books::load(body, Instant::now(), &mut Counts::new(&Site::for_test("aggregate"))).unwrap();
+    assert_eq!(pieces(&books).0.len(), bytes.len());
+    let mut next = Run::new(directory.path(), "b", Duration::ZERO);
+    let later: Vec<_> = processes.iter().map(|(pid, start, value)| (*pid, *start, value + 1)).collect();
+    assert_eq!(next.scrape(20, &later), run.scrape(20, &later));
+}
+
+#[test]
+fn a_state_that_is_too_large_leaves_the_one_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut run = Run::new(directory.path(), "b", Duration::ZERO);
+    run.scrape(10, &(1..1_000).map(|pid| (pid, 1, pid)).collect::<Vec<_>>());
+    let whole = fs::read(directory.path().join(FILE)).unwrap();
+    let store = run.stage.store.as_mut().unwrap();
+    let number = store.number;
+    for largest in [0, 100, whole.len() as u64 - 1] {
+        let error = store.write(&run.stage.books, largest).unwrap_err();
+        assert_eq!(error.to_string(), format!("it takes more than the {largest} bytes it may have"));
+        assert_eq!((fs::read(directory.path().join(FILE)).unwrap() == whole, store.number), (true, number));
+        assert_eq!(files(directory.path()), [FILE], "nothing is left of it");
+    }
+    store.write(&run.stage.books, whole.len() as u64).unwrap();
 }
 
 #[test]
