@@ -255,6 +255,17 @@ async fn connection(front: &Arc<Front>, stream: Box<dyn Io>, mut phase: watch::R
     let (mut farewell, mut end) = (None, None);
     loop {
         tokio::select! {
+            // The end comes first: a request that is read after it began may be answered in the same moment, and its answer
+            // must say that it is the last. So it is with all of a connection that is taken in the end.
+            biased;
+            now = changed(&mut phase, told) => {
+                if now == Phase::Over {
+                    return;
+                }
+                told = true;
+                let wait = if activity.leave() { Duration::ZERO } else { ONE_MORE };
+                farewell = Some(Instant::now() + wait);
+            }
             // How a peer breaks off is its own affair.
             _ = connection.as_mut() => return,
             () = at(end) => return,
@@ -282,14 +293,6 @@ async fn connection(front: &Arc<Front>, stream: Box<dyn Io>, mut phase: watch::R
                 told = true;
                 connection.as_mut().graceful_shutdown();
                 end = front.http2.grace.map(|grace| Instant::now() + grace);
-            }
-            now = changed(&mut phase, told) => {
-                if now == Phase::Over {
-                    return;
-                }
-                told = true;
-                let wait = if activity.leave() { Duration::ZERO } else { ONE_MORE };
-                farewell = Some(Instant::now() + wait);
             }
         }
     }
