@@ -223,7 +223,8 @@ impl<'a> Reader<'a> {
     fn desc_or_out(&mut self, has_out: bool) -> Read<Arc<Desc>> {
         let place = self.short()?;
         if place != NEW {
-            return self.descs.get(place as usize).cloned().ok_or(Unreadable);
+            let known = self.descs.get(place as usize).filter(|known| has_out || known.out.is_none());
+            return known.cloned().ok_or(Unreadable);
         }
         let read = Desc {
             id: 0,

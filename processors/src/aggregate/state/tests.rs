@@ -240,6 +240,17 @@ fn what_leaves_as_another_ends_there() {
     }
     let read = |depth| code::Reader::new(&endless(depth), &mut Interner::default()).desc().is_ok();
     assert_eq!([0, 1, 2, 1_000_000].map(read), [true, true, false, false]);
+    // By its place: the first leaves as nothing else, the second leaves as the first.
+    let second = |place: u32| {
+        let (mut bytes, next) = (endless(1), endless(0));
+        bytes.extend(&next[..next.len() - 1]);
+        bytes.push(1);
+        bytes.extend(place.to_le_bytes());
+        let mut interner = Interner::default();
+        let mut from = code::Reader::new(&bytes, &mut interner);
+        from.desc().is_ok() && from.desc().is_ok()
+    };
+    assert_eq!([0, 1, 2].map(second), [true, false, false]);
 }
 
 /// Takes what is written, in calls of no more than a piece.
