@@ -1,7 +1,7 @@
 //! The usual points of a scope: numbers of known series that go on where they were, individually or in their group.
 //!
 //! What `point`, the ledger and the books say of them, taken together, with all that they have in common looked up once: nine
-//! of ten points of a host are of this kind, and on the long way each would cost eight times as much. Whatever is not as usual
+//! of ten points of a host are of this kind, and on the long way each would cost several times as much. Whatever is not as usual
 //! goes the long way, and nothing of it was touched before.
 
 use std::ops::Range;
@@ -44,11 +44,12 @@ impl Host {
             true => {
                 let found = entity.group.filter(|found| found.is_of(visit.class, groups) && !entity.is_group);
                 let Some(found) = found else { return places.start };
+                let Some(group) = groups.get(found.group) else { return places.start };
                 overflow = found.overflow;
-                (Holder::Group(found.group), groups.get(found.group))
+                (Holder::Group(found.group), Some(group))
             }
         };
-        let meanings = meanings.get(places.clone()).unwrap_or_default();
+        let Some(meanings) = meanings.get(places.clone()) else { return places.start };
         for ((place, point), meaning) in places.clone().zip(points.at(places.clone())).zip(meanings) {
             let Some(point) = point else { continue };
             let Some(meaning) = meaning else { return place };
