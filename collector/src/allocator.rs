@@ -15,14 +15,22 @@ const KEPT: libc::c_int = 16 << 20;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const APART: libc::c_int = 8 << 20;
 
-/// Sets what is kept. Elsewhere (musl) does nothing.
-pub fn keep_what_comes_again() {
+/// Sets what is kept; whether the allocator took it. Elsewhere (musl) there is nothing to set.
+pub fn keep_what_comes_again() -> bool {
     // SAFETY: mallopt takes two plain numbers and sets a field of the allocator under its lock; it may be called at any
     // time from any thread.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    unsafe {
-        // A value that is refused leaves the allocator as it was, which costs time and nothing else.
-        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, APART);
+    let taken =
+        unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT) + libc::mallopt(libc::M_MMAP_THRESHOLD, APART) == 2 };
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    let taken = true;
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_allocator_takes_both_thresholds() {
+        assert!(super::keep_what_comes_again());
     }
 }

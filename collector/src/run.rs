@@ -48,13 +48,16 @@ impl From<BuildError> for Failure {
 /// # Errors
 /// A wrong configuration, a named state directory that cannot be used, something the host does not allow, or a stage that panicked.
 pub fn run(request: &Request, state_dir: Option<&Path>) -> Result<(), Failure> {
-    crate::allocator::keep_what_comes_again();
+    let kept = crate::allocator::keep_what_comes_again();
     let (model, notices) = request.load().map_err(Failure::Config)?;
     let terminal = Terminal::stderr();
     let log = &model.telemetry.logs;
     let valve = logs::start(&log.output_paths, log.encoding(), log.level(), log.sampling(), &terminal)
         .map_err(Failure::Host)?;
     notices.iter().for_each(crate::config::Notice::log);
+    if !kept {
+        tracing::debug!("the allocator keeps its own thresholds: large requests cost more page faults");
+    }
     let state = state::open(Place::find(state_dir, |name| std::env::var_os(name))).map_err(Failure::Host)?;
     // One thread for all edges: they wait far more than they work, and an idle agent stays small.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
