@@ -6,7 +6,7 @@
 
 use crate::batch::Batch;
 use crate::build::BatchBuilder;
-use crate::decode::CORE;
+use crate::decode::put_core;
 use crate::error::Limits;
 use crate::index::PointEntry;
 use crate::kind::Number;
@@ -28,8 +28,7 @@ impl BatchBuilder {
     /// The resource that was written last, to be written again. `None` where it has not exactly one scope, or a point that is
     /// no number, has no start time or no value.
     pub fn last(&self) -> Option<(Head, Form)> {
-        let limits = Limits { max_bytes: usize::MAX, max_depth: usize::MAX, max_points: usize::MAX };
-        let batch = Batch::decode(Bytes::copy_from_slice(self.buffer.get(self.last..)?), &limits).ok()?;
+        let batch = Batch::decode(Bytes::copy_from_slice(self.buffer.get(self.last..)?), &Limits::NONE).ok()?;
         let ([resource], [scope]) = (batch.index.resources.as_slice(), batch.index.scopes.as_slice()) else {
             return None;
         };
@@ -65,21 +64,6 @@ impl BatchBuilder {
             }
         }
         self.points += numbers.len();
-    }
-}
-
-/// Start, time and value of a number point, each behind its tag.
-#[inline]
-fn put_core(core: &mut [u8; CORE], start: u64, time: u64, number: Number) {
-    let (tag, bits) = match number {
-        Number::Int(value) => (0x31, value as u64),
-        Number::Double(value) => (0x21, value.to_bits()),
-    };
-    for (field, (tag, bits)) in core.chunks_exact_mut(9).zip([(0x11, start), (0x19, time), (tag, bits)]) {
-        if let Some((first, rest)) = field.split_first_mut() {
-            *first = tag;
-            rest.copy_from_slice(&bits.to_le_bytes());
-        }
     }
 }
 

@@ -85,8 +85,7 @@ impl BatchBuilder {
 
     /// The batch. What was written is well-formed; only more than 4 GiB of it cannot be indexed and is empty.
     pub fn finish(self) -> Batch {
-        let limits = Limits { max_bytes: usize::MAX, max_depth: usize::MAX, max_points: usize::MAX };
-        let batch = Batch::decode(Bytes::from(self.buffer), &limits);
+        let batch = Batch::decode(Bytes::from(self.buffer), &Limits::NONE);
         debug_assert!(batch.is_ok(), "{batch:?}");
         batch.unwrap_or_default()
     }

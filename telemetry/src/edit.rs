@@ -4,14 +4,15 @@
 //! survives. An edit that changes nothing leaves the batch untouched.
 
 use crate::batch::Batch;
-use crate::decode::set_numbers;
+use crate::decode::put_core;
 use crate::hash;
-use crate::index::{PointEntry, Span, ValueKind};
+use crate::index::{PointEntry, Span};
 use crate::kind::{MetricKind, Number};
 use crate::value::{AnyValue, Attributes, Values, key_value};
 use crate::view::{PointId, ResourceId};
 use crate::wire::{Payload, VARINT, close, fields, open, put_bytes, put_fixed64, put_tag, put_varint};
 use bytes::Bytes;
+use std::ops::Range;
 
 impl Batch {
     /// Edits the attributes of a resource. An id the batch does not know is ignored.
@@ -62,16 +63,7 @@ impl Batch {
         if start != 0 {
             put_fixed64(&mut body, 2, start);
         }
-        let (value, bits) = match value {
-            Number::Int(value) => {
-                put_fixed64(&mut body, 6, value as u64);
-                (ValueKind::Int, value as u64)
-            }
-            Number::Double(value) => {
-                put_fixed64(&mut body, 4, value.to_bits());
-                (ValueKind::Double, value.to_bits())
-            }
-        };
+        put_fixed64(&mut body, if matches!(value, Number::Int(_)) { 6 } else { 4 }, value.bits());
         let old = self.slice(entry.body);
         for field in fields(old).filter(|field| !matches!(field.number, 2 | 4 | 6)) {
             body.extend_from_slice(old.get(field.start..field.end).unwrap_or_default());
@@ -80,7 +72,11 @@ impl Batch {
         if u32::try_from(end).is_ok() {
             self.arena.append(&mut body);
             let body = Span::new(seam + before, end);
-            self.replace_point(index, PointEntry { body, start_time: start, bits, value, core: 0, ..entry });
+            let bits = value.bits();
+            self.replace_point(
+                index,
+                PointEntry { body, start_time: start, bits, value: value.into(), core: 0, ..entry },
+            );
         }
     }
 
@@ -91,21 +87,16 @@ impl Batch {
         if u32::try_from(seam + before + range.len()).is_err() {
             return false;
         }
-        match range.end <= seam {
-            true => self.arena.extend_from_slice(&self.bytes[range]),
-            false => self.arena.extend_from_within(range.start - seam..range.end - seam),
-        }
-        let (value, bits) = match value {
-            Number::Int(value) => (ValueKind::Int, value as u64),
-            Number::Double(value) => (ValueKind::Double, value.to_bits()),
-        };
-        let core = self.arena.get_mut(before + usize::from(entry.core) - 1..).unwrap_or_default();
-        if !set_numbers(core, start_time, value, bits) {
+        copy(&self.bytes, &mut self.arena, range);
+        let core = self.arena.get_mut(before + usize::from(entry.core) - 1..).and_then(<[u8]>::first_chunk_mut);
+        // Without a start it begins with the time.
+        let Some(core) = core.filter(|core| core[0] == 0x11) else {
             self.arena.truncate(before);
             return false;
-        }
+        };
+        put_core(core, start_time, entry.time, value);
         let body = Span::new(seam + before, seam + self.arena.len());
-        self.replace_point(index, PointEntry { body, start_time, bits, value, ..entry });
+        self.replace_point(index, PointEntry { body, start_time, bits: value.bits(), value: value.into(), ..entry });
         true
     }
 
@@ -145,6 +136,16 @@ impl Batch {
             self.arena.truncate(start);
             None
         }
+    }
+}
+
+/// Copies a range of input and arena to the arena's end.
+fn copy(bytes: &Bytes, arena: &mut Vec<u8>, range: Range<usize>) {
+    let seam = bytes.len();
+    if range.end <= seam {
+        arena.extend_from_slice(&bytes[range]);
+    } else {
+        arena.extend_from_within(range.start - seam..range.end - seam);
     }
 }
 
@@ -226,13 +227,7 @@ impl AttributeEdits<'_> {
             return;
         }
         self.changed = true;
-        let seam = self.bytes.len();
-        let range = self.body.range();
-        if range.end <= seam {
-            self.arena.extend_from_slice(&self.bytes[range]);
-        } else {
-            self.arena.extend_from_within(range.start - seam..range.end - seam);
-        }
+        copy(self.bytes, self.arena, self.body.range());
     }
 
     /// Where the first attribute of that key lies in the message, with its tag.

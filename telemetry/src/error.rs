@@ -15,6 +15,11 @@ pub struct Limits {
     pub max_points: usize,
 }
 
+impl Limits {
+    /// Nothing is refused for its size: for bytes that were written here.
+    pub const NONE: Limits = Limits { max_bytes: usize::MAX, max_depth: usize::MAX, max_points: usize::MAX };
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self { max_bytes: 64 << 20, max_depth: 64, max_points: 2_000_000 }

@@ -117,6 +117,16 @@ pub(crate) enum ValueKind {
     Double,
 }
 
+impl From<Number> for ValueKind {
+    #[inline]
+    fn from(value: Number) -> Self {
+        match value {
+            Number::Int(_) => ValueKind::Int,
+            Number::Double(_) => ValueKind::Double,
+        }
+    }
+}
+
 /// What became of a point.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Verdict {

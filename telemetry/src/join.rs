@@ -103,9 +103,8 @@ impl Batch {
         if !self.dirty {
             return;
         }
-        let limits = Limits { max_bytes: usize::MAX, max_depth: usize::MAX, max_points: usize::MAX };
         // What a batch encodes to is well-formed; should it not be, the batch stays as it is.
-        let Ok(mut fresh) = Batch::decode(self.encode(), &limits) else { return };
+        let Ok(mut fresh) = Batch::decode(self.encode(), &Limits::NONE) else { return };
         let points = self.resources().flat_map(|resource| resource.metrics()).flat_map(|metric| metric.points());
         let verdicts = points.map(|point| self.verdict(point.id()));
         fresh.index.points.iter_mut().zip(verdicts).for_each(|(point, verdict)| point.verdict = verdict);

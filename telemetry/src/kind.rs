@@ -99,4 +99,13 @@ impl Number {
             Number::Double(value) => value,
         }
     }
+
+    /// The bits that a point holds it in.
+    #[inline]
+    pub fn bits(self) -> u64 {
+        match self {
+            Number::Int(value) => value as u64,
+            Number::Double(value) => value.to_bits(),
+        }
+    }
 }

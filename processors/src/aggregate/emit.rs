@@ -43,7 +43,7 @@ impl Pieces {
         value: Number,
     ) {
         let field = if matches!(value, Number::Int(_)) { 6 } else { 4 };
-        self.add(resource, desc, attributes, times, |point| put_fixed64(point, field, bits(value)));
+        self.add(resource, desc, attributes, times, |point| put_fixed64(point, field, value.bits()));
     }
 
     /// Adds a histogram point; `range` says whether its smallest and largest value are to be told. Times as above.
@@ -120,7 +120,7 @@ impl Pieces {
                 put(*at + 1, start);
             }
             put(time_at + 1, time);
-            put(time_at + 10, bits(value));
+            put(time_at + 10, value.bits());
         }
     }
 
@@ -234,18 +234,9 @@ impl Templates {
 
 /// A batch of what was written here: it is well-formed, and only what no index can address is empty.
 fn decoded(request: Bytes) -> Batch {
-    let limits = Limits { max_bytes: usize::MAX, max_depth: usize::MAX, max_points: usize::MAX };
-    let batch = Batch::decode(request, &limits);
+    let batch = Batch::decode(request, &Limits::NONE);
     debug_assert!(batch.is_ok(), "{batch:?}");
     batch.unwrap_or_default()
-}
-
-/// The bits of a number as a point holds them.
-fn bits(value: Number) -> u64 {
-    match value {
-        Number::Int(value) => value as u64,
-        Number::Double(value) => value.to_bits(),
-    }
 }
 
 fn scope(out: &mut Vec<u8>, pieces: &[Piece], points: &[u8]) {

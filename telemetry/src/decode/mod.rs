@@ -18,9 +18,8 @@ use crate::validate::Validator;
 use crate::wire::{LEN, Reader, is_utf8};
 use bytes::Bytes;
 use points::Data;
-pub(crate) use repeat::CORE;
 use repeat::PATTERNS;
-pub(crate) use repeat::set_numbers;
+pub(crate) use repeat::put_core;
 
 type Outcome<T> = Result<T, DecodeError>;
 

@@ -6,6 +6,7 @@
 
 use super::Scan;
 use crate::index::{MetricEntry, PointEntry, ScopeEntry, Span, ValueKind, slice};
+use crate::kind::Number;
 use crate::wire::{Reader, same};
 
 /// The last scope of each length serves as a pattern for the next. This many are kept, by the length's remainder: a
@@ -70,7 +71,7 @@ impl<'a> Scan<'a> {
 }
 
 /// Bytes of a number point's usual core: start, time and value, 8 bytes each behind their tags.
-pub(crate) const CORE: usize = 27;
+const CORE: usize = 27;
 /// The same without a start, as gauges have it.
 const STARTLESS: usize = 18;
 
@@ -111,13 +112,16 @@ fn word<const N: usize>(core: &[u8; N], at: usize) -> u64 {
     core.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
-/// Puts another start and value into a core that has a start; says whether this is one.
-pub(crate) fn set_numbers(core: &mut [u8], start: u64, value: ValueKind, bits: u64) -> bool {
-    let Some(core) = core.first_chunk_mut::<CORE>().filter(|core| core[0] == 0x11) else { return false };
-    core[1..9].copy_from_slice(&start.to_le_bytes());
-    core[18] = if value == ValueKind::Int { 0x31 } else { 0x21 };
-    core[19..].copy_from_slice(&bits.to_le_bytes());
-    true
+/// Puts start, time and value into a core that has a start.
+#[inline]
+pub(crate) fn put_core(core: &mut [u8; CORE], start: u64, time: u64, value: Number) {
+    let tag = if matches!(value, Number::Int(_)) { 0x31 } else { 0x21 };
+    for (field, (tag, bits)) in core.chunks_exact_mut(9).zip([(0x11, start), (0x19, time), (tag, value.bits())]) {
+        if let Some((first, rest)) = field.split_first_mut() {
+            *first = tag;
+            rest.copy_from_slice(&bits.to_le_bytes());
+        }
+    }
 }
 
 /// Turns copies of a pattern's points into those of a scope whose bytes are `new`, if these differ from the pattern's,
