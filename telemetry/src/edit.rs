@@ -6,7 +6,7 @@
 use crate::batch::Batch;
 use crate::decode::put_core;
 use crate::hash;
-use crate::index::{PointEntry, Span};
+use crate::index::{Common, PointEntry, Span};
 use crate::kind::{MetricKind, Number};
 use crate::value::{AnyValue, Attributes, Values, key_value};
 use crate::view::{PointId, ResourceId};
@@ -109,7 +109,7 @@ impl Batch {
         metric.live_bytes = metric.live_bytes - before + after;
         metric.dirty = true;
         let Some(scope) = self.index.scopes.get_mut(metric.scope as usize) else { return };
-        scope.dirty = true;
+        (scope.dirty, scope.common) = (true, Common::default());
         let Some(resource) = self.index.resources.get_mut(scope.resource as usize) else { return };
         resource.dirty = true;
         self.dirty = true;

@@ -72,11 +72,50 @@ pub(crate) struct ScopeEntry {
     /// Scopes of this batch that have the same are equal but for the numbers of their points. At most the place of the
     /// scope, counted from 1; 0 = unlike any other.
     pub(crate) shape: u32,
+    /// What its points have in common, where they do.
+    pub(crate) common: Common,
     pub(crate) resource: u32,
     pub(crate) metrics: Range<u32>,
     pub(crate) live: u32,
     pub(crate) dirty: bool,
     pub(crate) thinned: bool,
+}
+
+/// The times of points that all are numbers without flags, of one time, and of one start as far as they have any.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Common {
+    /// 0 where none has a start.
+    pub(crate) start: u64,
+    /// 0 where the points are not all so.
+    pub(crate) time: u64,
+}
+
+/// Finds the common times, point by point.
+#[derive(Default)]
+pub(crate) struct InCommon {
+    of: Common,
+    apart: bool,
+}
+
+impl InCommon {
+    /// One more point, and whether it says a start.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, point: &PointEntry, has_start: bool) {
+        let Common { start, time } = &mut self.of;
+        if *time == 0 {
+            *time = point.time;
+        }
+        if *start == 0 {
+            *start = point.start_time;
+        }
+        self.apart |= *time != point.time || point.flags != 0 || point.value == ValueKind::None;
+        // A start that is said to be 0 is none in one scope, and may be one in another of its shape.
+        self.apart |= has_start && (*start != point.start_time || *start == 0);
+    }
+
+    pub(crate) fn get(&self) -> Common {
+        if self.apart { Common::default() } else { self.of }
+    }
 }
 
 /// A `Metric` message and the data message in it.

@@ -5,7 +5,7 @@
 use crate::batch::Batch;
 use crate::distribution::{Exemplar, ExponentialHistogram, Histogram, Summary};
 use crate::hash;
-use crate::index::{MetricEntry, PointEntry, ResourceEntry, ScopeEntry, Span, slice};
+use crate::index::{Common, MetricEntry, PointEntry, ResourceEntry, ScopeEntry, Span, slice};
 use crate::kind::{MetricKind, Number, Temporality};
 use crate::value::Attributes;
 use crate::wire::{fields, text};
@@ -74,21 +74,19 @@ impl<'a> Resource<'a> {
         self.entry().live as usize
     }
 
-    /// The earliest and the latest time of its live points, Unix nanoseconds; `None` where none has a time. The points of a
-    /// resource lie in one piece, so this looks at nothing else.
+    /// The earliest and the latest time of its live points, Unix nanoseconds; `None` where none has a time.
     pub fn times(self) -> Option<(u64, u64)> {
-        let index = &self.batch.index;
-        let scopes = index.scopes.get(slice(&self.entry().scopes)).unwrap_or_default();
-        let mut metrics = scopes.iter().filter_map(|scope| index.metrics.get(slice(&scope.metrics)));
-        let first = metrics.find_map(|of_scope| of_scope.first())?.points.start;
-        let mut metrics = scopes.iter().rev().filter_map(|scope| index.metrics.get(slice(&scope.metrics)));
-        let last = metrics.find_map(|of_scope| of_scope.last())?.points.end;
-        let points = index.points.get(first as usize..last as usize).unwrap_or_default();
         // One less, and 0 is the latest of all times.
         let (mut earliest, mut latest) = (u64::MAX, 0);
-        for point in points.iter().filter(|point| point.is_live()) {
-            earliest = earliest.min(point.time.wrapping_sub(1));
-            latest = latest.max(point.time);
+        let mut see = |time: u64| {
+            earliest = earliest.min(time.wrapping_sub(1));
+            latest = latest.max(time);
+        };
+        for scope in self.scopes() {
+            match scope.column() {
+                Some(column) => see(column.time()),
+                None => scope.points().flatten().for_each(|point| see(point.time())),
+            }
         }
         (latest > 0).then(|| (earliest + 1, latest))
     }
@@ -158,6 +156,17 @@ impl<'a> Scope<'a> {
         Places { batch: self.batch, range: self.range() }
     }
 
+    /// All points of the scope as one column of numbers, where they are that: all there, in a shape, none with flags, of one
+    /// time, and of one start as far as they have any.
+    #[inline]
+    pub fn column(self) -> Option<Column<'a>> {
+        let ScopeEntry { common, shape, live, .. } = *self.entry();
+        let first = self.range().start;
+        let points = self.batch.index.points.get(slice(&self.range())).unwrap_or_default();
+        let whole = common.time != 0 && shape > 0 && live as usize == points.len();
+        whole.then_some(Column { common, first, points })
+    }
+
     fn range(self) -> std::ops::Range<u32> {
         match self.batch.index.metrics.get(slice(&self.entry().metrics)).unwrap_or_default() {
             [] => 0..0,
@@ -213,6 +222,45 @@ impl<'a> Places<'a> {
     pub fn get(&self, place: usize) -> Option<Point<'a>> {
         let index = self.range.start.checked_add(u32::try_from(place).ok()?)?;
         if index < self.range.end { self.batch.point(PointId(index)) } else { None }
+    }
+}
+
+/// The numbers of a scope whose points say the same but for their values. In every column of one shape, places have a start or
+/// none, and integers or doubles, alike.
+#[derive(Clone, Copy)]
+pub struct Column<'a> {
+    common: Common,
+    first: u32,
+    points: &'a [PointEntry],
+}
+
+impl<'a> Column<'a> {
+    /// Start of the interval of those points that have one, Unix nanoseconds; 0 where none has.
+    pub fn start(&self) -> u64 {
+        self.common.start
+    }
+
+    /// Time of all points, Unix nanoseconds; not 0.
+    pub fn time(&self) -> u64 {
+        self.common.time
+    }
+
+    /// The bits of the values, by place: of an `i64` or an `f64`.
+    #[inline]
+    pub fn bits(self) -> impl ExactSizeIterator<Item = u64> + use<'a> {
+        self.points.iter().map(|point| point.bits)
+    }
+
+    /// The bits of the value at a place.
+    #[inline]
+    pub fn at(&self, place: usize) -> Option<u64> {
+        self.points.get(place).map(|point| point.bits)
+    }
+
+    /// The names of the points, by place.
+    #[inline]
+    pub fn ids(self) -> impl Iterator<Item = PointId> {
+        (self.first..).take(self.points.len()).map(PointId)
     }
 }
 

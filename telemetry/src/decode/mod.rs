@@ -10,7 +10,7 @@ mod repeat;
 use crate::batch::Batch;
 use crate::error::{DecodeError, DecodeErrorKind, Limits};
 use crate::hash;
-use crate::index::{Index, MetricEntry, ResourceEntry, ScopeEntry, Span};
+use crate::index::{InCommon, Index, MetricEntry, ResourceEntry, ScopeEntry, Span};
 use crate::kind::MetricKind;
 use crate::normal;
 use crate::schema::Message;
@@ -18,8 +18,8 @@ use crate::validate::Validator;
 use crate::wire::{LEN, Reader, is_utf8};
 use bytes::Bytes;
 use points::Data;
-use repeat::PATTERNS;
 pub(crate) use repeat::put_core;
+use repeat::{PATTERNS, START};
 
 type Outcome<T> = Result<T, DecodeError>;
 
@@ -227,7 +227,15 @@ impl<'a> Scan<'a> {
         entry.metrics = metrics as u32..self.index.metrics.len() as u32;
         entry.live = (self.index.points.len() - points) as u32;
         entry.shape = id as u32 + 1;
-        let regular = self.index.points.iter().skip(points).all(|point| point.core != 0);
+        let mut common = InCommon::default();
+        let regular = self.index.points.iter().skip(points).all(|point| {
+            let core = point.body.start as usize + usize::from(point.core);
+            common.add(point, self.bytes.get(core.wrapping_sub(1)) == Some(&START));
+            point.core != 0
+        });
+        if regular {
+            entry.common = common.get();
+        }
         if let Some(slot) = self.patterns.get_mut((end - start) % PATTERNS) {
             *slot = (regular && !entry.metrics.is_empty()).then_some(id as u32);
         }

@@ -5,7 +5,7 @@
 //! nothing left to validate or to hash.
 
 use super::Scan;
-use crate::index::{MetricEntry, PointEntry, ScopeEntry, Span, ValueKind, slice};
+use crate::index::{Common, InCommon, MetricEntry, PointEntry, ScopeEntry, Span, ValueKind, slice};
 use crate::kind::Number;
 use crate::wire::{Reader, same};
 
@@ -38,10 +38,10 @@ impl<'a> Scan<'a> {
         let points_on = first_point as u32 - points.start;
         self.index.points.extend_from_within(slice(&points));
         let fresh = self.index.points.get_mut(first_point..).unwrap_or_default();
-        if renumber(fresh, old, new, origin, by, metrics_on).is_none() {
+        let Some(common) = renumber(fresh, old, new, origin, by, metrics_on) else {
             self.index.points.truncate(first_point);
             return false;
-        }
+        };
         let scope = ScopeEntry {
             whole: Span::new(whole, start + new.len()),
             head: pattern.head.moved(by),
@@ -50,6 +50,7 @@ impl<'a> Scan<'a> {
             name: pattern.name.moved(by),
             version: pattern.version.moved(by),
             schema_url: pattern.schema_url.moved(by),
+            common,
             resource,
             metrics: first_metric as u32..(first_metric + metrics.len()) as u32,
             ..*pattern
@@ -70,6 +71,8 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// The tag of a number point's start, with which its core begins if it has one.
+pub(super) const START: u8 = 0x11;
 /// Bytes of a number point's usual core: start, time and value, 8 bytes each behind their tags.
 const CORE: usize = 27;
 /// The same without a start, as gauges have it.
@@ -88,7 +91,7 @@ pub(super) struct Core {
 /// The core that bytes begin with, if they do.
 #[inline(always)]
 pub(super) fn core(bytes: &[u8]) -> Option<Core> {
-    if bytes.first() == Some(&0x11) {
+    if bytes.first() == Some(&START) {
         let core: &[u8; CORE] = bytes.first_chunk()?;
         let (time, bits, value) = level(core.last_chunk()?)?;
         return Some(Core { start: Some(word(core, 1)), time, bits, value, len: CORE });
@@ -116,7 +119,7 @@ fn word<const N: usize>(core: &[u8; N], at: usize) -> u64 {
 #[inline]
 pub(crate) fn put_core(core: &mut [u8; CORE], start: u64, time: u64, value: Number) {
     let tag = if matches!(value, Number::Int(_)) { 0x31 } else { 0x21 };
-    for (field, (tag, bits)) in core.chunks_exact_mut(9).zip([(0x11, start), (0x19, time), (tag, value.bits())]) {
+    for (field, (tag, bits)) in core.chunks_exact_mut(9).zip([(START, start), (0x19, time), (tag, value.bits())]) {
         if let Some((first, rest)) = field.split_first_mut() {
             *first = tag;
             rest.copy_from_slice(&bits.to_le_bytes());
@@ -126,10 +129,18 @@ pub(crate) fn put_core(core: &mut [u8; CORE], start: u64, time: u64, value: Numb
 
 /// Turns copies of a pattern's points into those of a scope whose bytes are `new`, if these differ from the pattern's,
 /// `old`, in nothing but the numbers. The pattern begins at `origin`, the scope `by` bytes further on; its metrics are
-/// `metrics_on` places further on.
+/// `metrics_on` places further on. Returns what the times have in common.
 #[inline(always)]
-fn renumber(points: &mut [PointEntry], old: &[u8], new: &[u8], origin: u32, by: u32, metrics_on: u32) -> Option<()> {
+fn renumber(
+    points: &mut [PointEntry],
+    old: &[u8],
+    new: &[u8],
+    origin: u32,
+    by: u32,
+    metrics_on: u32,
+) -> Option<Common> {
     let mut seen = 0;
+    let mut common = InCommon::default();
     for point in points {
         let at = (point.body.start - origin) as usize + usize::from(point.core) - 1;
         let Core { start, time, bits, value, len } = core(new.get(at..)?)?;
@@ -145,7 +156,8 @@ fn renumber(points: &mut [PointEntry], old: &[u8], new: &[u8], origin: u32, by: 
         }
         point.time = time;
         point.bits = bits;
+        common.add(point, start.is_some());
         seen = at + len;
     }
-    same(old.get(seen..)?, new.get(seen..)?).then_some(())
+    same(old.get(seen..)?, new.get(seen..)?).then(|| common.get())
 }
