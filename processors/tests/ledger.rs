@@ -14,6 +14,8 @@ mod histograms;
 mod readers;
 #[path = "ledger/restarts.rs"]
 mod restarts;
+#[path = "ledger/rows.rs"]
+mod rows;
 #[path = "ledger/temporality.rs"]
 mod temporality;
 #[path = "ledger/utilization.rs"]
@@ -48,6 +50,10 @@ struct Bench {
     folds: Arc<[AttributeFold]>,
     /// Every point is sent twice, see [`attributes::doubled`].
     doubled: bool,
+    /// No scope is a column, see [`rows::apart`].
+    apart: bool,
+    /// Scopes that were.
+    columns: usize,
 }
 
 impl Bench {
@@ -58,7 +64,8 @@ impl Bench {
     fn at(site: Site, config: &'static str) -> Self {
         let stage = build(&site, config);
         let (out, input) = (Readers::default(), Readers::of_input());
-        Bench { site, config, stage, now: Instant::now(), out, input, folds: Arc::default(), doubled: false }
+        let (now, folds) = (Instant::now(), Arc::default());
+        Bench { site, config, stage, now, out, input, folds, doubled: false, apart: false, columns: 0 }
     }
 
     /// Sends points through the stage; `wire` says that somebody waits for them.
@@ -70,7 +77,10 @@ impl Bench {
         let resources: Vec<ResourceMetrics> = sent.into_iter().map(|sent| sent.resource).collect();
         let bytes = encode(resources);
         self.input.read(bytes.clone());
+        let bytes = if self.apart { rows::apart(&bytes) } else { bytes };
         let mut batch = Batch::decode(bytes, &Limits::default()).unwrap();
+        let scopes = batch.resources().flat_map(|resource| resource.scopes());
+        self.columns += scopes.filter(|scope| scope.column().is_some()).count();
         let mut marks = Marks::default();
         marks.fold_attributes(&self.folds);
         for (resource, fold) in batch.resources().zip(folds) {

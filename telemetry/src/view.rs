@@ -259,8 +259,8 @@ impl<'a> Column<'a> {
 
     /// The names of the points, by place.
     #[inline]
-    pub fn ids(self) -> impl Iterator<Item = PointId> {
-        (self.first..).take(self.points.len()).map(PointId)
+    pub fn ids(self) -> impl ExactSizeIterator<Item = PointId> {
+        (self.first..self.first + self.points.len() as u32).map(PointId)
     }
 }
 

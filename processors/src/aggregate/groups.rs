@@ -17,6 +17,7 @@ use super::distribution::Distribution;
 use super::emit::{Pieces, Templates};
 use super::host::Cpus;
 use super::identity::{CLASS, Desc, GROUP, Ident, Interner, is_of_host};
+use super::layouts::{Layout, Place};
 use super::ledger::GroupId;
 use super::number::Sum;
 use crate::measure::ByKey;
@@ -26,6 +27,17 @@ use series::{Said, number};
 /// Where a member last found its series in a group; what is found there is compared, so it may be of another group.
 pub(crate) type Hint = u32;
 
+/// Layouts that a group remembers: its members mostly have one or two.
+const LAYOUTS: usize = 8;
+
+/// Where the series of a layout are among those of a group.
+#[derive(Debug)]
+struct OfLayout {
+    id: u64,
+    counters: Box<[Hint]>,
+    levels: Box<[Hint]>,
+}
+
 /// A group.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -34,12 +46,14 @@ pub(crate) struct Group {
     series: Vec<GroupSeries>,
     /// Their places, by what they are.
     places: ByKey<u32>,
+    /// Where the series of its members' layouts are; the last one that was asked for comes first.
+    layouts: Vec<OfLayout>,
     /// It sums up series of one resource without some of their attributes, and holds no entities.
     rest: bool,
     /// Entities folded into it.
-    pub(crate) entities: u64,
+    entities: u64,
     /// A series that is remembered names it, be it one that has ended.
-    pub(crate) named: bool,
+    named: bool,
     /// When it last had a member.
     inhabited: u64,
     /// Time of the last point about its entities.
@@ -125,6 +139,7 @@ impl Groups {
             rest,
             series: Vec::new(),
             places: ByKey::default(),
+            layouts: Vec::new(),
             entities: 0,
             named: false,
             inhabited: 0,
@@ -253,6 +268,14 @@ impl Group {
             && self.series.iter().all(silent)
     }
 
+    /// A series names it, of an entity that may be counted; whether it was.
+    pub(crate) fn named_by(&mut self, counts: bool) -> bool {
+        self.named = true;
+        let counted = counts && !self.rest;
+        self.entities += u64::from(counted);
+        counted
+    }
+
     /// Its series that is `ident`; it begins at `start` if it is new, or was and has not spoken.
     #[inline(always)]
     pub(crate) fn series(
@@ -267,9 +290,7 @@ impl Group {
             *hint = self.place_of(ident, start, holding);
         }
         let series = &mut self.series[*hint as usize];
-        if series.spoken.is_none() {
-            series.start = series.start.min(start);
-        }
+        series.begins(start);
         series
     }
 
@@ -287,6 +308,56 @@ impl Group {
             });
         }
         place
+    }
+
+    /// Adds what the counters of a member's row grew by since a time.
+    pub(crate) fn add_row(&mut self, layout: &Arc<Layout>, since: u64, grown: impl Iterator<Item = Number>) {
+        let (of_layout, series) = self.of_layout(layout, since);
+        for (place, increment) in of_layout.counters.iter().zip(grown) {
+            if let Some(series) = series.get_mut(*place as usize) {
+                series.begins(since);
+                series.add(increment);
+            }
+        }
+    }
+
+    /// Adds the levels of a member's row, as of a time.
+    pub(crate) fn hold_row(&mut self, layout: &Arc<Layout>, time: u64, values: impl Iterator<Item = Number>) {
+        let (of_layout, series) = self.of_layout(layout, time);
+        for (place, value) in of_layout.levels.iter().zip(values) {
+            if let Some(series) = series.get_mut(*place as usize) {
+                series.begins(time);
+                series.hold(value, time);
+            }
+        }
+    }
+
+    /// Where the series of a layout are, and all series. Those that are not there are made, and begin at `start`.
+    #[inline(always)]
+    fn of_layout(&mut self, layout: &Arc<Layout>, start: u64) -> (&OfLayout, &mut [GroupSeries]) {
+        if self.layouts.first().is_none_or(|known| known.id != layout.id) {
+            self.find_layout(layout, start);
+        }
+        let Group { layouts, series, .. } = self;
+        (&layouts[0], series)
+    }
+
+    /// Puts what is known of a layout first.
+    #[inline(never)]
+    fn find_layout(&mut self, layout: &Arc<Layout>, start: u64) {
+        let known = self.layouts.iter().position(|known| known.id == layout.id);
+        let place = known.unwrap_or_else(|| {
+            let mut find = |places: &[Place], holding: fn(Sum) -> Holding| -> Box<[Hint]> {
+                let idents = layout.at(places);
+                idents.map(|ident| self.place_of(ident.written(), start, || holding(Sum::default()))).collect()
+            };
+            let counters = find(&layout.counters, Holding::Counter);
+            let levels = find(&layout.levels, Holding::Level);
+            self.layouts.truncate(LAYOUTS - 1);
+            self.layouts.push(OfLayout { id: layout.id, counters, levels });
+            self.layouts.len() - 1
+        });
+        self.layouts.swap(0, place);
     }
 
     /// Whether a histogram can be added to that series.

@@ -5,6 +5,7 @@
 
 mod entities;
 mod points;
+mod row;
 mod saved;
 mod table;
 mod usage;
@@ -29,6 +30,7 @@ use super::series::Series;
 use crate::measure::Seeded;
 pub(super) use entities::Sighting;
 use entities::{Entities, Slot};
+use row::Row;
 use table::Table;
 pub(super) use usage::Cpus;
 use usage::Usage;
@@ -280,7 +282,8 @@ impl Host {
         }
         let count = &mut self.series;
         self.entities.retain(|entity| {
-            let stays = entity.series.iter().any(|series| !series.life.ended);
+            let table = &entity.series;
+            let stays = !table.rows().is_empty() || table.iter().any(|series| !series.life.ended);
             if !stays {
                 *count -= entity.series.len();
                 counts.entity(entity.verdict, -1);
@@ -322,7 +325,8 @@ impl Host {
         let Host { closing, entities, .. } = self;
         closing.retain(|(entity, series)| {
             let Some(entity) = entities.get_mut(*entity) else { return false };
-            let place = entity.series.find(series, 0);
+            // What is in a row has nothing to be closed.
+            let place = entity.series.place(series, 0);
             let Some(series) = place.and_then(|place| entity.series.get_mut(place)) else { return false };
             // As a delta it may have had nothing to say yet: then there is nothing to close.
             series.life.closing &= series.shown;
@@ -342,7 +346,9 @@ impl Host {
             let Entity { resource, series, usage, .. } = entity;
             cpus.learn(usage, time);
             let is_silent = |series: &Series| series.life.last.time.saturating_add(expiry) < time;
-            if series.iter().any(is_silent) {
+            let is_gone = |row: &Row| row.time().saturating_add(expiry) < time;
+            if series.iter().any(is_silent) || series.rows().iter().any(is_gone) {
+                series.unpack_all();
                 series.retain(|series| {
                     let silent = is_silent(series);
                     if silent {
@@ -352,20 +358,17 @@ impl Host {
                     !silent
                 });
             }
-            // The series of an entity mostly belong to one group.
             let mut counted = false;
-            let mut of: Option<(GroupId, &mut Group)> = None;
+            for row in series.rows() {
+                let Holder::Group(id) = row.holder() else { continue };
+                let Some(group) = groups.get(id) else { continue };
+                counted |= group.named_by(!counted);
+                row.tell(group);
+            }
             for series in series.iter_mut() {
                 let Holder::Group(id) = series.life.holder else { continue };
-                if of.as_ref().is_none_or(|(known, _)| *known != id) {
-                    of = groups.get(id).map(|group| (id, group));
-                }
-                let Some((_, group)) = &mut of else { continue };
-                group.named = true;
-                if !counted && !series.life.ended && !group.is_rest() {
-                    counted = true;
-                    group.entities += 1;
-                }
+                let Some(group) = groups.get(id) else { continue };
+                counted |= group.named_by(!counted && !series.life.ended);
                 if series.in_group {
                     series.tell(group);
                 }

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use super::config::Output;
-use super::layouts::Rest;
+use super::layouts::{Form, Layout, Rest};
 use crate::measure::ByKey;
 use phoenix_telemetry::write::{put_attribute, put_bytes, put_number};
 use phoenix_telemetry::{AnyValue, Attributes, Metric, MetricKind, Point, Resource, Scope, Temporality};
@@ -158,6 +158,8 @@ pub(crate) struct Interner {
     sets: HashSet<Arc<[u8]>>,
     /// By description, and address of the set.
     idents: HashMap<(u64, usize), Arc<Ident>>,
+    /// By the ids and forms of their series.
+    layouts: HashMap<Vec<(u64, Form)>, Arc<Layout>>,
     next: u64,
     sweep_at: usize,
     scratch: Vec<u8>,
@@ -171,6 +173,7 @@ impl Default for Interner {
             hints: ByKey::default(),
             sets: HashSet::new(),
             idents: HashMap::new(),
+            layouts: HashMap::new(),
             next: 1,
             sweep_at: SWEEP_FROM,
             scratch: Vec::new(),
@@ -217,6 +220,22 @@ impl Interner {
         self.next += 1;
         self.idents.insert(key, Arc::clone(&ident));
         ident
+    }
+
+    /// The layout of these series; `None` where one is there twice.
+    pub(crate) fn layout(&mut self, series: Box<[(Arc<Ident>, Form)]>) -> Option<Arc<Layout>> {
+        let key: Vec<(u64, Form)> = series.iter().map(|(ident, form)| (ident.id, *form)).collect();
+        if let Some(known) = self.layouts.get(&key) {
+            return Some(Arc::clone(known));
+        }
+        let different: HashSet<u64> = key.iter().map(|(id, _)| *id).collect();
+        if different.len() < key.len() {
+            return None;
+        }
+        let layout = Arc::new(Layout::new(self.next, series));
+        self.next += 1;
+        self.layouts.insert(key, Arc::clone(&layout));
+        Some(layout)
     }
 
     /// A keyed hash of a set of attributes, whatever their order.
@@ -307,8 +326,9 @@ impl Interner {
         if self.len() < self.sweep_at {
             return;
         }
-        // What others hold last: a pair holds a description and a set.
+        // What others hold last: a layout holds pairs, and a pair a description and a set.
         self.hints = ByKey::default();
+        self.layouts.retain(|_, layout| Arc::strong_count(layout) > 1);
         self.idents.retain(|_, ident| Arc::strong_count(ident) > 1);
         self.descs.retain(|_, desc| Arc::strong_count(desc) > 1);
         self.sets.retain(|set| Arc::strong_count(set) > 1);
@@ -316,7 +336,7 @@ impl Interner {
     }
 
     fn len(&self) -> usize {
-        self.idents.len() + self.descs.len() + self.sets.len()
+        self.layouts.len() + self.idents.len() + self.descs.len() + self.sets.len()
     }
 }
 

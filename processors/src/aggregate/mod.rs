@@ -30,7 +30,7 @@ use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
     BuildError, Context, Decision, Entity, Folded, Handover, Mark, Marks, Processor, ProcessorFactory, Site, Stability,
 };
-use phoenix_telemetry::{Batch, PointId, Resource, ResourceId};
+use phoenix_telemetry::{Batch, Number, PointId, Resource, ResourceId};
 
 pub use config::{Config, Fold, GaugeFunction, Output, State};
 
@@ -295,6 +295,15 @@ fn one_resource(
     let folded = orders.folded.len();
     for scope in resource.scopes() {
         let begin = layouts.of(scope, tools.interner, asked);
+        let column = scope.column().filter(|_| !one_by_one);
+        let of_column = column.and_then(|column| Some((column, layouts.column(scope, tools.interner)?)));
+        let mut layout = None;
+        if let Some((column, of_column)) = of_column {
+            if host.row((scope, column), of_column, (&visit, folds(mark, all)), tools, orders) {
+                continue;
+            }
+            layout = Some(Arc::clone(of_column.0));
+        }
         let points = scope.places();
         let mut place = 0;
         while place < points.len() {
@@ -325,6 +334,9 @@ fn one_resource(
             }
             place += 1;
         }
+        if let Some(layout) = layout {
+            host.pack(&visit, &layout, folds(mark, all));
+        }
     }
     // Points are in the order of the batch: if none of the resource is left, it goes as a whole.
     if orders.folded.len() - folded == resource.live_points() {
@@ -341,6 +353,8 @@ struct Orders {
     /// Of other resources these, in the order of the batch.
     folded: Vec<PointId>,
     others: Vec<Order>,
+    /// What the counters of the row at hand grew by.
+    grown: Vec<Number>,
 }
 
 /// Whether a mark means to fold; `all` says that an open decision does.
@@ -374,7 +388,7 @@ impl Processor for Aggregate {
         let asked = batch.series().next().and_then(|point| self.folded.asked(point.time()));
         let mut processes: HashSet<u32> = asked.iter().flat_map(|_| batch.resources().filter_map(pid_of)).collect();
         let (early, out) = self.work(batch, cx);
-        let Orders { gone, folded, others } = &mut self.orders;
+        let Orders { gone, folded, others, .. } = &mut self.orders;
         let before = batch.points();
         gone.drain(..).for_each(|resource| batch.drop_resource(resource));
         batch.drop_ids(folded);

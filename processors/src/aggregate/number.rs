@@ -16,7 +16,7 @@ pub(crate) fn zero_of(value: Number) -> Number {
 }
 
 /// Doubles beyond this are taken for broken: a sum of as many of them as there will ever be is still a number.
-const LARGEST: f64 = 1e290;
+pub(crate) const LARGEST: f64 = 1e290;
 
 /// Whether it is a number that can be added.
 pub(crate) fn is_finite(value: Number) -> bool {
@@ -94,9 +94,11 @@ impl Sum {
 
     pub(crate) fn join(&mut self, other: &Sum) {
         self.int = self.int.saturating_add(other.int);
-        self.double |= other.double;
-        self.add_double(other.high);
-        self.add_double(other.low);
+        if other.double {
+            self.double = true;
+            self.add_double(other.high);
+            self.add_double(other.low);
+        }
     }
 
     /// Knuth's two-sum: what `high` cannot hold goes to `low`.

@@ -68,6 +68,7 @@ impl Group {
             rest: from.flag()?,
             series: Vec::new(),
             places: ByKey::default(),
+            layouts: Vec::new(),
         };
         for place in 0..from.long()? {
             let series = GroupSeries::load(from)?;

@@ -60,6 +60,14 @@ impl GroupSeries {
         Some(sum.as_f64() - written)
     }
 
+    /// It is there since `start`, or before, if it has not spoken.
+    #[inline(always)]
+    pub(super) fn begins(&mut self, start: u64) {
+        if self.spoken.is_none() {
+            self.start = self.start.min(start);
+        }
+    }
+
     pub(super) fn is_delta(&self) -> bool {
         self.ident.desc.temporality == Temporality::Delta
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use phoenix_pipeline::Class;
-use phoenix_telemetry::{MetricKind, Number, Point};
+use phoenix_telemetry::{MetricKind, Number, Point, Resource};
 
 use super::{Entity, Found, Host, SERIES_PER_ENTITY, Slot, Tools, Visit, nanos};
 use crate::aggregate::config::Config;
@@ -171,7 +171,7 @@ impl Host {
         }
         if desc.role == Role::CpuTime {
             let folded = outcome.to != Holder::Individual;
-            entity.usage.time((former.last.time, reading.time), outcome.increment, folded);
+            entity.usage.time((former.last.time, reading.time), outcome.increment.as_f64(), folded);
         }
         // A return may have to wait for the next point.
         let rest = match series.life.holder == decided {
@@ -265,7 +265,7 @@ impl Host {
         }
         let groups = &mut self.groups;
         let class = visit.class;
-        match *visit.group.get_or_insert_with(|| entity.group((point, class), groups, tools)) {
+        match *visit.group.get_or_insert_with(|| entity.group((point.metric().resource(), class), groups, tools)) {
             None => {
                 tools.counts.unfolded("no_group_key");
                 Holder::Individual
@@ -285,9 +285,9 @@ struct Newer;
 
 impl Entity {
     /// Its group and whether that is `other`; looked for only if it may have become another one.
-    fn group(
+    pub(super) fn group(
         &mut self,
-        (point, class): (Point<'_>, Class),
+        (resource, class): (Resource<'_>, Class),
         groups: &mut Groups,
         tools: &mut Tools<'_>,
     ) -> Option<(GroupId, bool)> {
@@ -295,17 +295,17 @@ impl Entity {
             return Some((found.group, found.overflow));
         }
         let Config { group_by, max_groups, .. } = tools.config;
-        let (group, overflow) = groups.of((point.metric().resource(), class), group_by, *max_groups, tools.interner)?;
+        let (group, overflow) = groups.of((resource, class), group_by, *max_groups, tools.interner)?;
         self.group = Some(Found { group, overflow, class, changes: groups.changes });
         Some((group, overflow))
     }
 
     /// Whether it has the CPU time that a utilization is of, by the same attributes.
     fn has_time_of(&self, share: &Ident) -> bool {
-        let is_it = |series: &Series| {
-            Arc::ptr_eq(&series.ident.attributes, &share.attributes) && series.ident.desc.is_time_of(&share.desc)
+        let is_it = |ident: &Arc<Ident>| {
+            Arc::ptr_eq(&ident.attributes, &share.attributes) && ident.desc.is_time_of(&share.desc)
         };
-        self.series.len() <= COMPARED && self.series.iter().any(is_it)
+        self.series.len() <= COMPARED && self.series.idents().any(is_it)
     }
 
     /// A series begins at `time`: if it was there in the other temporality, that one ends, as neither says what the other has
@@ -314,10 +314,12 @@ impl Entity {
         if self.series.len() > COMPARED {
             return Ok(false);
         }
-        let is_it = |series: &Series| {
-            Arc::ptr_eq(&series.ident.attributes, &ident.attributes) && series.ident.desc.is_flip_of(&ident.desc)
+        let is_it = |former: &&Arc<Ident>| {
+            Arc::ptr_eq(&former.attributes, &ident.attributes) && former.desc.is_flip_of(&ident.desc)
         };
-        let Some((place, former)) = self.series.iter().enumerate().find(|(_, series)| is_it(series)) else {
+        let former = self.series.idents().find(is_it).map(Arc::clone);
+        let place = former.and_then(|former| self.series.find(&former, 0));
+        let Some((place, former)) = place.and_then(|place| Some((place, self.series.get(place)?))) else {
             return Ok(false);
         };
         match former.life.last.time {

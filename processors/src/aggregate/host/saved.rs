@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Entity, Host, Table, Usage};
+use super::{Entity, Host, Row, Table, Usage};
 use crate::aggregate::distribution::Distribution;
 use crate::aggregate::emit::Pieces;
 use crate::aggregate::groups::Groups;
@@ -99,6 +99,7 @@ impl Entity {
         out.flag(self.verdict.0 == "fold");
         out.flag(self.is_group);
         out.long(self.series.len() as u64);
+        self.series.rows().iter().flat_map(Row::series).for_each(|series| series.save(out));
         self.series.iter().for_each(|series| series.save(out));
     }
 }

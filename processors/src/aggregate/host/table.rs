@@ -1,10 +1,13 @@
 //! The series of one entity, in the order of first sight, which is the order in which they come again.
 //!
-//! A series is first looked for behind the one before; what lies there is compared, so a guess costs nothing but time.
+//! A series is first looked for behind the one before; what lies there is compared, so a guess costs nothing but time. Series
+//! that went on alike are kept as a row; whoever looks for one of them by itself has the row turned back into them.
 
 use std::sync::Arc;
 
+use super::row::Row;
 use crate::aggregate::identity::Ident;
+use crate::aggregate::layouts::Layout;
 use crate::aggregate::series::Series;
 use crate::measure::ByKey;
 
@@ -14,6 +17,9 @@ const FEW: usize = 32;
 /// Series of different identities.
 #[derive(Debug, Default)]
 pub(super) struct Table {
+    /// Of layouts that have no series in common.
+    rows: Vec<Row>,
+    /// Those in no row.
     series: Vec<Series>,
     /// Their places by identity, where they are many.
     places: Option<Box<ByKey<u32>>>,
@@ -22,36 +28,92 @@ pub(super) struct Table {
 impl Table {
     /// Of an entity that will have so many series at first.
     pub(super) fn with_room(series: usize) -> Table {
-        Table { series: Vec::with_capacity(series), places: None }
+        Table { series: Vec::with_capacity(series), ..Table::default() }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.series.len()
+        self.rows.iter().map(Row::len).sum::<usize>() + self.series.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.series.is_empty()
+        self.rows.is_empty() && self.series.is_empty()
     }
 
+    pub(super) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The row of a layout.
+    #[inline]
+    pub(super) fn row(&mut self, layout: &Arc<Layout>) -> Option<&mut Row> {
+        self.rows.iter_mut().find(|row| Arc::ptr_eq(row.layout(), layout))
+    }
+
+    /// Makes a row of the series of a layout, if they lie together, are alike, and are folded or not as said.
+    pub(super) fn pack(&mut self, layout: &Arc<Layout>, folded: bool) {
+        let Some(begin) = layout.series.first().and_then(|(first, _)| self.place(first, 0)) else { return };
+        let end = begin + layout.series.len();
+        let row = self.series.get(begin..end).and_then(|series| Row::of(layout, series));
+        let Some(row) = row.filter(|row| row.is_folded() == folded) else { return };
+        self.series.drain(begin..end);
+        self.series.shrink_to_fit();
+        self.note_places();
+        // Most entities have one.
+        self.rows.reserve_exact(1);
+        self.rows.push(row);
+    }
+
+    /// Turns a row back into its series.
+    fn unpack(&mut self, row: usize) {
+        let row = self.rows.swap_remove(row);
+        self.series.reserve_exact(row.len());
+        self.series.extend(row.series());
+        self.note_places();
+    }
+
+    /// Turns back all rows.
+    pub(super) fn unpack_all(&mut self) {
+        while !self.rows.is_empty() {
+            self.unpack(0);
+        }
+    }
+
+    /// What its series are.
+    pub(super) fn idents(&self) -> impl Iterator<Item = &Arc<Ident>> {
+        let packed = self.rows.iter().flat_map(|row| row.layout().series.iter().map(|(ident, _)| ident));
+        packed.chain(self.series.iter().map(|series| &series.ident))
+    }
+
+    /// The series in no row.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Series> {
         self.series.iter()
     }
 
+    /// The series in no row, to be changed.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Series> {
         self.series.iter_mut()
     }
 
-    /// The place of a series, which is probably `guess`.
+    /// The place of a series, which is probably `guess`. If it is in a row, that is turned back.
     #[inline(always)]
-    pub(super) fn find(&self, ident: &Arc<Ident>, guess: usize) -> Option<usize> {
+    pub(super) fn find(&mut self, ident: &Arc<Ident>, guess: usize) -> Option<usize> {
         let is_it = |series: &Series| Arc::ptr_eq(&series.ident, ident);
         if self.series.get(guess).is_some_and(is_it) { Some(guess) } else { self.search(ident) }
     }
 
     #[inline(never)]
-    fn search(&self, ident: &Arc<Ident>) -> Option<usize> {
+    fn search(&mut self, ident: &Arc<Ident>) -> Option<usize> {
+        if let Some(row) = self.rows.iter().position(|row| row.layout().has(ident)) {
+            self.unpack(row);
+        }
+        self.place(ident, 0)
+    }
+
+    /// The place of a series that is in no row.
+    pub(super) fn place(&self, ident: &Arc<Ident>, guess: usize) -> Option<usize> {
         let is_it = |series: &Series| Arc::ptr_eq(&series.ident, ident);
         match &self.places {
+            _ if self.series.get(guess).is_some_and(is_it) => Some(guess),
             Some(places) => places.get(&ident.id).map(|place| *place as usize),
             None => self.series.iter().position(is_it),
         }
@@ -92,7 +154,7 @@ impl Table {
         Some(taken)
     }
 
-    /// Keeps those that `stays` says so of.
+    /// Keeps those in no row that `stays` says so of.
     pub(super) fn retain(&mut self, stays: impl FnMut(&mut Series) -> bool) {
         let before = self.series.len();
         self.series.retain_mut(stays);

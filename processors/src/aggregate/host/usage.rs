@@ -26,11 +26,11 @@ impl Usage {
         }
     }
 
-    /// A CPU time grew in (since, time], for itself or for its group.
-    pub(super) fn time(&mut self, (since, time): (u64, u64), increment: Number, folded: bool) {
+    /// A CPU time grew by so many seconds in (since, time], for itself or for its group.
+    pub(super) fn time(&mut self, (since, time): (u64, u64), seconds: f64, folded: bool) {
         self.at(time);
         (self.since, self.folded) = (since, folded);
-        self.used += increment.as_f64();
+        self.used += seconds;
     }
 
     /// Whether what grew up to that time was a group's.

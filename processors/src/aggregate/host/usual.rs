@@ -106,7 +106,7 @@ impl Host {
             series.life.last = Reading { start, time, value };
             series.life.ended = false;
             if ident.desc.role == Role::CpuTime {
-                entity.usage.time((last.time, time), increment, decided.fold);
+                entity.usage.time((last.time, time), increment.as_f64(), decided.fold);
             }
             visit.guess = at + 1;
             if meaning.heard.get() != visit.host {

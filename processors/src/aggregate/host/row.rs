@@ -1,0 +1,222 @@
+//! Series that all went on alike, kept as one row: their layout, times and values.
+//!
+//! The series of a process come in one scope, are of one time, and are folded or not together. Kept one by one they take 96
+//! bytes each, and each point is found and compared by itself; in a row they take 8, and what they have in common is looked at
+//! once. A row is turned back into its series for whatever is not as usual.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use phoenix_telemetry::{Column, Number, Scope};
+
+use super::{Entity, Host, Tools, Visit};
+use crate::aggregate::Orders;
+use crate::aggregate::groups::Group;
+use crate::aggregate::identity::Ident;
+use crate::aggregate::layouts::{Form, Layout, Place, number};
+use crate::aggregate::ledger::{Holder, Life, Reading};
+use crate::aggregate::number::{LARGEST, Sum, is_finite, is_zero, zero_of};
+use crate::aggregate::series::{Kind, Series};
+
+/// Series of an entity. Individual ones leave as they came; folded ones have nothing left to be closed.
+#[derive(Debug)]
+pub(super) struct Row {
+    layout: Arc<Layout>,
+    /// Of the last points that have one.
+    start: u64,
+    /// Of the last points.
+    time: u64,
+    holder: Holder,
+    /// Time of the last points that were written; 0 = none.
+    written: u64,
+    /// The bits of the last values.
+    values: Box<[u64]>,
+}
+
+impl Row {
+    /// The row that these series make, if they are those of a layout and went on alike.
+    pub(super) fn of(layout: &Arc<Layout>, series: &[Series]) -> Option<Row> {
+        let first = &series.first()?.life;
+        let (time, holder, written) = (first.last.time, first.holder, first.written);
+        let start = series.iter().map(|series| series.life.last.start).max()?;
+        let folded = holder != Holder::Individual;
+        let value = |(series, (ident, form)): (&Series, &(Arc<Ident>, Form))| {
+            let Series { kind, life, in_group, shown, beside, .. } = series;
+            let Life { last, out_start, offset, closing, ended, .. } = life;
+            let its_kind = if form.counter { Kind::Counter } else { Kind::Level };
+            let its_start = if form.has_start { start } else { 0 };
+            let is_double = matches!(last.value, Number::Double(_));
+            let alike = Arc::ptr_eq(&series.ident, ident)
+                && (*kind, is_double, last.start) == (its_kind, form.double, its_start)
+                && (last.time, life.holder, life.written) == (time, holder, written)
+                && (*closing, *ended, *shown, *in_group) == (false, false, !folded, folded && !form.counter)
+                && beside.is_none()
+                // Of a folded series that has been closed nobody asks how it was written.
+                && (folded || (*out_start == last.start && is_zero(*offset) && written == time));
+            alike.then(|| last.value.bits())
+        };
+        let values = series.iter().zip(&layout.series).map(value).collect::<Option<_>>()?;
+        Some(Row { layout: Arc::clone(layout), start, time, holder, written, values })
+    }
+
+    /// Its series, one by one.
+    pub(super) fn series(&self) -> impl Iterator<Item = Series> {
+        let Row { layout, start, time, holder, written, values } = self;
+        layout.series.iter().zip(values).map(move |((ident, form), bits)| {
+            let (start, value) = (if form.has_start { *start } else { 0 }, number(form.double, *bits));
+            let folded = self.is_folded();
+            Series {
+                ident: Arc::clone(ident),
+                life: Life {
+                    last: Reading { start, time: *time, value },
+                    holder: *holder,
+                    out_start: start,
+                    offset: zero_of(value),
+                    written: *written,
+                    closing: false,
+                    ended: false,
+                },
+                kind: if form.counter { Kind::Counter } else { Kind::Level },
+                in_group: folded && !form.counter,
+                shown: !folded,
+                place: 0,
+                beside: None,
+            }
+        })
+    }
+
+    pub(super) fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    pub(super) fn holder(&self) -> Holder {
+        self.holder
+    }
+
+    pub(super) fn is_folded(&self) -> bool {
+        self.holder != Holder::Individual
+    }
+
+    pub(super) fn time(&self) -> u64 {
+        self.time
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Adds the levels to those of its group.
+    pub(super) fn tell(&self, group: &mut Group) {
+        let Row { layout, values, .. } = self;
+        let value = |place: &Place| number(place.double, values.get(place.at).copied().unwrap_or_default());
+        group.hold_row(layout, self.time, layout.levels.iter().map(value));
+    }
+
+    /// Whether a column goes on where the row is: later, and no counter fell or began anew. By how much each counter grew is
+    /// written to `grown`.
+    #[inline]
+    fn goes_on(&self, column: Column<'_>, grown: &mut Vec<Number>) -> bool {
+        let Row { layout, values, .. } = self;
+        let (start, time) = (column.start(), column.time());
+        let written_alike = self.is_folded() || start == self.start;
+        let later = time > self.time && start <= self.time;
+        if !later || !written_alike || column.bits().len() != values.len() {
+            return false;
+        }
+        let is_good =
+            |place: &Place| !place.double || column.at(place.at).is_some_and(|bits| is_finite(number(true, bits)));
+        if !layout.levels.iter().all(is_good) {
+            return false;
+        }
+        grown.clear();
+        for Place { at, double, .. } in &layout.counters {
+            let (Some(bits), Some(last)) = (column.at(*at), values.get(*at)) else { return false };
+            let increment = match (number(*double, bits), number(*double, *last)) {
+                (Number::Int(value), Number::Int(last)) if value >= last && last >= 0 => Number::Int(value - last),
+                (Number::Double(value), Number::Double(last)) if value >= last && last >= 0.0 && value <= LARGEST => {
+                    Number::Double(value - last)
+                }
+                _ => return false,
+            };
+            grown.push(increment);
+        }
+        true
+    }
+}
+
+impl Host {
+    /// Works off all points of a scope at once, if they are a column that goes on where a row of the entity is; whether they are. It
+    /// does what [`Host::usual`] does with each of them, all decided on alike.
+    pub(crate) fn row(
+        &mut self,
+        (scope, column): (Scope<'_>, Column<'_>),
+        (layout, heard_by): (&Arc<Layout>, &Cell<usize>),
+        (visit, fold): (&Visit, bool),
+        tools: &mut Tools<'_>,
+        orders: &mut Orders,
+    ) -> bool {
+        let Host { entities, groups, heard, .. } = self;
+        let Some(entity) = visit.slot.and_then(|slot| entities.get_mut(slot)) else { return false };
+        let Some(holder) = entity.series.row(layout).map(|row| row.holder) else { return false };
+        let decided = match fold {
+            false => None,
+            true if entity.is_group => return false,
+            true => entity.group((scope.resource(), visit.class), groups, tools),
+        };
+        let (is_its, overflow) = match (decided, holder) {
+            (None, Holder::Individual) => (!fold, false),
+            (Some((group, overflow)), Holder::Group(known)) => (group == known, overflow),
+            _ => (false, false),
+        };
+        let Entity { series, usage, .. } = entity;
+        let Some(row) = series.row(layout).filter(|row| is_its && row.goes_on(column, &mut orders.grown)) else {
+            return false;
+        };
+        let (since, time) = (row.time, column.time());
+        // Added up first: a row has few.
+        let (mut int, mut double, mut used, mut uses) = (Sum::default(), None, 0.0, false);
+        for (increment, place) in orders.grown.iter().zip(&row.layout.counters) {
+            match increment {
+                Number::Int(_) => int.add(*increment),
+                Number::Double(value) => *double.get_or_insert(0.0) += value,
+            }
+            if place.cpu_time {
+                (uses, used) = (true, used + increment.as_f64());
+            }
+        }
+        if uses {
+            usage.time((since, time), used, fold);
+        }
+        let mut sum = int;
+        double.into_iter().for_each(|value| sum.add(Number::Double(value)));
+        tools.ends.taken.join(&sum);
+        match holder {
+            Holder::Individual => {
+                tools.ends.exported.join(&sum);
+                row.written = time;
+            }
+            Holder::Group(id) => {
+                if let Some(group) = groups.get(id) {
+                    group.add_row(&row.layout, since, orders.grown.iter().copied());
+                }
+                if overflow {
+                    column.ids().for_each(|_| tools.counts.overflow());
+                }
+                orders.folded.extend(column.ids());
+            }
+        }
+        row.values.iter_mut().zip(column.bits()).for_each(|(value, bits)| *value = bits);
+        (row.start, row.time) = (column.start(), time);
+        if heard_by.replace(visit.host) != visit.host {
+            heard.extend(layout.series.iter().map(|(ident, _)| ident.desc.id));
+        }
+        true
+    }
+
+    /// Keeps the series of a scope as a row from now on, if they are alike, and folded as was decided.
+    pub(crate) fn pack(&mut self, visit: &Visit, layout: &Arc<Layout>, fold: bool) {
+        if let Some(entity) = visit.slot.and_then(|slot| self.entities.get_mut(slot)) {
+            entity.series.pack(layout, fold);
+        }
+    }
+}

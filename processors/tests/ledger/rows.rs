@@ -1,0 +1,93 @@
+//! Series that are kept as rows are what they are one by one.
+
+use bytes::{Buf, Bytes};
+use opentelemetry_proto::tonic::metrics::v1::NumberDataPoint;
+use phoenix_telemetry::write::put_bytes;
+use prost::Message as _;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+
+use super::*;
+
+/// The same request, but no scope of it is a column: every number point says of its flags that there are none.
+pub(crate) fn apart(request: &[u8]) -> Bytes {
+    rewritten(request, &[&[1], &[2], &[2], &[5, 7], &[1]]).into()
+}
+
+/// The message with its flags once more at the end of those messages that this path of fields leads to.
+fn rewritten(message: &[u8], path: &[&[u32]]) -> Vec<u8> {
+    let Some((fields, path)) = path.split_first() else {
+        let flags = NumberDataPoint::decode(message).unwrap().flags;
+        return [message, &[0x40, flags as u8]].concat();
+    };
+    let (mut out, mut rest) = (Vec::new(), message);
+    while rest.has_remaining() {
+        let whole = rest;
+        let (number, wire) = decode_key(&mut rest).unwrap();
+        if wire == WireType::LengthDelimited && fields.contains(&number) {
+            let (body, behind) = {
+                let len = decode_varint(&mut rest).unwrap();
+                rest.split_at(len as usize)
+            };
+            put_bytes(&mut out, number, &rewritten(body, path));
+            rest = behind;
+        } else {
+            skip_field(wire, number, &mut rest, DecodeContext::default()).unwrap();
+            out.extend_from_slice(&whole[..whole.len() - rest.len()]);
+        }
+    }
+    out
+}
+
+fn same(script: &[Scrape], config: &'static str) -> Result<(), TestCaseError> {
+    let directories = [0, 1].map(|_| tempfile::tempdir().unwrap());
+    let mut benches = directories.each_ref().map(|directory| Bench::at(restarts::site(directory.path()), config));
+    let mut worlds = [0, 1].map(|_| World::new(5));
+    benches[1].apart = true;
+    for scrape in script {
+        for (bench, world) in benches.iter_mut().zip(&mut worlds) {
+            bench.run_and_restart(world, scrape);
+        }
+        let [rows, apart] = benches.each_ref().map(|bench| format!("{:?}", bench.out));
+        prop_assert_eq!(rows, apart);
+    }
+    let columns = benches.map(|bench| bench.columns);
+    prop_assert_eq!(columns[1], 0);
+    if script.iter().flat_map(|scrape| &scrape.steps).any(|step| step.event == Event::Counts) {
+        prop_assert!(columns[0] > 0);
+    }
+    Ok(())
+}
+
+/// What leaves one alone for some scrapes, so that there are rows.
+const CALM: &[Event] = &[
+    Event::Counts,
+    Event::Counts,
+    Event::Counts,
+    Event::Counts,
+    Event::Counts,
+    Event::Counts,
+    Event::Drifts,
+    Event::Missed,
+    Event::Resets,
+    Event::Reborn,
+];
+
+proptest! {
+    #![proptest_config(cases(60))]
+
+    #[test]
+    fn rows_are_what_their_series_are(script in scripts(ALL, 5, 20)) {
+        same(&script, "state: { interval: 0s }")?;
+    }
+
+    #[test]
+    fn rows_are_what_their_series_are_where_little_happens(mut script in scripts(CALM, 5, 30)) {
+        // Decisions mostly stay: a row is of individual or of folded series.
+        for (i, scrape) in script.iter_mut().enumerate() {
+            for (j, step) in scrape.steps.iter_mut().enumerate() {
+                step.fold = (i / 7 + j) % 2 == 0;
+            }
+        }
+        same(&script, "{ max_groups: 3, state: { interval: 0s } }")?;
+    }
+}
