@@ -43,15 +43,19 @@ impl Entities {
     pub(super) fn sight(&self, resource: Resource<'_>, before: Option<Sighting>) -> Option<Sighting> {
         let before = before.and_then(|before| self.get(before.slot));
         let next = before.map_or(0, |before| before.next.get());
-        let is_it = |entity: &Entity| entity.key.0 == resource.hash() && entity.is_of(resource);
         let mut slot = next;
-        if !self.get(next).is_some_and(is_it) {
+        if !self.is_at(next, resource) {
             slot = self.by_bytes(resource)?;
             if let Some(before) = before {
                 before.next.set(slot);
             }
         }
         Some(Sighting { slot, forgotten: self.forgotten })
+    }
+
+    /// Whether a resource of these very bytes is there.
+    fn is_at(&self, slot: Slot, resource: Resource<'_>) -> bool {
+        self.get(slot).is_some_and(|entity| entity.key.0 == resource.hash() && entity.is_of(resource))
     }
 
     fn by_bytes(&self, resource: Resource<'_>) -> Option<Slot> {
@@ -66,8 +70,9 @@ impl Entities {
         seen: Option<Sighting>,
         interner: &mut Interner,
     ) -> Result<Slot, Key> {
-        let seen = seen.filter(|seen| seen.forgotten == self.forgotten).map(|seen| seen.slot);
-        if let Some(slot) = seen.or_else(|| self.by_bytes(resource)) {
+        // Of one that was forgotten the slot may be another's; every scrape forgets some.
+        let is_it = |seen: &Sighting| seen.forgotten == self.forgotten || self.is_at(seen.slot, resource);
+        if let Some(slot) = seen.filter(is_it).map(|seen| seen.slot).or_else(|| self.by_bytes(resource)) {
             return Ok(slot);
         }
         let key = interner.resource(resource);
