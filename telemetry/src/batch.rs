@@ -62,74 +62,80 @@ impl Batch {
 
     /// Every live point, in the order of the bytes as they came in.
     pub fn series(&self) -> impl Iterator<Item = Point<'_>> {
-        self.live(0..self.index.points.len() as u32)
+        self.index
+            .scopes
+            .iter()
+            .filter(|scope| scope.live > 0)
+            .flat_map(|scope| self.live(scope, 0..scope.points.len()))
     }
 
     /// The point of that id, unless it was dropped.
     pub fn point(&self, id: PointId) -> Option<Point<'_>> {
-        let entry = self.index.points.get(id.0 as usize)?;
-        entry.is_live().then_some(Point { batch: self, index: id.0, entry })
+        let scope = self.index.scopes.get(self.index.scope_of(id.0)?)?;
+        self.at(scope, scope.place_of(id.0)?)
     }
 
     /// Takes out every live point that `doomed` says so of; returns how many. A metric, scope or resource that lost
     /// points and has none left goes with them.
     pub fn drop_points(&mut self, mut doomed: impl FnMut(Point<'_>) -> bool) -> usize {
         let before = self.live;
-        for metric in 0..self.index.metrics.len() {
-            let Some(points) = self.index.metrics.get(metric).map(|entry| entry.points.clone()) else { continue };
-            let (mut dropped, mut bytes) = (0, 0);
-            for index in points {
-                let entry = self.index.points.get(index as usize).filter(|entry| entry.is_live());
-                if entry.is_some_and(|entry| doomed(Point { batch: &*self, index, entry }))
-                    && let Some(point) = self.index.points.get_mut(index as usize)
-                {
-                    point.verdict = Verdict::Drop;
-                    dropped += 1;
-                    bytes += point.encoded_len();
-                }
-            }
-            if dropped > 0 {
-                self.thin(metric, dropped, bytes);
-            }
+        let mut ids = Vec::new();
+        for scope in 0..self.index.scopes.len() {
+            let Some(entry) = self.index.scopes.get(scope) else { continue };
+            let points = self.live(entry, 0..entry.points.len());
+            ids.extend(points.filter(|point| doomed(*point)).map(|point| point.id()));
+            self.take_out(scope, &ids);
+            ids.clear();
         }
         before - self.live
     }
 
     /// Takes out the live points of these ids, which rise; as [`Batch::drop_points`] does, but looks at no others.
-    pub fn drop_ids(&mut self, ids: &[PointId]) {
-        let mut of_metric = (0, 0, 0);
+    pub fn drop_ids(&mut self, mut ids: &[PointId]) {
+        while let Some(first) = ids.first() {
+            let Some(scope) = self.index.scope_of(first.0) else { return };
+            let end = self.index.scopes.get(scope).map_or(0, |scope| scope.points.end);
+            let (own, others) = ids.split_at(ids.partition_point(|id| id.0 < end).max(1));
+            self.take_out(scope, own);
+            ids = others;
+        }
+    }
+
+    /// Takes out those points of a scope that are live.
+    fn take_out(&mut self, scope: usize, ids: &[PointId]) {
+        let index = &mut self.index;
+        let mut dropped = 0;
         for id in ids {
-            let Some(entry) = self.index.points.get_mut(id.0 as usize).filter(|entry| entry.is_live()) else {
-                continue;
-            };
-            entry.verdict = Verdict::Drop;
-            let (metric, bytes) = (entry.metric as usize, entry.encoded_len());
-            let (last, dropped, so_far) = of_metric;
-            of_metric = if dropped > 0 && metric != last {
-                self.thin(last, dropped, so_far);
-                (metric, 1, bytes)
-            } else {
-                (metric, dropped + 1, so_far + bytes)
-            };
+            if let Some(verdict) = index.verdicts.get_mut(id.0 as usize) {
+                dropped += u32::from(std::mem::replace(verdict, Verdict::Drop) != Verdict::Drop);
+            }
         }
-        let (metric, dropped, bytes) = of_metric;
-        if dropped > 0 {
-            self.thin(metric, dropped, bytes);
+        let Some(entry) = index.scopes.get_mut(scope).filter(|_| dropped > 0) else { return };
+        entry.live -= dropped;
+        (entry.thinned, entry.dirty) = (true, true);
+        let resource = entry.resource as usize;
+        // Of a scope that is gone nobody asks what it holds.
+        if entry.live > 0 {
+            index.own(scope);
+            let Some(entry) = index.scopes.get(scope) else { return };
+            let metrics = index.metrics.get_mut(slice(&entry.metrics)).unwrap_or_default();
+            let points = index.points.get(entry.table()).unwrap_or_default();
+            let verdicts = index.verdicts.get(slice(&entry.points)).unwrap_or_default();
+            metrics.iter_mut().for_each(|metric| metric.count(points, verdicts));
         }
+        let Some(resource) = index.resources.get_mut(resource) else { return };
+        resource.live -= dropped;
+        (resource.thinned, resource.dirty) = (true, true);
+        self.live -= dropped as usize;
+        self.dirty = true;
     }
 
     /// Takes out all points of a resource, and the resource with them.
     pub fn drop_resource(&mut self, id: ResourceId) {
-        let Index { resources, scopes, metrics, points, .. } = &mut self.index;
+        let Index { resources, scopes, verdicts, .. } = &mut self.index;
         let Some(resource) = resources.get_mut(id.0 as usize) else { return };
-        let scopes = scopes.get_mut(slice(&resource.scopes)).unwrap_or_default();
-        for scope in scopes {
-            for metric in metrics.get_mut(slice(&scope.metrics)).unwrap_or_default() {
-                for point in points.get_mut(slice(&metric.points)).unwrap_or_default() {
-                    point.verdict = Verdict::Drop;
-                }
-                (metric.live, metric.live_bytes, metric.thinned, metric.dirty) = (0, 0, true, true);
-            }
+        for scope in scopes.get_mut(slice(&resource.scopes)).unwrap_or_default() {
+            verdicts.get_mut(slice(&scope.points)).unwrap_or_default().fill(Verdict::Drop);
             (scope.live, scope.thinned, scope.dirty) = (0, true, true);
         }
         self.live -= resource.live as usize;
@@ -139,19 +145,16 @@ impl Batch {
 
     /// What is to become of a point; `Drop` for an id the batch does not know.
     pub fn verdict(&self, id: PointId) -> Verdict {
-        self.index.points.get(id.0 as usize).map_or(Verdict::Drop, |entry| entry.verdict)
+        self.index.verdicts.get(id.0 as usize).copied().unwrap_or(Verdict::Drop)
     }
 
     /// Says what is to become of a point. `Drop` takes it out at once and is final.
     pub fn set_verdict(&mut self, id: PointId, verdict: Verdict) {
-        let Some(entry) = self.index.points.get_mut(id.0 as usize) else { return };
-        if !entry.is_live() {
-            return;
-        }
-        entry.verdict = verdict;
         if verdict == Verdict::Drop {
-            let (metric, bytes) = (entry.metric as usize, entry.encoded_len());
-            self.thin(metric, 1, bytes);
+            return self.drop_ids(&[id]);
+        }
+        if let Some(own) = self.index.verdicts.get_mut(id.0 as usize).filter(|own| **own != Verdict::Drop) {
+            *own = verdict;
         }
     }
 
@@ -165,6 +168,8 @@ impl Batch {
             + self.arena.capacity()
             + held::<ResourceEntry>(&self.index.resources)
             + held::<ScopeEntry>(&self.index.scopes)
+            + held::<u64>(&self.index.bits)
+            + held::<Verdict>(&self.index.verdicts)
             + held::<MetricEntry>(&self.index.metrics)
             + held::<PointEntry>(&self.index.points)
             + held::<Span>(&self.index.extras)
@@ -177,33 +182,13 @@ impl Batch {
         let range = span.range();
         if range.end <= seam { &self.bytes[range] } else { &self.arena[range.start - seam..range.end - seam] }
     }
-
-    /// Takes points that were dropped out of the counts of their branch.
-    fn thin(&mut self, metric: usize, dropped: u32, bytes: u32) {
-        let index = &mut self.index;
-        let Some(metric) = index.metrics.get_mut(metric) else { return };
-        metric.live -= dropped;
-        metric.live_bytes -= bytes;
-        metric.thinned = true;
-        metric.dirty = true;
-        let Some(scope) = index.scopes.get_mut(metric.scope as usize) else { return };
-        scope.live -= dropped;
-        scope.thinned = true;
-        scope.dirty = true;
-        let Some(resource) = index.resources.get_mut(scope.resource as usize) else { return };
-        resource.live -= dropped;
-        resource.thinned = true;
-        resource.dirty = true;
-        self.live -= dropped as usize;
-        self.dirty = true;
-    }
 }
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch")
             .field("resources", &self.index.resources.len())
-            .field("metrics", &self.index.metrics.len())
+            .field("metrics", &self.index.places())
             .field("points", &self.live)
             .field("bytes", &self.encoded_len())
             .finish()

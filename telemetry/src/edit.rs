@@ -32,31 +32,39 @@ impl Batch {
 
     /// Edits the attributes of a data point. An id the batch does not know, or of a dropped point, is ignored.
     pub fn edit_point(&mut self, id: PointId, edit: impl FnOnce(&mut AttributeEdits<'_>)) {
-        let index = id.0 as usize;
-        let Some(&entry) = self.index.points.get(index) else { return };
-        let Some(metric) = self.index.metrics.get(entry.metric as usize) else { return };
-        if !entry.is_live() {
-            return;
-        }
-        let (field, scope) = (metric.kind.attributes_field(), metric.scope as usize);
+        let Some((scope, place, entry, kind)) = self.found(id) else { return };
+        let field = kind.attributes_field();
         let Some((body, attributes)) = self.rewrite(entry.body, field, entry.attributes, edit) else { return };
-        self.replace_point(index, PointEntry { body, attributes, ..entry });
+        let bits = self.index.bits.get(id.0 as usize).copied().unwrap_or_default();
+        self.replace_point(scope, place, PointEntry { body, attributes, ..entry }, bits);
         if let Some(scope) = self.index.scopes.get_mut(scope) {
             scope.shape = 0;
         }
     }
 
+    /// A live point: its scope, its place there, its entry with times and positions as they are, the kind of its metric.
+    fn found(&self, id: PointId) -> Option<(usize, usize, PointEntry, MetricKind)> {
+        if !self.index.is_live(id.0) {
+            return None;
+        }
+        let at = self.index.scope_of(id.0)?;
+        let scope = self.index.scopes.get(at)?;
+        let place = scope.place_of(id.0)?;
+        let entry = *self.index.points.get(scope.entries as usize + place)?;
+        let kind = self.index.metrics.get((scope.metrics.start + entry.metric) as usize)?.kind;
+        let (start_time, time) = scope.times(&entry);
+        Some((at, place, PointEntry { body: entry.body.moved(scope.by), start_time, time, ..entry }, kind))
+    }
+
     /// Gives a number point another start time (0 = not set) and value. All else in it survives: flags, exemplars,
     /// attributes, fields nobody knows. An id the batch does not know, or of a dropped point or a distribution, is ignored.
     pub fn rewrite_point(&mut self, id: PointId, start: u64, value: Number) {
-        let index = id.0 as usize;
-        let Some(&entry) = self.index.points.get(index) else { return };
-        let Some(metric) = self.index.metrics.get(entry.metric as usize) else { return };
-        if !entry.is_live() || !matches!(metric.kind, MetricKind::Gauge | MetricKind::Sum) {
+        let Some((scope, place, entry, kind)) = self.found(id) else { return };
+        if !matches!(kind, MetricKind::Gauge | MetricKind::Sum) {
             return;
         }
         let (seam, before) = (self.bytes.len(), self.arena.len());
-        if start != 0 && entry.core != 0 && self.renumber_point(index, entry, start, value) {
+        if start != 0 && entry.core != 0 && self.renumber_point((scope, place), entry, start, value) {
             return;
         }
         let mut body = Vec::with_capacity(entry.body.len as usize + 18);
@@ -72,16 +80,13 @@ impl Batch {
         if u32::try_from(end).is_ok() {
             self.arena.append(&mut body);
             let body = Span::new(seam + before, end);
-            let bits = value.bits();
-            self.replace_point(
-                index,
-                PointEntry { body, start_time: start, bits, value: value.into(), core: 0, ..entry },
-            );
+            let successor = PointEntry { body, start_time: start, value: value.into(), core: 0, ..entry };
+            self.replace_point(scope, place, successor, value.bits());
         }
     }
 
     /// The same for a point whose numbers lie in one piece: a copy gets others. Whether it is one, with a start.
-    fn renumber_point(&mut self, index: usize, entry: PointEntry, start_time: u64, value: Number) -> bool {
+    fn renumber_point(&mut self, at: (usize, usize), entry: PointEntry, start_time: u64, value: Number) -> bool {
         let (seam, before) = (self.bytes.len(), self.arena.len());
         let range = entry.body.range();
         if u32::try_from(seam + before + range.len()).is_err() {
@@ -96,21 +101,29 @@ impl Batch {
         };
         put_core(core, start_time, entry.time, value);
         let body = Span::new(seam + before, seam + self.arena.len());
-        self.replace_point(index, PointEntry { body, start_time, bits: value.bits(), value: value.into(), ..entry });
+        self.replace_point(at.0, at.1, PointEntry { body, start_time, value: value.into(), ..entry }, value.bits());
         true
     }
 
     /// Puts a point's successor, whose body lies in the arena, in its place.
-    fn replace_point(&mut self, index: usize, successor: PointEntry) {
-        let Some(point) = self.index.points.get_mut(index) else { return };
-        let entry = std::mem::replace(point, PointEntry { edited: true, ..successor });
-        let (before, after) = (entry.encoded_len(), point.encoded_len());
-        let Some(metric) = self.index.metrics.get_mut(entry.metric as usize) else { return };
+    fn replace_point(&mut self, scope: usize, place: usize, successor: PointEntry, bits: u64) {
+        let index = &mut self.index;
+        index.own(scope);
+        let Some(entry) = index.scopes.get_mut(scope) else { return };
+        (entry.dirty, entry.common) = (true, Common::default());
+        let (by, resource) = (entry.by, entry.resource as usize);
+        if let Some(old) = index.bits.get_mut(entry.points.start as usize + place) {
+            *old = bits;
+        }
+        let Some(point) = index.points.get_mut(entry.entries as usize + place) else { return };
+        let metric = entry.metrics.start + point.metric;
+        let body = successor.body.moved(by.wrapping_neg());
+        let before = std::mem::replace(point, PointEntry { body, edited: true, ..successor }).encoded_len();
+        let after = point.encoded_len();
+        let Some(metric) = index.metrics.get_mut(metric as usize) else { return };
         metric.live_bytes = metric.live_bytes - before + after;
         metric.dirty = true;
-        let Some(scope) = self.index.scopes.get_mut(metric.scope as usize) else { return };
-        (scope.dirty, scope.common) = (true, Common::default());
-        let Some(resource) = self.index.resources.get_mut(scope.resource as usize) else { return };
+        let Some(resource) = index.resources.get_mut(resource) else { return };
         resource.dirty = true;
         self.dirty = true;
     }

@@ -1,7 +1,7 @@
 //! Encoding: the largest untouched ranges are copied as they are; what lies around a change gets a fresh prefix.
 
 use crate::batch::Batch;
-use crate::index::{MetricEntry, ResourceEntry, ScopeEntry, Span, slice};
+use crate::index::{MetricEntry, ResourceEntry, ScopeEntry, Span, Verdict, slice};
 use crate::wire::{put_bytes, put_tag, put_varint, varint_len};
 use bytes::Bytes;
 
@@ -59,7 +59,7 @@ impl Batch {
         if !entry.dirty {
             return entry.whole.len as usize;
         }
-        if entry.thinned && entry.live == 0 {
+        if entry.is_gone() {
             return 0;
         }
         let metrics = self.index.metrics.get(slice(&entry.metrics)).unwrap_or_default();
@@ -162,40 +162,46 @@ impl Output<'_> {
         if !entry.dirty {
             return self.copy(entry.whole);
         }
-        if entry.thinned && entry.live == 0 {
+        if entry.is_gone() {
             return;
         }
-        let batch = self.batch;
+        let index = &self.batch.index;
         let len = self.lengths.next().unwrap_or_default();
         self.prefix(2, len);
         self.copy(entry.head);
-        for metric in batch.index.metrics.get(slice(&entry.metrics)).unwrap_or_default() {
-            self.metric(metric);
+        for metric in index.metrics.get(slice(&entry.metrics)).unwrap_or_default() {
+            self.metric(entry, metric);
         }
         self.copy(entry.tail);
     }
 
-    fn metric(&mut self, entry: &MetricEntry) {
+    fn metric(&mut self, scope: &ScopeEntry, entry: &MetricEntry) {
+        let by = scope.by;
         if !entry.dirty {
-            return self.copy(entry.whole);
+            return self.copy(entry.whole.moved(by));
         }
         if entry.thinned && entry.live == 0 {
             return;
         }
         self.prefix(2, metric_len(entry));
-        self.copy(entry.head);
+        self.copy(entry.head.moved(by));
         self.prefix(entry.kind.field(), data_len(entry));
-        self.copy(entry.data_head);
-        for point in self.batch.index.points.get(slice(&entry.points)).unwrap_or_default() {
-            if !point.is_live() {
-            } else if point.edited {
-                self.prefix(1, point.body.len as usize);
-                self.copy(point.body);
+        self.copy(entry.data_head.moved(by));
+        let index = &self.batch.index;
+        let range = slice(&entry.points);
+        let points = index.points.get(scope.table()).and_then(|all| all.get(range.clone())).unwrap_or_default();
+        let verdicts = index.verdicts.get(slice(&scope.points)).and_then(|all| all.get(range)).unwrap_or_default();
+        for (point, _) in points.iter().zip(verdicts).filter(|(_, verdict)| **verdict != Verdict::Drop) {
+            let body = point.body.moved(by);
+            if point.edited {
+                self.prefix(1, body.len as usize);
+                self.copy(body);
             } else {
-                self.copy(Span { start: point.at, len: point.body.end() - point.at });
+                let start = point.at.wrapping_add(by);
+                self.copy(Span { start, len: body.end() - start });
             }
         }
-        self.copy(entry.data_tail);
-        self.copy(entry.tail);
+        self.copy(entry.data_tail.moved(by));
+        self.copy(entry.tail.moved(by));
     }
 }

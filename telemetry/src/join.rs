@@ -2,7 +2,7 @@
 
 use crate::batch::Batch;
 use crate::error::Limits;
-use crate::index::{Index, MetricEntry, ResourceEntry, ScopeEntry, Span, slice};
+use crate::index::{Index, ResourceEntry, ScopeEntry, Span, Verdict, slice};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -24,10 +24,10 @@ impl Batch {
     }
 
     fn join(&mut self, other: Batch, ahead: bool) -> Option<Batch> {
-        if other.index.entries() == 0 && other.index.extras.is_empty() {
+        if other.index.is_empty() {
             return None;
         }
-        if self.index.entries() == 0 && self.index.extras.is_empty() {
+        if self.index.is_empty() {
             *self = other;
             return None;
         }
@@ -44,14 +44,7 @@ impl Batch {
         self.arena.extend_from_slice(&other.bytes);
         self.arena.extend_from_slice(&other.arena);
         let mut index = other.index;
-        index.shift_bytes(base);
-        index.shift_entries(
-            if ahead { 0 } else { self.index.resources.len() as u32 },
-            self.index.scopes.len() as u32,
-            self.index.metrics.len() as u32,
-            self.index.points.len() as u32,
-            u32::wrapping_add,
-        );
+        index.shift(base, if ahead { 0 } else { self.index.resources.len() as u32 }, &self.index);
         if ahead {
             // All that is moved: whoever comes first is first by its resources alone.
             let resources = index.resources.len() as u32;
@@ -63,6 +56,8 @@ impl Batch {
             self.shuffled |= other.shuffled;
         }
         self.index.scopes.append(&mut index.scopes);
+        self.index.bits.append(&mut index.bits);
+        self.index.verdicts.append(&mut index.verdicts);
         self.index.metrics.append(&mut index.metrics);
         self.index.points.append(&mut index.points);
         self.index.extras.append(&mut index.extras);
@@ -85,8 +80,8 @@ impl Batch {
         }
         self.freeze();
         let mut kept = 0;
-        let cut = self.index.points.iter().position(|point| {
-            kept += usize::from(point.is_live());
+        let cut = self.index.verdicts.iter().position(|verdict| {
+            kept += usize::from(*verdict != Verdict::Drop);
             kept > keep_points
         });
         let Some(cut) = cut else { return Batch::default() };
@@ -107,7 +102,7 @@ impl Batch {
         let Ok(mut fresh) = Batch::decode(self.encode(), &Limits::NONE) else { return };
         let points = self.resources().flat_map(|resource| resource.metrics()).flat_map(|metric| metric.points());
         let verdicts = points.map(|point| self.verdict(point.id()));
-        fresh.index.points.iter_mut().zip(verdicts).for_each(|(point, verdict)| point.verdict = verdict);
+        fresh.index.verdicts.iter_mut().zip(verdicts).for_each(|(own, verdict)| *own = verdict);
         *self = fresh;
     }
 
@@ -125,95 +120,130 @@ impl Batch {
 }
 
 impl Index {
-    fn shift_bytes(&mut self, base: u32) {
+    /// Moves all that is said of places behind what `ahead` holds: bytes by `base`, resources by as many as given. Entries of
+    /// metrics and points speak of places in their scope and need no look.
+    fn shift(&mut self, base: u32, resources: u32, ahead: &Index) {
         let shift = |spans: &mut [&mut Span]| spans.iter_mut().for_each(|span| span.start += base);
+        let further = |range: &mut Range<u32>, n: usize| *range = range.start + n as u32..range.end + n as u32;
         for entry in &mut self.resources {
-            let ResourceEntry { whole, head, tail, own, body, schema_url, .. } = entry;
+            let ResourceEntry { whole, head, tail, own, body, schema_url, scopes, .. } = entry;
             shift(&mut [whole, head, tail, own, body, schema_url]);
+            further(scopes, ahead.scopes.len());
         }
+        let places = ahead.places();
         for entry in &mut self.scopes {
             let ScopeEntry { whole, head, tail, body, name, version, schema_url, .. } = entry;
             shift(&mut [whole, head, tail, body, name, version, schema_url]);
-        }
-        for entry in &mut self.metrics {
-            let MetricEntry { whole, head, tail, data_head, data_tail, name, description, unit, .. } = entry;
-            shift(&mut [whole, head, tail, data_head, data_tail, name, description, unit]);
-        }
-        for entry in &mut self.points {
-            entry.at += base;
-            entry.body.start += base;
+            further(&mut entry.metrics, ahead.metrics.len());
+            further(&mut entry.points, ahead.bits.len());
+            entry.entries += ahead.points.len() as u32;
+            entry.by = entry.by.wrapping_add(base);
+            entry.place += places;
+            entry.resource += resources;
+            if entry.shape > 0 {
+                entry.shape += ahead.scopes.len() as u32;
+            }
         }
         self.extras.iter_mut().for_each(|span| span.start += base);
     }
 
-    /// Moves every position by as many places.
-    fn shift_entries(&mut self, resources: u32, scopes: u32, metrics: u32, points: u32, by: fn(u32, u32) -> u32) {
-        let shift = |range: &mut Range<u32>, n| *range = by(range.start, n)..by(range.end, n);
-        self.resources.iter_mut().for_each(|entry| shift(&mut entry.scopes, scopes));
-        for entry in &mut self.scopes {
-            entry.resource = by(entry.resource, resources);
-            shift(&mut entry.metrics, metrics);
-            if entry.shape > 0 {
-                entry.shape = by(entry.shape, scopes);
-            }
-        }
-        for entry in &mut self.metrics {
-            entry.scope = by(entry.scope, scopes);
-            shift(&mut entry.points, points);
-        }
-        self.points.iter_mut().for_each(|entry| entry.metric = by(entry.metric, metrics));
-    }
-
     /// Splits before the point at `cut`; the branch that leads to it is on both sides.
     fn split_off(&mut self, cut: usize) -> Index {
-        let metric = self.points[cut].metric;
-        let scope = self.metrics[metric as usize].scope;
-        let resource = self.scopes[scope as usize].resource;
-        let mut right = Index {
-            resources: self.resources[resource as usize..].to_vec(),
-            scopes: self.scopes[scope as usize..].to_vec(),
-            metrics: self.metrics[metric as usize..].to_vec(),
-            points: self.points.split_off(cut),
-            extras: Vec::new(),
-        };
-        self.resources.truncate(resource as usize + 1);
-        self.scopes.truncate(scope as usize + 1);
-        self.metrics.truncate(metric as usize + 1);
-        right.name_shapes(scope);
-        right.shift_entries(resource, scope, metric, cut as u32, u32::saturating_sub);
-        self.clip(self.metrics.len() - 1);
-        right.clip(0);
+        let Some(at) = self.scope_of(cut as u32) else { return Index::default() };
+        self.own(at);
+        let Some(scope) = self.scopes.get_mut(at) else { return Index::default() };
+        let place = cut as u32 - scope.points.start;
+        let metric =
+            self.points.get(scope.table()).and_then(|all| all.get(place as usize)).map_or(0, |point| point.metric);
+        let mut rest = scope.clone();
+        rest.metrics.start += metric;
+        rest.place += metric;
+        rest.entries += place;
+        rest.points.start = cut as u32;
+        scope.metrics.end = rest.metrics.start + 1;
+        scope.points.end = cut as u32;
+        let resource = scope.resource as usize;
+        let resources = self.resources.get(resource..).unwrap_or_default().to_vec();
+        let scopes = std::iter::once(rest).chain(self.scopes.drain(at + 1..)).collect();
+        let (bits, verdicts) = (self.bits.split_off(cut), self.verdicts.split_off(cut));
+        let mut right = Index { resources, scopes, bits, verdicts, ..Index::default() };
+        right.house(self);
+        right.begin(at as u32, metric, place);
+
+        self.resources.truncate(resource + 1);
+        if let Some(last) = self.resources.last_mut() {
+            last.scopes.end = at as u32 + 1;
+        }
+        if let Some(last) = self.scopes.last().and_then(|scope| self.metrics.get_mut(scope.metrics.end as usize - 1)) {
+            last.points.end = place;
+        }
+        let held = self.scopes.iter().map(|scope| (scope.metrics.end as usize, scope.table().end));
+        let (metrics, points) = held.fold((0, 0), |most, held| (most.0.max(held.0), most.1.max(held.1)));
+        self.metrics.truncate(metrics);
+        self.points.truncate(points);
+        self.recount(at);
+        right.recount(0);
         right
     }
 
-    /// Names the shapes anew, as if the scopes had been decoded by themselves; to be shifted with the entries.
-    fn name_shapes(&mut self, before: u32) {
-        let mut names: HashMap<u32, u32> = HashMap::new();
-        for (place, entry) in (1u32..).zip(&mut self.scopes).filter(|(_, entry)| entry.shape > 0) {
-            entry.shape = *names.entry(entry.shape).or_insert(before + place);
+    /// Takes the entries of its scopes from the index that they were part of.
+    fn house(&mut self, from: &Index) {
+        let mut known = HashMap::new();
+        for scope in &mut self.scopes {
+            let (metrics, points) = (slice(&scope.metrics), scope.table());
+            let new = (self.metrics.len() as u32, self.points.len() as u32);
+            let place = if scope.shared { *known.entry(scope.metrics.start).or_insert(new) } else { new };
+            if place == new {
+                self.metrics.extend_from_slice(from.metrics.get(metrics.clone()).unwrap_or_default());
+                self.points.extend_from_slice(from.points.get(points).unwrap_or_default());
+            }
+            scope.metrics = place.0..place.0 + metrics.len() as u32;
+            scope.entries = place.1;
         }
     }
 
-    /// Brings the branch that leads to a metric at an end of the index in line with what the index still holds.
-    fn clip(&mut self, at: usize) {
-        let (scopes, metrics, points) = (self.scopes.len() as u32, self.metrics.len() as u32, self.points.len() as u32);
-        let Some(metric) = self.metrics.get_mut(at) else { return };
-        metric.points.end = metric.points.end.min(points);
-        let held = self.points.get(slice(&metric.points)).unwrap_or_default();
-        (metric.live, metric.live_bytes) = held
-            .iter()
-            .filter(|point| point.is_live())
-            .fold((0, 0), |(live, bytes), point| (live + 1, bytes + point.encoded_len()));
-        (metric.dirty, metric.thinned) = (true, true);
-        let Some(scope) = self.scopes.get_mut(metric.scope as usize) else { return };
-        scope.metrics.end = scope.metrics.end.min(metrics);
-        let held = self.metrics.get(slice(&scope.metrics)).unwrap_or_default();
-        scope.live = held.iter().map(|metric| metric.live).sum();
+    /// Counts all from here: `scopes` were ahead of it, and so many metrics and points of the first scope, whose entries are its
+    /// own.
+    fn begin(&mut self, scopes: u32, metrics: u32, points: u32) {
+        if let Some(first) = self.scopes.first() {
+            for metric in self.metrics.get_mut(slice(&first.metrics)).unwrap_or_default() {
+                let Range { start, end } = metric.points;
+                metric.points = start.saturating_sub(points)..end.saturating_sub(points);
+            }
+            for point in self.points.get_mut(first.table()).unwrap_or_default() {
+                point.metric = point.metric.saturating_sub(metrics);
+            }
+        }
+        for resource in &mut self.resources {
+            let Range { start, end } = resource.scopes;
+            resource.scopes = start.saturating_sub(scopes)..end.saturating_sub(scopes);
+        }
+        let base = self.scopes.first().map(|first| (first.resource, first.place, first.points.start));
+        let (resource, place, point) = base.unwrap_or_default();
+        // Shapes are named anew, as if the scopes had been decoded by themselves.
+        let mut names: HashMap<u32, u32> = HashMap::new();
+        for (at, scope) in (1..).zip(&mut self.scopes) {
+            scope.resource -= resource;
+            scope.place -= place;
+            scope.points = scope.points.start - point..scope.points.end - point;
+            if scope.shape > 0 {
+                scope.shape = *names.entry(scope.shape).or_insert(at);
+            }
+        }
+    }
+
+    /// Brings the counts of a scope, and of its branch, in line with the points it still has.
+    fn recount(&mut self, scope: usize) {
+        let Some(scope) = self.scopes.get_mut(scope) else { return };
+        let points = self.points.get(scope.table()).unwrap_or_default();
+        let verdicts = self.verdicts.get(slice(&scope.points)).unwrap_or_default();
+        let metrics = self.metrics.get_mut(slice(&scope.metrics)).unwrap_or_default();
+        metrics.iter_mut().for_each(|metric| metric.count(points, verdicts));
+        scope.live = metrics.iter().map(|metric| metric.live).sum();
         (scope.dirty, scope.thinned, scope.shape) = (true, true, 0);
         let Some(resource) = self.resources.get_mut(scope.resource as usize) else { return };
-        resource.scopes.end = resource.scopes.end.min(scopes);
-        let held = self.scopes.get(slice(&resource.scopes)).unwrap_or_default();
-        resource.live = held.iter().map(|scope| scope.live).sum();
+        resource.live =
+            self.scopes.get(slice(&resource.scopes)).unwrap_or_default().iter().map(|scope| scope.live).sum();
         (resource.dirty, resource.thinned) = (true, true);
     }
 }

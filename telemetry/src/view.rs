@@ -5,7 +5,7 @@
 use crate::batch::Batch;
 use crate::distribution::{Exemplar, ExponentialHistogram, Histogram, Summary};
 use crate::hash;
-use crate::index::{Common, MetricEntry, PointEntry, ResourceEntry, ScopeEntry, Span, slice};
+use crate::index::{Common, MetricEntry, PointEntry, ResourceEntry, ScopeEntry, Span, Verdict, slice};
 use crate::kind::{MetricKind, Number, Temporality};
 use crate::value::Attributes;
 use crate::wire::{fields, text};
@@ -93,10 +93,8 @@ impl<'a> Resource<'a> {
 
     /// The resource's scopes.
     pub fn scopes(self) -> impl Iterator<Item = Scope<'a>> + use<'a> {
-        self.entry().scopes.clone().map(move |index| Scope { batch: self.batch, index }).filter(|scope| {
-            let entry = scope.entry();
-            !entry.thinned || entry.live > 0
-        })
+        let scopes = self.batch.index.scopes.get(slice(&self.entry().scopes)).unwrap_or_default();
+        scopes.iter().filter(|entry| !entry.is_gone()).map(move |entry| Scope { batch: self.batch, entry })
     }
 
     /// The metrics of all scopes.
@@ -109,39 +107,35 @@ impl<'a> Resource<'a> {
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
     batch: &'a Batch,
-    index: u32,
+    entry: &'a ScopeEntry,
 }
 
 impl<'a> Scope<'a> {
-    fn entry(self) -> &'a ScopeEntry {
-        &self.batch.index.scopes[self.index as usize]
-    }
-
     /// The scope's name.
     pub fn name(self) -> &'a str {
-        text(self.batch.slice(self.entry().name))
+        text(self.batch.slice(self.entry.name))
     }
 
     /// The scope's version.
     pub fn version(self) -> &'a str {
-        text(self.batch.slice(self.entry().version))
+        text(self.batch.slice(self.entry.version))
     }
 
     /// The scope's attributes.
     pub fn attributes(self) -> Attributes<'a> {
-        Attributes { body: self.batch.slice(self.entry().body), field: 3 }
+        Attributes { body: self.batch.slice(self.entry.body), field: 3 }
     }
 
     /// The schema the scope's metrics follow; empty where not said.
     pub fn schema_url(self) -> &'a str {
-        text(self.batch.slice(self.entry().schema_url))
+        text(self.batch.slice(self.entry.schema_url))
     }
 
     /// What it has in common with others of its batch, until that batch is appended to or split: scopes of one shape are
     /// equal in every byte but the times and values of their points. At most the number of scopes, above 0; `None` where it is
     /// not known to be like any other.
     pub fn shape(self) -> Option<usize> {
-        Some(self.entry().shape as usize).filter(|shape| *shape > 0)
+        Some(self.entry.shape as usize).filter(|shape| *shape > 0)
     }
 
     /// The points of all its metrics in order, `None` for one that was dropped: in scopes of one shape, what comes at one place
@@ -153,36 +147,28 @@ impl<'a> Scope<'a> {
 
     /// The points of [`Scope::points`] by their place.
     pub fn places(self) -> Places<'a> {
-        Places { batch: self.batch, range: self.range() }
+        Places { batch: self.batch, scope: self.entry }
     }
 
     /// All points of the scope as one column of numbers, where they are that: all there, in a shape, none with flags, of one
     /// time, and of one start as far as they have any.
     #[inline]
     pub fn column(self) -> Option<Column<'a>> {
-        let ScopeEntry { common, shape, live, .. } = *self.entry();
-        let first = self.range().start;
-        let points = self.batch.index.points.get(slice(&self.range())).unwrap_or_default();
-        let whole = common.time != 0 && shape > 0 && live as usize == points.len();
-        whole.then_some(Column { common, first, points })
-    }
-
-    fn range(self) -> std::ops::Range<u32> {
-        match self.batch.index.metrics.get(slice(&self.entry().metrics)).unwrap_or_default() {
-            [] => 0..0,
-            [first, .., last] => first.points.start..last.points.end,
-            [only] => only.points.clone(),
-        }
+        let ScopeEntry { common, shape, live, ref points, .. } = *self.entry;
+        let bits = self.batch.index.bits.get(slice(points)).unwrap_or_default();
+        let whole = common.time != 0 && shape > 0 && live as usize == bits.len();
+        whole.then_some(Column { common, first: points.start, bits })
     }
 
     /// The resource the scope belongs to.
     pub fn resource(self) -> Resource<'a> {
-        Resource { batch: self.batch, index: self.entry().resource }
+        Resource { batch: self.batch, index: self.entry.resource }
     }
 
     /// The scope's metrics.
     pub fn metrics(self) -> impl Iterator<Item = Metric<'a>> + use<'a> {
-        self.entry().metrics.clone().map(move |index| Metric { batch: self.batch, index }).filter(|metric| {
+        let places = 0..self.entry.metrics.len() as u32;
+        places.map(move |place| Metric { batch: self.batch, scope: self.entry, place }).filter(|metric| {
             let entry = metric.entry();
             !entry.thinned || entry.live > 0
         })
@@ -193,35 +179,30 @@ impl<'a> Scope<'a> {
 #[derive(Clone)]
 pub struct Places<'a> {
     batch: &'a Batch,
-    range: std::ops::Range<u32>,
+    scope: &'a ScopeEntry,
 }
 
 impl<'a> Places<'a> {
     /// How many places there are, those of dropped points included.
     pub fn len(&self) -> usize {
-        self.range.len()
+        self.scope.points.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.range.is_empty()
+        self.scope.points.is_empty()
     }
 
     /// The points at these places, `None` for one that was dropped.
     #[inline]
     pub fn at(&self, places: std::ops::Range<usize>) -> impl Iterator<Item = Option<Point<'a>>> + use<'a> {
-        let (batch, end) = (self.batch, self.range.end);
-        let place = |place: usize| self.range.start.saturating_add(u32::try_from(place).unwrap_or(u32::MAX)).min(end);
-        let range = place(places.start)..place(places.end);
-        let entries = batch.index.points.get(slice(&range)).unwrap_or_default();
-        (range.start..).zip(entries).map(move |(index, entry)| entry.is_live().then_some(Point { batch, index, entry }))
+        self.batch.all(self.scope, places)
     }
 
     /// The live point at a place.
     #[inline]
     pub fn get(&self, place: usize) -> Option<Point<'a>> {
-        let index = self.range.start.checked_add(u32::try_from(place).ok()?)?;
-        if index < self.range.end { self.batch.point(PointId(index)) } else { None }
+        self.batch.at(self.scope, place)
     }
 }
 
@@ -231,7 +212,7 @@ impl<'a> Places<'a> {
 pub struct Column<'a> {
     common: Common,
     first: u32,
-    points: &'a [PointEntry],
+    bits: &'a [u64],
 }
 
 impl<'a> Column<'a> {
@@ -248,19 +229,19 @@ impl<'a> Column<'a> {
     /// The bits of the values, by place: of an `i64` or an `f64`.
     #[inline]
     pub fn bits(self) -> impl ExactSizeIterator<Item = u64> + use<'a> {
-        self.points.iter().map(|point| point.bits)
+        self.bits.iter().copied()
     }
 
     /// The bits of the value at a place.
     #[inline]
     pub fn at(&self, place: usize) -> Option<u64> {
-        self.points.get(place).map(|point| point.bits)
+        self.bits.get(place).copied()
     }
 
     /// The names of the points, by place.
     #[inline]
     pub fn ids(self) -> impl ExactSizeIterator<Item = PointId> {
-        (self.first..self.first + self.points.len() as u32).map(PointId)
+        (self.first..self.first + self.bits.len() as u32).map(PointId)
     }
 }
 
@@ -268,27 +249,34 @@ impl<'a> Column<'a> {
 #[derive(Clone, Copy)]
 pub struct Metric<'a> {
     batch: &'a Batch,
-    index: u32,
+    scope: &'a ScopeEntry,
+    /// Among the metrics of the scope.
+    place: u32,
 }
 
 impl<'a> Metric<'a> {
+    #[inline]
     fn entry(self) -> &'a MetricEntry {
-        &self.batch.index.metrics[self.index as usize]
+        &self.batch.index.metrics[(self.scope.metrics.start + self.place) as usize]
+    }
+
+    fn slice(self, span: Span) -> &'a [u8] {
+        self.batch.slice(span.moved(self.scope.by))
     }
 
     /// The metric's name.
     pub fn name(self) -> &'a str {
-        text(self.batch.slice(self.entry().name))
+        text(self.slice(self.entry().name))
     }
 
     /// What the metric tells, in words.
     pub fn description(self) -> &'a str {
-        text(self.batch.slice(self.entry().description))
+        text(self.slice(self.entry().description))
     }
 
     /// The unit, in UCUM.
     pub fn unit(self) -> &'a str {
-        text(self.batch.slice(self.entry().unit))
+        text(self.slice(self.entry().unit))
     }
 
     /// The type of the data.
@@ -298,7 +286,7 @@ impl<'a> Metric<'a> {
 
     /// Its place among the metrics of the batch, from 0: for tables beside the batch.
     pub fn place(self) -> usize {
-        self.index as usize
+        (self.scope.place + self.place) as usize
     }
 
     /// What values count from; `Unspecified` for gauges and summaries.
@@ -315,12 +303,12 @@ impl<'a> Metric<'a> {
     pub fn metadata(self) -> Attributes<'a> {
         let MetricEntry { head, tail, .. } = self.entry();
         let body = Span { start: head.start, len: tail.end() - head.start };
-        Attributes { body: self.batch.slice(body), field: 12 }
+        Attributes { body: self.slice(body), field: 12 }
     }
 
     /// The scope the metric belongs to.
     pub fn scope(self) -> Scope<'a> {
-        Scope { batch: self.batch, index: self.entry().scope }
+        Scope { batch: self.batch, entry: self.scope }
     }
 
     /// The resource the metric belongs to.
@@ -330,18 +318,19 @@ impl<'a> Metric<'a> {
 
     /// The live points.
     pub fn points(self) -> impl Iterator<Item = Point<'a>> + use<'a> {
-        self.batch.live(self.entry().points.clone())
+        self.batch.live(self.scope, slice(&self.entry().points))
     }
 
     /// Hash of resource attributes, scope (name, version, attributes), name, unit, kind, temporality and monotonicity:
     /// what the data model calls identifying.
+    #[inline]
     pub fn identity(self) -> u64 {
-        self.entry().identity
+        hash::combine(self.scope.identity, self.entry().hash)
     }
 
     /// The same without the resource: what it has in common with the metric of other resources.
     pub fn hash(self) -> u64 {
-        hash::combine(self.scope().entry().hash, self.entry().hash)
+        hash::combine(self.scope.hash, self.entry().hash)
     }
 
     /// Whether two metrics are the same by what [`Metric::identity`] hashes, compared value by value.
@@ -362,15 +351,16 @@ impl<'a> Metric<'a> {
 /// A data point of any kind.
 #[derive(Clone, Copy)]
 pub struct Point<'a> {
-    pub(crate) batch: &'a Batch,
-    pub(crate) index: u32,
-    pub(crate) entry: &'a PointEntry,
+    batch: &'a Batch,
+    scope: &'a ScopeEntry,
+    entry: &'a PointEntry,
+    index: u32,
 }
 
 impl<'a> Point<'a> {
     #[inline]
     fn metric_entry(self) -> &'a MetricEntry {
-        &self.batch.index.metrics[self.entry.metric as usize]
+        self.metric().entry()
     }
 
     /// Names this point in edits and verdicts.
@@ -380,7 +370,7 @@ impl<'a> Point<'a> {
 
     /// The metric the point belongs to.
     pub fn metric(self) -> Metric<'a> {
-        Metric { batch: self.batch, index: self.entry.metric }
+        Metric { batch: self.batch, scope: self.scope, place: self.entry.metric }
     }
 
     /// The point's own attributes.
@@ -389,13 +379,15 @@ impl<'a> Point<'a> {
     }
 
     /// Start of the interval, Unix nanoseconds; 0 where not set.
+    #[inline]
     pub fn start_time(self) -> u64 {
-        self.entry.start_time
+        self.scope.times(self.entry).0
     }
 
     /// End of the interval, Unix nanoseconds; 0 where not set.
+    #[inline]
     pub fn time(self) -> u64 {
-        self.entry.time
+        self.scope.times(self.entry).1
     }
 
     /// The flags as on the wire.
@@ -409,22 +401,23 @@ impl<'a> Point<'a> {
     }
 
     /// The value of a number point; `None` for distributions and where no value is set.
+    #[inline]
     pub fn value(self) -> Option<Number> {
-        self.entry.number()
+        self.entry.number(self.batch.index.bits[self.index as usize])
     }
 
     /// Start, time and value of a number point in one look; `None` where it has no value.
     #[inline]
     pub fn number(self) -> Option<(u64, u64, Number)> {
-        let entry = self.entry;
-        let value = entry.number().filter(|_| entry.flags & 1 == 0)?;
-        Some((entry.start_time, entry.time, value))
+        let value = self.value().filter(|_| self.entry.flags & 1 == 0)?;
+        let (start, time) = self.scope.times(self.entry);
+        Some((start, time, value))
     }
 
     /// The identity of the series: metric identity and attributes, whatever their order.
     #[inline]
     pub fn series(self) -> u64 {
-        hash::combine(self.metric_entry().identity, self.entry.attributes)
+        hash::combine(self.metric().identity(), self.entry.attributes)
     }
 
     /// Hash of the attributes, whatever their order.
@@ -440,7 +433,7 @@ impl<'a> Point<'a> {
 
     /// The point's protobuf message, without tag and length.
     pub fn body(self) -> &'a [u8] {
-        self.batch.slice(self.entry.body)
+        self.batch.slice(self.entry.body.moved(self.scope.by))
     }
 
     /// The point as a histogram, where its metric is one.
@@ -468,14 +461,35 @@ impl<'a> Point<'a> {
 }
 
 impl Batch {
-    /// The live points in a range of the index.
-    pub(crate) fn live(&self, range: std::ops::Range<u32>) -> impl Iterator<Item = Point<'_>> {
-        let first = range.start;
-        let entries = self.index.points.get(slice(&range)).unwrap_or_default();
-        (first..).zip(entries).filter(|(_, entry)| entry.is_live()).map(|(index, entry)| Point {
-            batch: self,
-            index,
-            entry,
+    /// The points of a scope at these places, `None` for one that was dropped.
+    #[inline]
+    pub(crate) fn all<'a>(
+        &'a self,
+        scope: &'a ScopeEntry,
+        places: std::ops::Range<usize>,
+    ) -> impl Iterator<Item = Option<Point<'a>>> + use<'a> {
+        let range = places.start.min(scope.points.len())..places.end.min(scope.points.len());
+        let first = scope.points.start + range.start as u32;
+        let entries = self.index.points.get(scope.table()).and_then(|all| all.get(range.clone())).unwrap_or_default();
+        let verdicts = self.index.verdicts.get(slice(&scope.points)).and_then(|all| all.get(range)).unwrap_or_default();
+        (first..).zip(entries).zip(verdicts).map(move |((index, entry), verdict)| {
+            (*verdict != Verdict::Drop).then_some(Point { batch: self, scope, entry, index })
         })
+    }
+
+    /// The live points of a scope at these places.
+    #[inline]
+    pub(crate) fn live<'a>(
+        &'a self,
+        scope: &'a ScopeEntry,
+        places: std::ops::Range<usize>,
+    ) -> impl Iterator<Item = Point<'a>> + use<'a> {
+        self.all(scope, places).flatten()
+    }
+
+    /// The live point of a scope at a place.
+    #[inline]
+    pub(crate) fn at<'a>(&'a self, scope: &'a ScopeEntry, place: usize) -> Option<Point<'a>> {
+        self.all(scope, place..place.checked_add(1)?).next().flatten()
     }
 }

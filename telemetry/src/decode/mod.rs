@@ -10,7 +10,7 @@ mod repeat;
 use crate::batch::Batch;
 use crate::error::{DecodeError, DecodeErrorKind, Limits};
 use crate::hash;
-use crate::index::{InCommon, Index, MetricEntry, ResourceEntry, ScopeEntry, Span};
+use crate::index::{InCommon, Index, MetricEntry, ResourceEntry, ScopeEntry, Span, Verdict};
 use crate::kind::MetricKind;
 use crate::normal;
 use crate::schema::Message;
@@ -23,9 +23,8 @@ use repeat::{PATTERNS, START};
 
 type Outcome<T> = Result<T, DecodeError>;
 
-/// Bytes of input for one point and for one metric, to reserve the index by; too low a guess only costs a move.
+/// Bytes of input for one point, to reserve the index by; too low a guess only costs a move.
 const BYTES_PER_POINT: usize = 96;
-const BYTES_PER_METRIC: usize = 160;
 
 pub(crate) fn decode(bytes: Bytes, limits: &Limits) -> Outcome<Batch> {
     if bytes.len() > limits.max_bytes || u32::try_from(bytes.len()).is_err() {
@@ -33,7 +32,7 @@ pub(crate) fn decode(bytes: Bytes, limits: &Limits) -> Outcome<Batch> {
     }
     let (index, in_pieces) = scan(&bytes, limits)?;
     if !in_pieces {
-        let live = index.points.len();
+        let live = index.bits.len();
         return Ok(Batch { bytes, index, live, ..Batch::default() });
     }
     let bytes = Bytes::from(normal::form(&bytes));
@@ -41,7 +40,7 @@ pub(crate) fn decode(bytes: Bytes, limits: &Limits) -> Outcome<Batch> {
         return Err(DecodeError { offset: 0, kind: DecodeErrorKind::TooLarge });
     }
     let (index, _) = scan(&bytes, limits)?;
-    let live = index.points.len();
+    let live = index.bits.len();
     Ok(Batch { bytes, index, live, ..Batch::default() })
 }
 
@@ -53,12 +52,11 @@ fn scan(bytes: &[u8], limits: &Limits) -> Outcome<(Index, bool)> {
         validator: Validator::new(limits.max_depth),
         patterns: [None; PATTERNS],
     };
-    scan.index.points.reserve(bytes.len() / BYTES_PER_POINT);
-    scan.index.metrics.reserve(bytes.len() / BYTES_PER_METRIC);
+    scan.index.bits.reserve(bytes.len() / BYTES_PER_POINT);
     scan.request()?;
     // A few giant points must not keep the room of many.
-    scan.index.points.shrink_to(2 * scan.index.points.len());
-    scan.index.metrics.shrink_to(2 * scan.index.metrics.len());
+    scan.index.bits.shrink_to(2 * scan.index.bits.len());
+    scan.index.verdicts = vec![Verdict::Individual; scan.index.bits.len()];
     Ok((scan.index, scan.validator.in_pieces))
 }
 
@@ -149,7 +147,7 @@ impl<'a> Scan<'a> {
         };
         self.admit(body)?;
         let scopes = self.index.scopes.len() as u32;
-        let points = self.index.points.len();
+        let points = self.index.bits.len();
         let mut run = Run::new();
         let mut seen = false;
         while !body.is_empty() {
@@ -177,7 +175,7 @@ impl<'a> Scan<'a> {
             entry.own = Span { start: entry.head.start, len: 0 };
         }
         entry.scopes = scopes..self.index.scopes.len() as u32;
-        entry.live = (self.index.points.len() - points) as u32;
+        entry.live = (self.index.bits.len() - points) as u32;
         self.index.resources.push(entry);
         self.index.identify(id);
         Ok(())
@@ -198,11 +196,13 @@ impl<'a> Scan<'a> {
             schema_url: empty,
             hash: hash::scope(&[], &[], 0),
             resource,
+            entries: self.index.points.len() as u32,
+            place: self.index.places(),
             ..ScopeEntry::default()
         };
         self.admit(body)?;
-        let metrics = self.index.metrics.len();
-        let points = self.index.points.len();
+        let metrics = self.index.metrics.len() as u32;
+        let points = self.index.bits.len() as u32;
         let mut run = Run::new();
         let mut seen = false;
         while !body.is_empty() {
@@ -216,7 +216,7 @@ impl<'a> Scan<'a> {
                 (2, LEN) => {
                     self.validator.in_pieces |= run.begin(at.offset());
                     let metric = body.delimited()?;
-                    self.metric(at.offset(), metric, id as u32)?;
+                    self.metric(at.offset(), metric, (metrics, entry.entries))?;
                     run.end = body.offset();
                 }
                 (3, LEN) => entry.schema_url = string(&mut body)?,
@@ -224,13 +224,15 @@ impl<'a> Scan<'a> {
             }
         }
         (entry.head, entry.tail) = run.around(start, end);
-        entry.metrics = metrics as u32..self.index.metrics.len() as u32;
-        entry.live = (self.index.points.len() - points) as u32;
+        entry.metrics = metrics..self.index.metrics.len() as u32;
+        entry.points = points..self.index.bits.len() as u32;
+        entry.live = entry.points.len() as u32;
         entry.shape = id as u32 + 1;
         let mut common = InCommon::default();
-        let regular = self.index.points.iter().skip(points).all(|point| {
+        let regular = self.index.points.get(entry.table()).unwrap_or_default().iter().all(|point| {
             let core = point.body.start as usize + usize::from(point.core);
-            common.add(point, self.bytes.get(core.wrapping_sub(1)) == Some(&START));
+            let has_start = self.bytes.get(core.wrapping_sub(1)) == Some(&START);
+            common.add(point, has_start.then_some(point.start_time), point.time);
             point.core != 0
         });
         if regular {
@@ -266,11 +268,12 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn metric(&mut self, whole: usize, mut body: Reader<'a>, scope: u32) -> Outcome<()> {
+    /// A metric of the scope whose entries of metrics and points begin at `scope`.
+    fn metric(&mut self, whole: usize, mut body: Reader<'a>, scope: (u32, u32)) -> Outcome<()> {
         let (start, end) = (body.offset(), body.offset() + body.rest().len());
         self.admit(body)?;
-        let first = self.index.points.len() as u32;
-        let id = self.index.metrics.len() as u32;
+        let first = self.index.points.len() as u32 - scope.1;
+        let id = self.index.metrics.len() as u32 - scope.0;
         let empty = Span::new(start, start);
         let (mut name, mut description, mut unit) = (empty, empty, empty);
         let mut data = Data::none(start);
@@ -291,7 +294,7 @@ impl<'a> Scan<'a> {
             }
         }
         let (head, tail) = run.around(start, end);
-        let points = first..self.index.points.len() as u32;
+        let points = first..self.index.points.len() as u32 - scope.1;
         let text = hash::metric_text(self.at(name), self.at(unit));
         self.index.metrics.push(MetricEntry {
             whole: Span::new(whole, end),
@@ -306,8 +309,6 @@ impl<'a> Scan<'a> {
             temporality: data.temporality,
             monotonic: data.monotonic,
             hash: hash::metric(text, data.kind, data.temporality, data.monotonic),
-            identity: 0,
-            scope,
             live: points.end - points.start,
             points,
             live_bytes: data.point_bytes,

@@ -61,11 +61,12 @@ impl<'a> Scan<'a> {
                     self.validator.in_pieces |= run.begin(at.offset());
                     let content = body.delimited()?;
                     self.admit(at)?;
-                    let reading = if point == Message::NumberDataPoint {
+                    let (reading, bits) = if point == Message::NumberDataPoint {
                         self.number_point(content)?
                     } else {
-                        self.other_point(point, kind.attributes_field(), content)?
+                        (self.other_point(point, kind.attributes_field(), content)?, 0)
                     };
+                    self.index.bits.push(bits);
                     self.index.points.push(PointEntry {
                         at: at.offset() as u32,
                         body: Span::new(content.offset(), body.offset()),
@@ -89,12 +90,12 @@ impl<'a> Scan<'a> {
     /// The hot loop. Attributes and the usual core (start, time, value in one piece) are read as they come; the rest
     /// goes the general way.
     #[inline(always)]
-    fn number_point(&mut self, mut body: Reader<'a>) -> Outcome<PointEntry> {
-        let mut point = PointEntry::default();
+    fn number_point(&mut self, mut body: Reader<'a>) -> Outcome<(PointEntry, u64)> {
+        let (mut point, mut bits) = (PointEntry::default(), 0);
         let size = body.rest().len();
         loop {
             match body.rest() {
-                [] => return Ok(point),
+                [] => return Ok((point, bits)),
                 [0x3A, ..] => {
                     body.skip(1);
                     let pair = body.delimited()?;
@@ -103,27 +104,27 @@ impl<'a> Scan<'a> {
                 [0x11 | 0x19, ..] => match core(body.rest()) {
                     Some(core) => {
                         point.start_time = core.start.unwrap_or(point.start_time);
-                        (point.time, point.bits, point.value) = (core.time, core.bits, core.value);
+                        (point.time, bits, point.value) = (core.time, core.bits, core.value);
                         point.core = u8::try_from(size - body.rest().len() + 1).unwrap_or(0);
                         body.skip(core.len);
                     }
-                    None => self.number_field(&mut body, &mut point)?,
+                    None => self.number_field(&mut body, &mut point, &mut bits)?,
                 },
-                _ => self.number_field(&mut body, &mut point)?,
+                _ => self.number_field(&mut body, &mut point, &mut bits)?,
             }
         }
     }
 
     /// A field that is not where exporters put it. What follows may change the numbers, so the point has no core.
     #[inline(never)]
-    fn number_field(&mut self, body: &mut Reader<'a>, point: &mut PointEntry) -> Outcome<()> {
+    fn number_field(&mut self, body: &mut Reader<'a>, point: &mut PointEntry, bits: &mut u64) -> Outcome<()> {
         let at = *body;
         point.core = 0;
         match body.tag()? {
             (2, FIXED64) => point.start_time = body.fixed64()?,
             (3, FIXED64) => point.time = body.fixed64()?,
-            (4, FIXED64) => (point.bits, point.value) = (body.fixed64()?, ValueKind::Double),
-            (6, FIXED64) => (point.bits, point.value) = (body.fixed64()?, ValueKind::Int),
+            (4, FIXED64) => (*bits, point.value) = (body.fixed64()?, ValueKind::Double),
+            (6, FIXED64) => (*bits, point.value) = (body.fixed64()?, ValueKind::Int),
             (7, LEN) => {
                 let pair = body.delimited()?;
                 point.attributes = point.attributes.wrapping_add(self.attribute(pair)?);

@@ -5,9 +5,10 @@
 //! nothing left to validate or to hash.
 
 use super::Scan;
-use crate::index::{Common, InCommon, MetricEntry, PointEntry, ScopeEntry, Span, ValueKind, slice};
+use crate::index::{Common, InCommon, PointEntry, ScopeEntry, Span, ValueKind, slice};
 use crate::kind::Number;
 use crate::wire::{Reader, same};
+use std::ops::Range;
 
 /// The last scope of each length serves as a pattern for the next. This many are kept, by the length's remainder: a
 /// resource has few scopes, and those of one scraper have few lengths.
@@ -18,31 +19,25 @@ impl<'a> Scan<'a> {
     /// positions and hashes are known. Returns whether it does.
     pub(super) fn repeat(&mut self, whole: usize, body: Reader<'a>, resource: u32) -> bool {
         let (start, new) = (body.offset(), body.rest());
-        let pattern = self.patterns.get(new.len() % PATTERNS).and_then(|slot| *slot);
-        let Some(pattern) = pattern.and_then(|id| self.index.scopes.get(id as usize)) else { return false };
+        let Some(id) = self.patterns.get(new.len() % PATTERNS).and_then(|slot| *slot) else { return false };
+        let Some(pattern) = self.index.scopes.get(id as usize) else { return false };
         let origin = pattern.head.start;
         let by = start as u32 - origin;
         let Some(old) = self.bytes.get(origin as usize..pattern.whole.end() as usize) else { return false };
-        let metrics = slice(&pattern.metrics);
-        let points = match self.index.metrics.get(metrics.clone()) {
-            Some([first, .., last]) => first.points.start..last.points.end,
-            Some([only]) => only.points.clone(),
-            _ => return false,
-        };
-        let entries = 1 + metrics.len() + points.len();
+        let entries = 1 + pattern.metrics.len() + pattern.points.len();
         if old.len() != new.len() || self.room < entries {
             return false;
         }
-        let (first_metric, first_point) = (self.index.metrics.len(), self.index.points.len());
-        let metrics_on = (first_metric - metrics.start) as u32;
-        let points_on = first_point as u32 - points.start;
-        self.index.points.extend_from_within(slice(&points));
-        let fresh = self.index.points.get_mut(first_point..).unwrap_or_default();
-        let Some(common) = renumber(fresh, old, new, origin, by, metrics_on) else {
-            self.index.points.truncate(first_point);
+        let pattern = pattern.clone();
+        let table = pattern.table();
+        let first = self.index.bits.len();
+        let alike = self.index.points.get(table.clone()).unwrap_or_default();
+        let Some(common) = renumber(alike, old, new, origin, &mut self.index.bits) else {
+            self.index.bits.truncate(first);
             return false;
         };
-        let scope = ScopeEntry {
+        let shared = common.time != 0 && pattern.common.time != 0;
+        let mut scope = ScopeEntry {
             whole: Span::new(whole, start + new.len()),
             head: pattern.head.moved(by),
             tail: pattern.tail.moved(by),
@@ -52,18 +47,25 @@ impl<'a> Scan<'a> {
             schema_url: pattern.schema_url.moved(by),
             common,
             resource,
-            metrics: first_metric as u32..(first_metric + metrics.len()) as u32,
-            ..*pattern
+            by,
+            place: self.index.places(),
+            points: first as u32..self.index.bits.len() as u32,
+            shared,
+            ..pattern
         };
-        let id = self.index.scopes.len() as u32;
-        self.index.metrics.extend_from_within(metrics);
-        for metric in self.index.metrics.get_mut(first_metric..).unwrap_or_default() {
-            let MetricEntry { whole, head, tail, data_head, data_tail, name, description, unit, .. } = metric;
-            for span in [whole, head, tail, data_head, data_tail, name, description, unit] {
-                span.start += by;
+        if shared {
+            if let Some(pattern) = self.index.scopes.get_mut(id as usize) {
+                pattern.shared = true;
             }
-            metric.scope = id;
-            metric.points = metric.points.start + points_on..metric.points.end + points_on;
+        } else {
+            // The times are not one, so each point keeps its own.
+            scope.metrics = copied(&mut self.index.metrics, slice(&scope.metrics));
+            scope.entries = copied(&mut self.index.points, table).start;
+            for point in self.index.points.get_mut(scope.table()).unwrap_or_default() {
+                let core = new.get(place(point, origin)..).and_then(core);
+                let Some(Core { start, time, .. }) = core else { continue };
+                (point.start_time, point.time) = (start.unwrap_or(point.start_time), time);
+            }
         }
         self.index.scopes.push(scope);
         self.room -= entries;
@@ -127,37 +129,35 @@ pub(crate) fn put_core(core: &mut [u8; CORE], start: u64, time: u64, value: Numb
     }
 }
 
-/// Turns copies of a pattern's points into those of a scope whose bytes are `new`, if these differ from the pattern's,
-/// `old`, in nothing but the numbers. The pattern begins at `origin`, the scope `by` bytes further on; its metrics are
-/// `metrics_on` places further on. Returns what the times have in common.
+/// Where a point's core begins in its scope, whose pattern begins at `origin`.
 #[inline(always)]
-fn renumber(
-    points: &mut [PointEntry],
-    old: &[u8],
-    new: &[u8],
-    origin: u32,
-    by: u32,
-    metrics_on: u32,
-) -> Option<Common> {
+fn place(point: &PointEntry, origin: u32) -> usize {
+    (point.body.start - origin) as usize + usize::from(point.core) - 1
+}
+
+/// Copies a range to the end and says where it lies.
+fn copied<T: Clone>(entries: &mut Vec<T>, range: Range<usize>) -> Range<u32> {
+    let first = entries.len() as u32;
+    entries.extend_from_within(range);
+    first..entries.len() as u32
+}
+
+/// Adds the values of a scope whose bytes are `new`, if these differ from the pattern's, `old`, in nothing but the numbers. The
+/// pattern begins at `origin`; `points` are its entries. Returns what the times have in common.
+#[inline(always)]
+fn renumber(points: &[PointEntry], old: &[u8], new: &[u8], origin: u32, bits: &mut Vec<u64>) -> Option<Common> {
     let mut seen = 0;
     let mut common = InCommon::default();
     for point in points {
-        let at = (point.body.start - origin) as usize + usize::from(point.core) - 1;
-        let Core { start, time, bits, value, len } = core(new.get(at..)?)?;
+        let at = place(point, origin);
+        let core = core(new.get(at..)?)?;
         // The core's first byte, which says whether there is a start, among them.
-        if !same(old.get(seen..=at)?, new.get(seen..=at)?) || value != point.value {
+        if !same(old.get(seen..=at)?, new.get(seen..=at)?) || core.value != point.value {
             return None;
         }
-        point.at += by;
-        point.body.start += by;
-        point.metric += metrics_on;
-        if let Some(start) = start {
-            point.start_time = start;
-        }
-        point.time = time;
-        point.bits = bits;
-        common.add(point, start.is_some());
-        seen = at + len;
+        common.add(point, core.start, core.time);
+        bits.push(core.bits);
+        seen = at + core.len;
     }
     same(old.get(seen..)?, new.get(seen..)?).then(|| common.get())
 }
