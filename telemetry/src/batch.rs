@@ -7,7 +7,7 @@ use crate::decode;
 use crate::error::{DecodeError, Limits};
 pub use crate::index::Verdict;
 use crate::index::{Index, MetricEntry, PointEntry, ResourceEntry, ScopeEntry, Span, slice};
-use crate::view::{Point, PointId, Resource, ResourceId};
+use crate::view::{Places, Point, PointId, Resource, ResourceId, live};
 use bytes::Bytes;
 use std::fmt;
 
@@ -66,13 +66,13 @@ impl Batch {
             .scopes
             .iter()
             .filter(|scope| scope.live > 0)
-            .flat_map(|scope| self.live(scope, 0..scope.points.len()))
+            .flat_map(|scope| live(self, scope, 0..scope.points.len() as u32))
     }
 
     /// The point of that id, unless it was dropped.
     pub fn point(&self, id: PointId) -> Option<Point<'_>> {
         let scope = self.index.scopes.get(self.index.scope_of(id.0)?)?;
-        self.at(scope, scope.place_of(id.0)?)
+        Places::of(self, scope).get(scope.place_of(id.0)?)
     }
 
     /// Takes out every live point that `doomed` says so of; returns how many. A metric, scope or resource that lost
@@ -82,7 +82,7 @@ impl Batch {
         let mut ids = Vec::new();
         for scope in 0..self.index.scopes.len() {
             let Some(entry) = self.index.scopes.get(scope) else { continue };
-            let points = self.live(entry, 0..entry.points.len());
+            let points = live(self, entry, 0..entry.points.len() as u32);
             ids.extend(points.filter(|point| doomed(*point)).map(|point| point.id()));
             self.take_out(scope, &ids);
             ids.clear();

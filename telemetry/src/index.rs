@@ -172,13 +172,18 @@ pub(crate) struct MetricEntry {
     pub(crate) thinned: bool,
 }
 
-/// What a number point holds.
+/// The tags of the value in a number point.
+pub(crate) const DOUBLE: u8 = 0x21;
+pub(crate) const INT: u8 = 0x31;
+
+/// What a number point holds, by the value's tag.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum ValueKind {
     #[default]
-    None,
-    Int,
-    Double,
+    None = 0,
+    Int = INT,
+    Double = DOUBLE,
 }
 
 impl From<Number> for ValueKind {

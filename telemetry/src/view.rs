@@ -5,7 +5,7 @@
 use crate::batch::Batch;
 use crate::distribution::{Exemplar, ExponentialHistogram, Histogram, Summary};
 use crate::hash;
-use crate::index::{Common, MetricEntry, PointEntry, ResourceEntry, ScopeEntry, Span, Verdict, slice};
+use crate::index::{Common, Index, MetricEntry, PointEntry, ResourceEntry, ScopeEntry, Span, Verdict, slice};
 use crate::kind::{MetricKind, Number, Temporality};
 use crate::value::Attributes;
 use crate::wire::{fields, text};
@@ -147,7 +147,7 @@ impl<'a> Scope<'a> {
 
     /// The points of [`Scope::points`] by their place.
     pub fn places(self) -> Places<'a> {
-        Places { batch: self.batch, scope: self.entry }
+        Places::of(self.batch, self.entry)
     }
 
     /// All points of the scope as one column of numbers, where they are that: all there, in a shape, none with flags, of one
@@ -180,30 +180,67 @@ impl<'a> Scope<'a> {
 pub struct Places<'a> {
     batch: &'a Batch,
     scope: &'a ScopeEntry,
+    /// As many of each.
+    entries: &'a [PointEntry],
+    verdicts: &'a [Verdict],
 }
 
 impl<'a> Places<'a> {
+    #[inline]
+    pub(crate) fn of(batch: &'a Batch, scope: &'a ScopeEntry) -> Self {
+        let entries = batch.index.points.get(scope.table()).unwrap_or_default();
+        let verdicts = batch.index.verdicts.get(slice(&scope.points)).unwrap_or_default();
+        Self { batch, scope, entries, verdicts }
+    }
+
     /// How many places there are, those of dropped points included.
+    #[inline]
     pub fn len(&self) -> usize {
-        self.scope.points.len()
+        self.verdicts.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.scope.points.is_empty()
+        self.verdicts.is_empty()
     }
 
     /// The points at these places, `None` for one that was dropped.
     #[inline]
     pub fn at(&self, places: std::ops::Range<usize>) -> impl Iterator<Item = Option<Point<'a>>> + use<'a> {
-        self.batch.all(self.scope, places)
+        let Self { batch, scope, entries, verdicts } = *self;
+        let range = places.start.min(entries.len())..places.end.min(entries.len());
+        let first = scope.points.start + range.start as u32;
+        let (entries, verdicts) =
+            (entries.get(range.clone()).unwrap_or_default(), verdicts.get(range).unwrap_or_default());
+        (first..).zip(entries.iter().zip(verdicts)).map(move |(index, (entry, verdict))| {
+            (*verdict != Verdict::Drop).then_some(Point { batch, scope, entry, index })
+        })
     }
 
     /// The live point at a place.
     #[inline]
     pub fn get(&self, place: usize) -> Option<Point<'a>> {
-        self.batch.at(self.scope, place)
+        let Self { batch, scope, .. } = *self;
+        let entry = self.entries.get(place)?;
+        let live = self.verdicts.get(place).is_some_and(|verdict| *verdict != Verdict::Drop);
+        live.then_some(Point { batch, scope, entry, index: scope.points.start + place as u32 })
     }
+}
+
+/// The live points of a scope at these places.
+#[inline]
+pub(crate) fn live<'a>(
+    batch: &'a Batch,
+    scope: &'a ScopeEntry,
+    places: std::ops::Range<u32>,
+) -> impl Iterator<Item = Point<'a>> + use<'a> {
+    let Index { points, verdicts, .. } = &batch.index;
+    let behind = |first: u32| (first + places.start) as usize..(first + places.end) as usize;
+    let entries = points.get(behind(scope.entries)).unwrap_or_default();
+    let verdicts = verdicts.get(behind(scope.points.start)).unwrap_or_default();
+    let indexed = (scope.points.start + places.start..).zip(entries.iter().zip(verdicts));
+    let held = indexed.filter(|(_, (_, verdict))| **verdict != Verdict::Drop);
+    held.map(move |(index, (entry, _))| Point { batch, scope, entry, index })
 }
 
 /// The numbers of a scope whose points say the same but for their values. In every column of one shape, places have a start or
@@ -318,7 +355,7 @@ impl<'a> Metric<'a> {
 
     /// The live points.
     pub fn points(self) -> impl Iterator<Item = Point<'a>> + use<'a> {
-        self.batch.live(self.scope, slice(&self.entry().points))
+        live(self.batch, self.scope, self.entry().points.clone())
     }
 
     /// Hash of resource attributes, scope (name, version, attributes), name, unit, kind, temporality and monotonicity:
@@ -457,39 +494,5 @@ impl<'a> Point<'a> {
         fields(self.body())
             .filter(move |field| field.number == number)
             .map(|field| Exemplar::parse(field.payload.bytes()))
-    }
-}
-
-impl Batch {
-    /// The points of a scope at these places, `None` for one that was dropped.
-    #[inline]
-    pub(crate) fn all<'a>(
-        &'a self,
-        scope: &'a ScopeEntry,
-        places: std::ops::Range<usize>,
-    ) -> impl Iterator<Item = Option<Point<'a>>> + use<'a> {
-        let range = places.start.min(scope.points.len())..places.end.min(scope.points.len());
-        let first = scope.points.start + range.start as u32;
-        let entries = self.index.points.get(scope.table()).and_then(|all| all.get(range.clone())).unwrap_or_default();
-        let verdicts = self.index.verdicts.get(slice(&scope.points)).and_then(|all| all.get(range)).unwrap_or_default();
-        (first..).zip(entries).zip(verdicts).map(move |((index, entry), verdict)| {
-            (*verdict != Verdict::Drop).then_some(Point { batch: self, scope, entry, index })
-        })
-    }
-
-    /// The live points of a scope at these places.
-    #[inline]
-    pub(crate) fn live<'a>(
-        &'a self,
-        scope: &'a ScopeEntry,
-        places: std::ops::Range<usize>,
-    ) -> impl Iterator<Item = Point<'a>> + use<'a> {
-        self.all(scope, places).flatten()
-    }
-
-    /// The live point of a scope at a place.
-    #[inline]
-    pub(crate) fn at<'a>(&'a self, scope: &'a ScopeEntry, place: usize) -> Option<Point<'a>> {
-        self.all(scope, place..place.checked_add(1)?).next().flatten()
     }
 }

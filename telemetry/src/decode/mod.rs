@@ -23,8 +23,9 @@ use repeat::{PATTERNS, START};
 
 type Outcome<T> = Result<T, DecodeError>;
 
-/// Bytes of input for one point, to reserve the index by; too low a guess only costs a move.
+/// Bytes of input for one point, and the least for a resource, to reserve the index by; too low a guess only costs a move.
 const BYTES_PER_POINT: usize = 96;
+const BYTES_PER_RESOURCE: usize = 512;
 
 pub(crate) fn decode(bytes: Bytes, limits: &Limits) -> Outcome<Batch> {
     if bytes.len() > limits.max_bytes || u32::try_from(bytes.len()).is_err() {
@@ -56,6 +57,8 @@ fn scan(bytes: &[u8], limits: &Limits) -> Outcome<(Index, bool)> {
     scan.request()?;
     // A few giant points must not keep the room of many.
     scan.index.bits.shrink_to(2 * scan.index.bits.len());
+    scan.index.resources.shrink_to(2 * scan.index.resources.len());
+    scan.index.scopes.shrink_to(2 * scan.index.scopes.len());
     scan.index.verdicts = vec![Verdict::Individual; scan.index.bits.len()];
     Ok((scan.index, scan.validator.in_pieces))
 }
@@ -112,6 +115,12 @@ impl<'a> Scan<'a> {
                 (1, LEN) => {
                     let body = request.delimited()?;
                     self.resource(at.offset(), body)?;
+                    if self.index.resources.len() == 1 {
+                        // Most are like the first; no more room is taken than a part of the input's size.
+                        let others = request.rest().len() / body.rest().len().max(BYTES_PER_RESOURCE);
+                        self.index.resources.reserve(others);
+                        self.index.scopes.reserve(others);
+                    }
                 }
                 (field, wire) => {
                     self.validator.field(Message::ExportMetricsServiceRequest, at, field, wire, &mut request, 0)?;

@@ -182,14 +182,17 @@ impl<'a> Scan<'a> {
     /// Validates a `KeyValue` and returns its hash.
     #[inline]
     pub(super) fn attribute(&mut self, pair: Reader<'a>) -> Outcome<u64> {
-        if hash::is_canonical(pair.rest()) {
-            return Ok(hash::bytes(pair.rest()));
+        match hash::plain(pair.rest()) {
+            Some(hash) => Ok(hash),
+            None => self.any_attribute(pair),
         }
-        self.any_attribute(pair)
     }
 
     #[inline(never)]
     fn any_attribute(&mut self, pair: Reader<'a>) -> Outcome<u64> {
+        if hash::is_canonical(pair.rest()) {
+            return Ok(hash::bytes(pair.rest()));
+        }
         self.validator.message(Message::KeyValue, pair, 0)?;
         if self.validator.in_pieces {
             return Ok(0);
