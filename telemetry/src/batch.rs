@@ -94,8 +94,8 @@ impl Batch {
     pub fn drop_ids(&mut self, mut ids: &[PointId]) {
         while let Some(first) = ids.first() {
             let Some(scope) = self.index.scope_of(first.0) else { return };
-            let end = self.index.scopes.get(scope).map_or(0, |scope| scope.points.end);
-            let (own, others) = ids.split_at(ids.partition_point(|id| id.0 < end).max(1));
+            let points = self.index.scopes.get(scope).map_or(0..0, |scope| scope.points.clone());
+            let (own, others) = ids.split_at(ids.iter().take_while(|id| points.contains(&id.0)).count());
             self.take_out(scope, own);
             ids = others;
         }

@@ -213,7 +213,67 @@ fn metric() -> impl Strategy<Value = Metric> {
     })
 }
 
+/// Any request, or one as agents send them.
 pub fn request() -> impl Strategy<Value = Request> {
+    prop_oneof![2 => any_request(), 1 => alike()]
+}
+
+/// A scope of numbers; what is 1 or more of their start times is to be written over, as are times and values.
+fn numbers() -> impl Strategy<Value = ScopeMetrics> {
+    let point = (attributes(), 0..2u64, any::<bool>()).prop_map(|(attributes, start_time_unix_nano, is_int)| {
+        let value = Some(if is_int { NumberValue::AsInt(0) } else { NumberValue::AsDouble(0.0) });
+        NumberDataPoint { attributes, start_time_unix_nano, value, ..Default::default() }
+    });
+    let metric = (text(), vec(point, 1..4), any::<bool>()).prop_map(|(name, data_points, is_sum)| {
+        let data = match is_sum {
+            true => Data::Sum(Sum { data_points, aggregation_temporality: 2, is_monotonic: true }),
+            false => Data::Gauge(Gauge { data_points }),
+        };
+        Metric { name, data: Some(data), ..Default::default() }
+    });
+    (text(), vec(metric, 1..4)).prop_map(|(name, metrics)| {
+        let scope = InstrumentationScope { name, ..Default::default() };
+        ScopeMetrics { scope: Some(scope), metrics, ..Default::default() }
+    })
+}
+
+/// Resources of which many report alike: the same but for times and values, which most have in common; here and there a point
+/// has times of its own.
+fn alike() -> impl Strategy<Value = Request> {
+    let odd = option::weighted(0.2, (any::<prop::sample::Index>(), 0..3u64, 0..3u64));
+    let one = (resource(), vec(any::<prop::sample::Index>(), 1..3), (1..4u64, 1..4u64), any::<i64>(), odd);
+    (vec(numbers(), 1..3), vec(one, 1..7)).prop_map(|(layouts, resources)| {
+        let resource_metrics = resources.into_iter().map(|(resource, scopes, (start, time), value, odd)| {
+            let mut scope_metrics: Vec<_> = scopes.iter().map(|scope| scope.get(&layouts).clone()).collect();
+            let mut points: Vec<_> =
+                scope_metrics.iter_mut().flat_map(|scope| &mut scope.metrics).flat_map(number_points).collect();
+            for (n, point) in (1..).zip(&mut points) {
+                point.start_time_unix_nano *= start;
+                point.time_unix_nano = time;
+                point.value = match point.value {
+                    Some(NumberValue::AsInt(_)) => Some(NumberValue::AsInt(value.wrapping_mul(n))),
+                    _ => Some(NumberValue::AsDouble(n as f64 / value as f64)),
+                };
+            }
+            if let Some((at, start, time)) = odd {
+                let at = at.index(points.len());
+                (points[at].start_time_unix_nano, points[at].time_unix_nano) = (start, time);
+            }
+            ResourceMetrics { resource: Some(resource), scope_metrics, ..Default::default() }
+        });
+        Request { resource_metrics: resource_metrics.collect() }
+    })
+}
+
+fn number_points(metric: &mut Metric) -> &mut [NumberDataPoint] {
+    match &mut metric.data {
+        Some(Data::Sum(sum)) => &mut sum.data_points,
+        Some(Data::Gauge(gauge)) => &mut gauge.data_points,
+        _ => &mut [],
+    }
+}
+
+fn any_request() -> impl Strategy<Value = Request> {
     let scope = (text(), text(), attributes(), any::<u32>()).prop_map(
         |(name, version, attributes, dropped_attributes_count)| InstrumentationScope {
             name,
