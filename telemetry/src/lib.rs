@@ -51,4 +51,4 @@ pub use json::JsonError;
 pub use kind::{MetricKind, Number, Temporality};
 pub use schema::Message;
 pub use value::{AnyValue, Attributes, Values};
-pub use view::{Column, Metric, Places, Point, PointId, Resource, ResourceId, Scope};
+pub use view::{Column, Metric, Places, Point, PointId, RelativeId, Resource, ResourceId, Scope};

@@ -385,6 +385,21 @@ impl<'a> Metric<'a> {
     }
 }
 
+/// The identity of a series but for its resource: what it has in common with its like of other resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RelativeId {
+    scope: u64,
+    metric: u64,
+    attributes: u64,
+}
+
+impl RelativeId {
+    /// The series of this kind that a resource of that hash has: what [`Point::series`] says of it.
+    pub fn of(self, resource: u64) -> u64 {
+        hash::combine(hash::combine(hash::combine(resource, self.scope), self.metric), self.attributes)
+    }
+}
+
 /// A data point of any kind.
 #[derive(Clone, Copy)]
 pub struct Point<'a> {
@@ -455,6 +470,13 @@ impl<'a> Point<'a> {
     #[inline]
     pub fn series(self) -> u64 {
         hash::combine(self.metric().identity(), self.entry.attributes)
+    }
+
+    /// The identity of the series but for the resource.
+    pub fn relative(self) -> RelativeId {
+        let metric = self.metric_entry();
+        let scope = self.metric().scope().entry().hash;
+        RelativeId { scope, metric: metric.hash, attributes: self.entry.attributes }
     }
 
     /// Hash of the attributes, whatever their order.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use phoenix_telemetry::Resource;
 
-use super::reading::Readings;
+use super::readings::Readings;
 use super::{EXPIRY, Place, SILENCE, Slot, Tracker};
 
 impl<S: Default> Tracker<S> {
@@ -70,7 +70,7 @@ impl<S: Default> Tracker<S> {
                 *place = None;
                 continue;
             }
-            slot.readings.sweep(slot.time.saturating_sub(EXPIRY));
+            slot.readings.sweep(slot.time.saturating_sub(EXPIRY), slot.key);
             series += slot.readings.series();
         }
         self.series = series;

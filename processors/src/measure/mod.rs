@@ -8,7 +8,9 @@ mod layouts;
 mod marking;
 mod memory;
 mod reading;
+mod readings;
 mod report;
+mod row;
 #[cfg(test)]
 pub(crate) mod sample;
 mod scope;
@@ -24,8 +26,9 @@ use phoenix_telemetry::{Batch, Places, Point, Resource};
 
 use crate::entity::{self, EntityBy, ScopeBy};
 pub(crate) use by_key::{ByKey, Seeded};
-use layouts::{Layouts, Measured, measured};
+use layouts::{Layout, Layouts, Measured, measured};
 use reading::{Kind, Newcomer, Seconds, Taken};
+use readings::Readings;
 use report::Ignored;
 pub(crate) use report::{Report, interned};
 use scope::Scope;
@@ -62,6 +65,8 @@ pub(crate) struct Tracker<S> {
     /// Place of the last resource of the batch at hand.
     last: Option<u32>,
     window: Seconds,
+    /// Of the row at hand.
+    sums: Vec<f64>,
     seen: Vec<(u64, u32)>,
     targets: Vec<Target>,
     layouts: Layouts,
@@ -82,6 +87,7 @@ impl<S: Default> Tracker<S> {
             newcomers: Vec::new(),
             last: None,
             window: Seconds::default(),
+            sums: Vec::new(),
             seen: Vec::new(),
             targets: Vec::new(),
             layouts: Layouts::default(),
@@ -141,13 +147,13 @@ impl<S: Default> Tracker<S> {
         for scope in resource.scopes() {
             let points = scope.places();
             let layout = layouts.of(scope, &self.plan.measures);
-            sample = sample.or_else(|| points.get(layout.first()?.place));
+            sample = sample.or_else(|| points.get(layout.measured.first()?.place).map(Point::id));
             let usual = match place {
-                Place::At(slot) => self.take_usual(slot, (&points, layout), next),
+                Place::At(slot) => self.take_usual(slot, (&points, &layout), next),
                 Place::None | Place::Overflow => 0,
             };
-            next += layout.len();
-            for Measured { place: at, measure, kind } in layout.get(usual..).unwrap_or_default() {
+            next += layout.measured.len();
+            for Measured { place: at, measure, kind } in layout.measured.get(usual..).unwrap_or_default() {
                 let Some(point) = points.get(*at).filter(|point| !point.no_recorded_value()) else { continue };
                 if place == Place::None {
                     place = self.slot_for(key, resource, now);
@@ -157,8 +163,9 @@ impl<S: Default> Tracker<S> {
                 }
             }
         }
-        if let Some(sample) = sample.or_else(|| resource.metrics().flat_map(|metric| metric.points()).next()) {
-            let target = Target { key, entity: Entity::Resource(resource.id()), sample: sample.id(), place };
+        let any = || resource.metrics().flat_map(|metric| metric.points()).next().map(Point::id);
+        if let Some(sample) = sample.or_else(any) {
+            let target = Target { key, entity: Entity::Resource(resource.id()), sample, place };
             self.targets.push(target);
         }
     }
@@ -213,13 +220,24 @@ impl<S: Default> Tracker<S> {
 
     /// Takes the points of a scope that are as usual, and says how many of the first of the layout those were; `next` is the
     /// place of the first one's series.
-    fn take_usual(&mut self, at: u32, points: (&Places<'_>, &[Measured]), next: usize) -> usize {
-        let Some(Some(slot)) = self.slots.get_mut(at as usize) else { return 0 };
-        let (taken, newest) = slot.readings.usual(points, next, (self.batch, &mut self.window));
-        if taken > 0 && slot.show(self.batch, newest) {
-            self.seen.push((slot.scope, at));
+    fn take_usual(&mut self, at: u32, (points, layout): (&Places<'_>, &Layout<'_>), next: usize) -> usize {
+        let Tracker { slots, batch, window, sums, seen, .. } = self;
+        let (Some(Some(slot)), Layout { measured, row }) = (slots.get_mut(at as usize), layout) else { return 0 };
+        let mut taken = (0, 0);
+        if let (Readings::Row(row), Some((column, form))) = (&mut slot.readings, row)
+            && row.go_on((*column, form, measured), (*batch, window), sums)
+        {
+            taken = (measured.len(), column.time());
+        } else if !measured.is_empty() {
+            taken = slot.readings.apart(slot.key).usual((points, measured), next, (*batch, window));
+            if let Some((column, form)) = row.filter(|_| taken.0 == measured.len()) {
+                slot.readings.pack(form, column.time(), *batch);
+            }
         }
-        taken
+        if taken.0 > 0 && slot.show(*batch, taken.1) {
+            seen.push((slot.scope, at));
+        }
+        taken.0
     }
 
     /// Takes any point of an entity.
@@ -227,7 +245,7 @@ impl<S: Default> Tracker<S> {
         let Some(Some(slot)) = self.slots.get_mut(at as usize) else { return };
         let before = slot.readings.series();
         let room = self.series < self.plan.max_entities.saturating_mul(SERIES_BY_ENTITY);
-        let taken = slot.readings.take(measured, point, self.batch, room);
+        let taken = slot.readings.apart(slot.key).take(measured, point, self.batch, room);
         self.series += slot.readings.series() - before;
         match taken {
             Taken::Not(reason) => {
@@ -269,7 +287,7 @@ impl<S: Default> Tracker<S> {
         for (at, measure, newcomer) in self.newcomers.drain(..) {
             let Some(Some(slot)) = self.slots.get_mut(at as usize) else { continue };
             let before = self.scopes.get(&slot.scope).map_or(0, |scope| scope.before);
-            slot.readings.newcomer(measure, newcomer, before, batch);
+            slot.readings.apart(slot.key).newcomer(measure, newcomer, before, batch);
         }
         let mut due = false;
         for group in self.seen.chunk_by(|a, b| a.0 == b.0) {

@@ -1,19 +1,13 @@
-//! The measures of one entity: rates where the data counts, levels where it does not.
+//! One measure of an entity: rates where the data counts, levels where it does not.
 //!
 //! A cumulative sum is read as what it grew by between its last two readings, a delta as what it brought, both by second;
 //! gauges and non-monotonic sums as they are. Several series of a measure (states, directions) are added. A lifetime total
 //! is never a reading: a series seen for the first time counts over its own age, or since the scrape before if it is younger.
 
-use phoenix_telemetry::{Metric, MetricKind, Number, Places, Point, Temporality};
-
-use super::layouts::Measured;
+use phoenix_telemetry::{Metric, MetricKind, Number, Temporality};
 
 /// After so many points in a row that are older than the last one, the sender's clock was set back: its series begin anew.
-const PATIENCE: u8 = 3;
-/// Series of one measure of one entity; whatever has more is no entity.
-const MAX_SERIES: usize = 4096;
-/// Up to so many are kept as they came, so that most are found where they are expected; more are kept in order, to be searched.
-const FEW: usize = 16;
+pub(super) const PATIENCE: u8 = 3;
 
 /// How values of a metric are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +38,7 @@ pub(crate) enum Taken {
     Yes,
     /// It counts, and is the first of a new life under an old name: its start lies after the last reading.
     Reborn,
-    /// It counts, and needs to know the scrape before: see [`Readings::newcomer`].
+    /// It counts, and needs to know the scrape before: see [`Apart::newcomer`](super::readings::Apart::newcomer).
     First(Newcomer),
     /// It does not, and why.
     Not(&'static str),
@@ -53,27 +47,27 @@ pub(crate) enum Taken {
 /// The whole value of a series that was never seen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Newcomer {
-    value: f64,
-    start: u64,
-    time: u64,
+    pub(super) value: f64,
+    pub(super) start: u64,
+    pub(super) time: u64,
 }
 
 impl Eq for Newcomer {}
 
 /// A series as it was last read: 32 bytes, of which an entity has some.
-#[derive(Clone, Copy, Debug)]
-struct Series {
-    id: u64,
-    time: u64,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Series {
+    pub(super) id: u64,
+    pub(super) time: u64,
     /// The value's.
-    bits: u64,
-    measure: u32,
-    behind: u8,
-    is_int: bool,
+    pub(super) bits: u64,
+    pub(super) measure: u32,
+    pub(super) behind: u8,
+    pub(super) is_int: bool,
 }
 
 impl Series {
-    fn new((id, measure): (u64, u32), time: u64, value: Number) -> Self {
+    pub(super) fn new((id, measure): (u64, u32), time: u64, value: Number) -> Self {
         let (bits, is_int) = match value {
             Number::Int(value) => (value as u64, true),
             Number::Double(value) => (value.to_bits(), false),
@@ -83,7 +77,13 @@ impl Series {
 
     /// What a later reading says; `None` where it does not simply go on.
     #[inline]
-    fn goes_on(&self, kind: Kind, value: Number, (start, time): (u64, u64), window: &mut Seconds) -> Option<f64> {
+    pub(super) fn goes_on(
+        &self,
+        kind: Kind,
+        value: Number,
+        (start, time): (u64, u64),
+        window: &mut Seconds,
+    ) -> Option<f64> {
         let grown = match (kind, value, self.is_int) {
             (Kind::Level, Number::Int(value), _) => return Some(value as f64),
             (Kind::Level, Number::Double(value), _) => return value.is_finite().then_some(value),
@@ -94,26 +94,26 @@ impl Series {
         (start <= self.time && grown >= 0.0).then(|| grown / window.of(time - self.time))
     }
 
-    fn value(&self) -> Number {
+    pub(super) fn value(&self) -> Number {
         if self.is_int { Number::Int(self.bits as i64) } else { Number::Double(f64::from_bits(self.bits)) }
     }
 }
 
 /// One measure. Values are by second, or in the metric's own unit.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Reading {
     /// Sum over the series of the newest time.
-    sum: f64,
+    pub(super) sum: f64,
     /// Newest time of a point that counted.
-    time: u64,
+    pub(super) time: u64,
     /// Number of the batch the sum was begun or gone on with.
-    summed: u32,
+    pub(super) summed: u32,
     /// Number of the batch that last brought a point.
     pub(crate) batch: u32,
     /// Whether anything is in the sum.
-    known: bool,
+    pub(super) known: bool,
     /// Whether a part of the sum is an average over a life, for want of a window.
-    estimated: bool,
+    pub(super) estimated: bool,
 }
 
 impl Reading {
@@ -132,7 +132,7 @@ impl Reading {
         self.time
     }
 
-    fn add(&mut self, value: f64, estimated: bool, time: u64, batch: u32) {
+    pub(super) fn add(&mut self, value: f64, estimated: bool, time: u64, batch: u32) {
         self.begin(time, batch);
         self.sum += value;
         self.known = true;
@@ -151,7 +151,7 @@ impl Reading {
         self.batch = batch;
     }
 
-    fn first(&mut self, kind: Kind, value: f64, start: u64, time: u64, batch: u32) -> Taken {
+    pub(super) fn first(&mut self, kind: Kind, value: f64, start: u64, time: u64, batch: u32) -> Taken {
         if kind == Kind::Level {
             self.add(value, false, time, batch);
             return Taken::Yes;
@@ -164,14 +164,6 @@ impl Reading {
     }
 }
 
-/// All measures of an entity, and the series they are read from.
-#[derive(Debug)]
-pub(crate) struct Readings {
-    measures: Box<[Reading]>,
-    /// Of all measures: one piece of memory an entity.
-    series: Vec<Series>,
-}
-
 /// The window of the last rate, and how many seconds that is: one scrape has few.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seconds {
@@ -181,7 +173,7 @@ pub(super) struct Seconds {
 
 impl Seconds {
     #[inline]
-    fn of(&mut self, nanos: u64) -> f64 {
+    pub(super) fn of(&mut self, nanos: u64) -> f64 {
         if nanos != self.nanos {
             *self = Seconds { nanos, seconds: seconds(nanos) };
         }
@@ -189,163 +181,14 @@ impl Seconds {
     }
 }
 
-impl Readings {
-    pub(super) fn new(measures: usize) -> Self {
-        Readings { measures: vec![Reading::default(); measures].into(), series: Vec::new() }
-    }
-
-    /// A measure.
-    pub(crate) fn get(&self, measure: usize) -> Option<&Reading> {
-        self.measures.get(measure)
-    }
-
-    /// How many series are remembered.
-    pub(super) fn series(&self) -> usize {
-        self.series.len()
-    }
-
-    /// Takes the points of a layout from the first on, as long as they are usual: later ones of series that are known, in the
-    /// order they came in, and numbers that go on where they were. Nine of ten points are of this kind, and one by one each
-    /// would cost twice as much (1,080 instructions a process with six of them, now 600). How many there were, and their
-    /// newest time; what is left is for [`Readings::take`]. `next` is the place of the first one's series.
-    pub(super) fn usual(
-        &mut self,
-        (points, layout): (&Places<'_>, &[Measured]),
-        next: usize,
-        (batch, window): (u32, &mut Seconds),
-    ) -> (usize, u64) {
-        let Readings { measures, series } = self;
-        let (mut taken, mut newest) = (0, 0);
-        for (Measured { place, measure, kind }, series) in
-            layout.iter().zip(series.get_mut(next..).into_iter().flatten())
-        {
-            let Some(point) = points.get(*place).filter(|point| !point.no_recorded_value()) else { break };
-            let (Some(value), Some(reading)) = (point.value(), measures.get_mut(*measure as usize)) else { break };
-            let time = point.time();
-            if point.series() != series.id || time <= series.time {
-                break;
-            }
-            let Some(rate) = series.goes_on(*kind, value, (point.start_time(), time), window) else { break };
-            *series = Series::new((series.id, *measure), time, value);
-            reading.add(rate, false, time, batch);
-            (taken, newest) = (taken + 1, time.max(newest));
-        }
-        (taken, newest)
-    }
-
-    /// Takes a point of a measure and of batch number `batch`. No new series is taken if there is no `room`.
-    pub(super) fn take(&mut self, (measure, kind): (u32, Kind), point: Point<'_>, batch: u32, room: bool) -> Taken {
-        let Some(value) = point.value().filter(|value| is_finite(*value)) else {
-            return Taken::Not(if point.value().is_some() { "not_finite" } else { "no_value" });
-        };
-        let (start, time) = (point.start_time(), point.time());
-        if time == 0 {
-            return Taken::Not("no_time");
-        }
-        let Some(reading) = self.measures.get_mut(measure as usize) else { return Taken::Not("no_value") };
-        let id = point.series();
-        let Some(series) = find(&self.series, id).ok().and_then(|at| self.series.get_mut(at)) else {
-            return match self.admit((id, measure), time, value, room) {
-                Ok(reading) => reading.first(kind, value.as_f64(), start, time, batch),
-                Err(reason) => Taken::Not(reason),
-            };
-        };
-        let last = std::mem::replace(series, Series::new((id, measure), time, value));
-        if time <= last.time {
-            let behind = if time == last.time { 0 } else { last.behind + 1 };
-            if behind >= PATIENCE {
-                reading.time = 0;
-                return reading.first(kind, value.as_f64(), start, time, batch);
-            }
-            *series = Series { behind, ..last };
-            if time < last.time {
-                return Taken::Not("out_of_order");
-            }
-            reading.batch = batch;
-            return Taken::Not("duplicate");
-        }
-        let reborn = kind == Kind::Cumulative && start > last.time && start <= time;
-        let rate = match kind {
-            Kind::Level => value.as_f64(),
-            Kind::Delta => {
-                let window = if start > 0 && start < time { time - start } else { time - last.time };
-                by_second(value.as_f64(), window)
-            }
-            // A start after the last reading is a new life, and so is a value that fell: all of it is new.
-            Kind::Cumulative => {
-                let grown = if reborn { value.as_f64() } else { increase(last.value(), value) };
-                by_second(grown, time - last.time)
-            }
-        };
-        if rate < 0.0 && kind != Kind::Level {
-            return Taken::Not("negative");
-        }
-        reading.add(rate, false, time, batch);
-        if reborn { Taken::Reborn } else { Taken::Yes }
-    }
-
-    /// Remembers a series that was never seen; the measure it is of, or why there is no room for it.
-    #[cold]
-    fn admit(
-        &mut self,
-        (id, measure): (u64, u32),
-        time: u64,
-        value: Number,
-        room: bool,
-    ) -> Result<&mut Reading, &'static str> {
-        let full = |of: &[Series]| of.iter().filter(|series| series.measure == measure).count() >= MAX_SERIES;
-        let (Some(reading), Err(at)) = (self.measures.get_mut(measure as usize), find(&self.series, id)) else {
-            return Err("too_many_series");
-        };
-        if !room || self.series.len() >= MAX_SERIES && full(&self.series) {
-            return Err("too_many_series");
-        }
-        if self.series.len() == self.series.capacity() {
-            // By two at first: most entities have few series, and there are many entities.
-            self.series.reserve_exact((self.series.len() / 2).max(2));
-        }
-        self.series.insert(at, Series::new((id, measure), time, value));
-        if self.series.len() == FEW + 1 {
-            self.series.sort_unstable_by_key(|series| series.id);
-        }
-        Ok(reading)
-    }
-
-    /// Counts a series of a measure that was never seen, `before` being the time of the scrape before (0 = none): over its
-    /// age, or since then if it is younger. Without a start it has no rate until it is seen again.
-    pub(super) fn newcomer(&mut self, measure: u32, newcomer: Newcomer, before: u64, batch: u32) {
-        let Newcomer { value, start, time } = newcomer;
-        let Some(reading) = self.measures.get_mut(measure as usize) else { return };
-        if start == 0 || start >= time {
-            return;
-        }
-        let since = if before == 0 { 0 } else { time.saturating_sub(before) };
-        let window = since.max(time - start);
-        reading.add(by_second(value, window), before == 0 || start <= before, time, batch);
-    }
-
-    /// Forgets series not seen since `time`.
-    pub(super) fn sweep(&mut self, time: u64) {
-        self.series.retain(|series| series.time >= time);
-    }
-}
-
-/// Where a series is, or where it would have to be.
-fn find(series: &[Series], id: u64) -> Result<usize, usize> {
-    if series.len() > FEW {
-        return series.binary_search_by_key(&id, |series| series.id);
-    }
-    series.iter().position(|series| series.id == id).ok_or(series.len())
-}
-
-fn is_finite(value: Number) -> bool {
+pub(super) fn is_finite(value: Number) -> bool {
     match value {
         Number::Int(_) => true,
         Number::Double(value) => value.is_finite(),
     }
 }
 
-fn by_second(value: f64, nanos: u64) -> f64 {
+pub(super) fn by_second(value: f64, nanos: u64) -> f64 {
     value / seconds(nanos)
 }
 
@@ -354,7 +197,7 @@ fn seconds(nanos: u64) -> f64 {
 }
 
 /// What a counter grew by; all of the new value where it fell.
-fn increase(old: Number, new: Number) -> f64 {
+pub(super) fn increase(old: Number, new: Number) -> f64 {
     let grown = match (old, new) {
         // Exact where a double would not be.
         (Number::Int(old), Number::Int(new)) => match new.checked_sub(old) {

@@ -4,7 +4,7 @@ use phoenix_pipeline::{Entity, Mark};
 use phoenix_telemetry::PointId;
 
 use super::EXPIRY;
-use super::reading::{Reading, Readings};
+use super::readings::Readings;
 
 /// One entity.
 #[derive(Debug)]
@@ -41,17 +41,17 @@ impl<S> Slot<S> {
 
     /// The value of a measure as of the newest batch that had it.
     pub(crate) fn value(&self, measure: usize) -> Option<f64> {
-        self.readings.get(measure).and_then(Reading::value)
+        self.readings.get(measure).and_then(|reading| reading.value())
     }
 
     /// The value of a measure, if the newest batch with this entity had it.
     pub(crate) fn fresh(&self, measure: usize) -> Option<f64> {
-        self.readings.get(measure).filter(|reading| reading.batch == self.batch).and_then(Reading::value)
+        self.readings.get(measure).filter(|reading| reading.batch == self.batch).and_then(|reading| reading.value())
     }
 
     /// Whether a value is an average over a life, for want of a window.
     pub(crate) fn is_estimated(&self, measure: usize) -> bool {
-        self.readings.get(measure).is_some_and(Reading::is_estimated)
+        self.readings.get(measure).is_some_and(|reading| reading.is_estimated())
     }
 
     /// Whether the newest batch with this entity showed another life than the one before: the same pid, started since.
