@@ -134,6 +134,7 @@ impl<'a> Scope<'a> {
     /// What it has in common with others of its batch, until that batch is appended to or split: scopes of one shape are
     /// equal in every byte but the times and values of their points. At most the number of scopes, above 0; `None` where it is
     /// not known to be like any other.
+    #[inline]
     pub fn shape(self) -> Option<usize> {
         Some(self.entry.shape as usize).filter(|shape| *shape > 0)
     }
@@ -146,6 +147,7 @@ impl<'a> Scope<'a> {
     }
 
     /// The points of [`Scope::points`] by their place.
+    #[inline]
     pub fn places(self) -> Places<'a> {
         Places::of(self.batch, self.entry)
     }
@@ -254,11 +256,13 @@ pub struct Column<'a> {
 
 impl<'a> Column<'a> {
     /// Start of the interval of those points that have one, Unix nanoseconds; 0 where none has.
+    #[inline]
     pub fn start(&self) -> u64 {
         self.common.start
     }
 
     /// Time of all points, Unix nanoseconds; not 0.
+    #[inline]
     pub fn time(&self) -> u64 {
         self.common.time
     }

@@ -22,13 +22,12 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use phoenix_pipeline::Entity;
-use phoenix_telemetry::{Batch, Places, Point, Resource};
+use phoenix_telemetry::{self as telemetry, Batch, Point, Resource};
 
 use crate::entity::{self, EntityBy, ScopeBy};
 pub(crate) use by_key::{ByKey, Seeded};
 use layouts::{Layout, Layouts, Measured, measured};
 use reading::{Kind, Newcomer, Seconds, Taken};
-use readings::Readings;
 use report::Ignored;
 pub(crate) use report::{Report, interned};
 use scope::Scope;
@@ -65,8 +64,6 @@ pub(crate) struct Tracker<S> {
     /// Place of the last resource of the batch at hand.
     last: Option<u32>,
     window: Seconds,
-    /// Of the row at hand.
-    sums: Vec<f64>,
     seen: Vec<(u64, u32)>,
     targets: Vec<Target>,
     layouts: Layouts,
@@ -87,7 +84,6 @@ impl<S: Default> Tracker<S> {
             newcomers: Vec::new(),
             last: None,
             window: Seconds::default(),
-            sums: Vec::new(),
             seen: Vec::new(),
             targets: Vec::new(),
             layouts: Layouts::default(),
@@ -145,14 +141,18 @@ impl<S: Default> Tracker<S> {
         }
         let (mut sample, mut next) = (None, 0);
         for scope in resource.scopes() {
-            let points = scope.places();
             let layout = layouts.of(scope, &self.plan.measures);
-            sample = sample.or_else(|| points.get(layout.measured.first()?.place).map(Point::id));
+            let Some(first) = layout.measured.first() else { continue };
+            sample = sample.or_else(|| scope.places().get(first.place).map(Point::id));
             let usual = match place {
-                Place::At(slot) => self.take_usual(slot, (&points, &layout), next),
+                Place::At(slot) => self.take_usual(slot, scope, &layout, next),
                 Place::None | Place::Overflow => 0,
             };
             next += layout.measured.len();
+            if usual == layout.measured.len() {
+                continue;
+            }
+            let points = scope.places();
             for Measured { place: at, measure, kind } in layout.measured.get(usual..).unwrap_or_default() {
                 let Some(point) = points.get(*at).filter(|point| !point.no_recorded_value()) else { continue };
                 if place == Place::None {
@@ -220,24 +220,25 @@ impl<S: Default> Tracker<S> {
 
     /// Takes the points of a scope that are as usual, and says how many of the first of the layout those were; `next` is the
     /// place of the first one's series.
-    fn take_usual(&mut self, at: u32, (points, layout): (&Places<'_>, &Layout<'_>), next: usize) -> usize {
-        let Tracker { slots, batch, window, sums, seen, .. } = self;
+    fn take_usual(&mut self, at: u32, scope: telemetry::Scope<'_>, layout: &Layout<'_>, next: usize) -> usize {
+        let Tracker { slots, batch, window, seen, .. } = self;
         let (Some(Some(slot)), Layout { measured, row }) = (slots.get_mut(at as usize), layout) else { return 0 };
-        let mut taken = (0, 0);
-        if let (Readings::Row(row), Some((column, form))) = (&mut slot.readings, row)
-            && row.go_on((*column, form, measured), (*batch, window), sums)
-        {
-            taken = (measured.len(), column.time());
-        } else if !measured.is_empty() {
-            taken = slot.readings.apart(slot.key).usual((points, measured), next, (*batch, window));
-            if let Some((column, form)) = row.filter(|_| taken.0 == measured.len()) {
+        let (mut taken, mut newest) = (0, 0);
+        if let Some((column, form)) = row {
+            taken = slot.readings.go_on(slot.key, (*column, form, measured), (*batch, window));
+            newest = column.time();
+        }
+        if taken == 0 {
+            let apart = slot.readings.apart(slot.key);
+            (taken, newest) = apart.usual((&scope.places(), measured), next, (*batch, window));
+            if let Some((column, form)) = row.filter(|_| taken == measured.len()) {
                 slot.readings.pack(form, column.time(), *batch);
             }
         }
-        if taken.0 > 0 && slot.show(*batch, taken.1) {
+        if taken > 0 && slot.show(*batch, newest) {
             seen.push((slot.scope, at));
         }
-        taken.0
+        taken
     }
 
     /// Takes any point of an entity.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use phoenix_telemetry::{Number, Places, Point};
+use phoenix_telemetry::{Column, Number, Places, Point};
 
 use super::layouts::Measured;
 use super::reading::{Kind, Newcomer, PATIENCE, Reading, Seconds, Series, Taken, by_second, increase, is_finite};
@@ -52,10 +52,30 @@ impl Readings {
     pub(super) fn apart(&mut self, resource: u64) -> &mut Apart {
         loop {
             match self {
-                Readings::Row(row) => *self = Readings::Apart(row.unpack(resource)),
+                Readings::Row(row) => {
+                    let (time, batch) = row.newest();
+                    *self = Readings::Apart(row.unpack(resource, (0, time, batch)));
+                }
                 Readings::Apart(apart) => return apart,
             }
         }
+    }
+
+    /// Takes a column into the row there is, for the resource of that hash: how many of the first points were usual. If not
+    /// all, there are series from now on, for the others to be taken one by one.
+    #[inline]
+    pub(super) fn go_on(
+        &mut self,
+        resource: u64,
+        (column, form, layout): (Column<'_>, &Arc<Form>, &[Measured]),
+        (batch, window): (u32, &mut Seconds),
+    ) -> usize {
+        let Readings::Row(row) = self else { return 0 };
+        let taken = row.go_on((column, form, layout), (batch, window));
+        if taken < row.series() {
+            *self = Readings::Apart(row.unpack(resource, (taken, column.time(), batch)));
+        }
+        taken
     }
 
     /// Keeps them as a row from now on, if a column of that form and time brought all there is.
@@ -70,7 +90,7 @@ impl Readings {
     /// Forgets series not seen since `time`.
     pub(super) fn sweep(&mut self, time: u64, resource: u64) {
         match self {
-            Readings::Row(row) if row.time() >= time => {}
+            Readings::Row(row) if row.newest().0 >= time => {}
             _ => self.apart(resource).series.retain(|series| series.time >= time),
         }
     }
