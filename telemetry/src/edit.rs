@@ -4,9 +4,9 @@
 //! survives. An edit that changes nothing leaves the batch untouched.
 
 use crate::batch::Batch;
-use crate::decode::put_core;
+use crate::decode::{START, put_core};
 use crate::hash;
-use crate::index::{Common, PointEntry, Span};
+use crate::index::{Common, PointEntry, ScopeEntry, Span};
 use crate::kind::{MetricKind, Number};
 use crate::value::{AnyValue, Attributes, Values, key_value};
 use crate::view::{PointId, ResourceId};
@@ -85,24 +85,52 @@ impl Batch {
         }
     }
 
-    /// The same for a point whose numbers lie in one piece: a copy gets others. Whether it is one, with a start.
-    fn renumber_point(&mut self, at: (usize, usize), entry: PointEntry, start_time: u64, value: Number) -> bool {
-        let (seam, before) = (self.bytes.len(), self.arena.len());
-        let range = entry.body.range();
-        if u32::try_from(seam + before + range.len()).is_err() {
-            return false;
+    /// The same for a point whose numbers lie in one piece, with a start: they are written over in bytes of the scope's own, as
+    /// mostly more of its points are to get others. Whether it is one, and all of its scope is still as it came.
+    fn renumber_point(&mut self, (scope, place): (usize, usize), entry: PointEntry, start: u64, value: Number) -> bool {
+        let is_whole = self.index.scopes.get(scope).is_some_and(|scope| !scope.dirty);
+        let at = entry.body.start as usize + usize::from(entry.core) - 1;
+        let has_start = self.slice(entry.body).get(usize::from(entry.core) - 1) == Some(&START);
+        let Some(by) = (is_whole && has_start).then(|| self.move_scope(scope)).flatten() else { return false };
+        let core = self.arena.get_mut(at + by as usize - self.bytes.len()..).and_then(<[u8]>::first_chunk_mut);
+        let Some(core) = core else { return false };
+        put_core(core, start, entry.time, value);
+        let index = &mut self.index;
+        index.own(scope);
+        let Some(entry) = index.scopes.get_mut(scope) else { return false };
+        entry.common = Common::default();
+        if let Some(bits) = index.bits.get_mut(entry.points.start as usize + place) {
+            *bits = value.bits();
         }
-        copy(&self.bytes, &mut self.arena, range);
-        let core = self.arena.get_mut(before + usize::from(entry.core) - 1..).and_then(<[u8]>::first_chunk_mut);
-        // Without a start it begins with the time.
-        let Some(core) = core.filter(|core| core[0] == 0x11) else {
-            self.arena.truncate(before);
-            return false;
-        };
-        put_core(core, start_time, entry.time, value);
-        let body = Span::new(seam + before, seam + self.arena.len());
-        self.replace_point(at.0, at.1, PointEntry { body, start_time, value: value.into(), ..entry }, value.bits());
+        if let Some(point) = index.points.get_mut(entry.entries as usize + place) {
+            (point.start_time, point.value) = (start, value.into());
+        }
+        if let Some(resource) = index.resources.get_mut(entry.resource as usize) {
+            resource.dirty = true;
+        }
+        self.dirty = true;
         true
+    }
+
+    /// Copies a scope that is still as it came to the arena, unless it lies there. Returns by how many bytes it moved; `None` if
+    /// there is no room.
+    fn move_scope(&mut self, scope: usize) -> Option<u32> {
+        let Batch { bytes, arena, index, .. } = self;
+        let entry = index.scopes.get_mut(scope)?;
+        let (seam, old) = (bytes.len(), entry.whole);
+        if old.start as usize >= seam {
+            return Some(0);
+        }
+        let begin = seam + arena.len();
+        u32::try_from(begin + old.len as usize).ok()?;
+        copy(bytes, arena, old.range());
+        let by = begin as u32 - old.start;
+        let ScopeEntry { whole, head, tail, body, name, version, schema_url, .. } = entry;
+        for span in [whole, head, tail, body, name, version, schema_url] {
+            *span = span.moved(by);
+        }
+        entry.by = entry.by.wrapping_add(by);
+        Some(by)
     }
 
     /// Puts a point's successor, whose body lies in the arena, in its place.

@@ -9,6 +9,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use phoenix_telemetry::write::{close, open, put_number};
 use phoenix_telemetry::{Batch, Limits, Number};
+use proptest::prelude::*;
 use prost::Message as _;
 
 fn point(start: u64, value: number_data_point::Value) -> NumberDataPoint {
@@ -80,4 +81,79 @@ fn fields_nobody_knows_survive_and_dropped_points_stay_out() {
     let mut unknown = Vec::new();
     put_number(&mut unknown, 100, 42);
     assert!(points[0].body().ends_with(&unknown));
+}
+
+/// What the points of a batch say, in its order.
+fn said(batch: &Batch) -> Vec<String> {
+    let point = |point: phoenix_telemetry::Point<'_>| {
+        let (metric, value) = (point.metric(), point.value());
+        let (resource, scope) = (metric.resource().attributes(), metric.scope().name());
+        let times = (point.start_time(), point.time());
+        format!("{resource:?} {scope} {} {:?} {times:?} {value:?}", metric.name(), point.attributes())
+    };
+    batch.resources().flat_map(|resource| resource.metrics()).flat_map(|metric| metric.points()).map(point).collect()
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Rewrite(u64, Number),
+    Label,
+    Drop,
+    Resource,
+}
+
+fn changes() -> impl Strategy<Value = Vec<(prop::sample::Index, Change)>> {
+    let number = prop_oneof![any::<i64>().prop_map(Number::Int), (0.0..1e9).prop_map(Number::Double)];
+    let change = prop_oneof![
+        6 => (0u64..4, number).prop_map(|(start, number)| Change::Rewrite(start, number)),
+        1 => Just(Change::Label),
+        1 => Just(Change::Drop),
+        1 => Just(Change::Resource),
+    ];
+    prop::collection::vec((any::<prop::sample::Index>(), change), 0..24)
+}
+
+proptest! {
+    #[test]
+    fn numbers_are_written_over_among_all_other_changes(
+        resources in prop::collection::vec(1usize..4, 1..6),
+        (first, second) in (changes(), changes()),
+    ) {
+        // Resources that report as many points are alike; every third point has no start.
+        let points = |count: &usize| {
+            let point = |at: usize| point(if at == 2 { 0 } else { 3 }, number_data_point::Value::AsInt(at as i64));
+            (0..*count).map(|at| NumberDataPoint { flags: 0, exemplars: Vec::new(), ..point(at) }).collect()
+        };
+        let all = resources.iter().flat_map(|count| request(points(count)).resource_metrics).collect();
+        let mut batch = decode(Request { resource_metrics: all }.encode_to_vec());
+        for changes in [first, second] {
+            let ids: Vec<_> = batch.series().map(|point| point.id()).collect();
+            if ids.is_empty() {
+                return Ok(());
+            }
+            for (at, change) in changes {
+                let id = *at.get(&ids);
+                match change {
+                    Change::Rewrite(start, value) => {
+                        batch.rewrite_point(id, start, value);
+                        if let Some(point) = batch.point(id) {
+                            prop_assert_eq!((point.start_time(), point.value()), (start, Some(value)));
+                        }
+                    }
+                    Change::Label => batch.edit_point(id, |attributes| attributes.upsert("state", "other")),
+                    Change::Drop => batch.set_verdict(id, phoenix_telemetry::Verdict::Drop),
+                    Change::Resource => {
+                        let Some(resource) = batch.point(id).map(|point| point.metric().resource().id()) else { continue };
+                        batch.edit_resource(resource, |attributes| attributes.upsert("host.name", "h"));
+                    }
+                }
+            }
+            let out = batch.encode();
+            prop_assert_eq!(out.len(), batch.encoded_len());
+            let again = decode(out);
+            prop_assert_eq!(said(&batch), said(&again));
+            // What is joined lies in the arena.
+            prop_assert!(batch.append(again).is_none());
+        }
+    }
 }

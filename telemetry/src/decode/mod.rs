@@ -18,8 +18,8 @@ use crate::validate::Validator;
 use crate::wire::{LEN, Reader, is_utf8};
 use bytes::Bytes;
 use points::Data;
-pub(crate) use repeat::put_core;
-use repeat::{PATTERNS, START};
+use repeat::PATTERNS;
+pub(crate) use repeat::{START, put_core};
 
 type Outcome<T> = Result<T, DecodeError>;
 

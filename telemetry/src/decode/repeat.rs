@@ -73,7 +73,7 @@ impl<'a> Scan<'a> {
 }
 
 /// The tag of a number point's start, with which its core begins if it has one.
-pub(super) const START: u8 = 0x11;
+pub(crate) const START: u8 = 0x11;
 /// Bytes of a number point's usual core: start, time and value, 8 bytes each behind their tags.
 const CORE: usize = 27;
 /// The same without a start, as gauges have it.
