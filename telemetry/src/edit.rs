@@ -56,17 +56,27 @@ impl Batch {
         Some((at, place, PointEntry { body: entry.body.moved(scope.by), start_time, time, ..entry }, kind))
     }
 
-    /// Gives a number point another start time (0 = not set) and value. All else in it survives: flags, exemplars,
-    /// attributes, fields nobody knows. An id the batch does not know, or of a dropped point or a distribution, is ignored.
-    pub fn rewrite_point(&mut self, id: PointId, start: u64, value: Number) {
+    /// Gives number points other start times (0 = not set) and values. All else in them survives: flags, exemplars, attributes,
+    /// fields nobody knows. An id the batch does not know, or of a dropped point or a distribution, is ignored. Points that follow
+    /// each other here as they do in their scope cost a fraction of what they do alone.
+    pub fn rewrite_points(&mut self, points: &[(PointId, u64, Number)]) {
+        let mut rest = points;
+        while let Some(((id, start, value), others)) = rest.split_first() {
+            let done = self.renumber(rest);
+            if done == 0 {
+                self.rewrite_point(*id, *start, *value);
+            }
+            rest = rest.get(done..).filter(|_| done > 0).unwrap_or(others);
+        }
+    }
+
+    /// One that is not to be had at less.
+    fn rewrite_point(&mut self, id: PointId, start: u64, value: Number) {
         let Some((scope, place, entry, kind)) = self.found(id) else { return };
         if !matches!(kind, MetricKind::Gauge | MetricKind::Sum) {
             return;
         }
         let (seam, before) = (self.bytes.len(), self.arena.len());
-        if start != 0 && entry.core != 0 && self.renumber_point((scope, place), entry, start, value) {
-            return;
-        }
         let mut body = Vec::with_capacity(entry.body.len as usize + 18);
         if start != 0 {
             put_fixed64(&mut body, 2, start);
@@ -85,52 +95,69 @@ impl Batch {
         }
     }
 
-    /// The same for a point whose numbers lie in one piece, with a start: they are written over in bytes of the scope's own, as
-    /// mostly more of its points are to get others. Whether it is one, and all of its scope is still as it came.
-    fn renumber_point(&mut self, (scope, place): (usize, usize), entry: PointEntry, start: u64, value: Number) -> bool {
-        let is_whole = self.index.scopes.get(scope).is_some_and(|scope| !scope.dirty);
-        let at = entry.body.start as usize + usize::from(entry.core) - 1;
-        let has_start = self.slice(entry.body).get(usize::from(entry.core) - 1) == Some(&START);
-        let Some(by) = (is_whole && has_start).then(|| self.move_scope(scope)).flatten() else { return false };
-        let core = self.arena.get_mut(at + by as usize - self.bytes.len()..).and_then(<[u8]>::first_chunk_mut);
-        let Some(core) = core else { return false };
-        put_core(core, start, entry.time, value);
-        let index = &mut self.index;
+    /// Writes over the numbers of the first points, in bytes of their scope's own, as far as they are of one scope that is still
+    /// as it came, and their numbers lie in one piece, with a start. Returns how many that were.
+    fn renumber(&mut self, points: &[(PointId, u64, Number)]) -> usize {
+        let scope = points.first().and_then(|(id, ..)| self.index.scope_of(id.0));
+        let Some(scope) = scope.filter(|scope| self.index.scopes.get(*scope).is_some_and(|scope| !scope.dirty)) else {
+            return 0;
+        };
+        let mut moved = false;
+        for (done, (id, start, value)) in points.iter().enumerate() {
+            let place = self.index.scopes.get(scope).and_then(|scope| scope.place_of(id.0));
+            let Some(place) = place.filter(|_| *start != 0 && self.index.is_live(id.0)) else { return done };
+            if !moved && self.core_of(scope, place).is_some_and(|core| self.slice(core).first() == Some(&START)) {
+                moved = self.move_scope(scope);
+            }
+            let Some(core) = self.core_of(scope, place).filter(|_| moved) else { return done };
+            let core = self.arena.get_mut(core.start as usize - self.bytes.len()..).and_then(<[u8]>::first_chunk_mut);
+            let Some(core) = core.filter(|core| core[0] == START) else { return done };
+            let index = &mut self.index;
+            let Some(entry) = index.scopes.get(scope) else { return done };
+            let (bits, point) = (entry.points.start as usize + place, entry.entries as usize + place);
+            let (Some(bits), Some(point)) = (index.bits.get_mut(bits), index.points.get_mut(point)) else {
+                return done;
+            };
+            put_core(core, *start, point.time, *value);
+            (*bits, point.start_time, point.value) = (value.bits(), *start, (*value).into());
+        }
+        points.len()
+    }
+
+    /// Where start, time and value of a point begin, if they lie in one piece.
+    fn core_of(&self, scope: usize, place: usize) -> Option<Span> {
+        let scope = self.index.scopes.get(scope)?;
+        let PointEntry { body, core, .. } = self.index.points.get(scope.entries as usize + place)?;
+        let before = u32::from(*core).checked_sub(1)?;
+        Some(Span { start: body.moved(scope.by).start + before, len: body.len - before })
+    }
+
+    /// Gives a scope that is still as it came bytes in the arena, and entries, of its own; its numbers are to change. Whether there
+    /// is room.
+    fn move_scope(&mut self, scope: usize) -> bool {
+        let Batch { bytes, arena, index, dirty, .. } = self;
         index.own(scope);
         let Some(entry) = index.scopes.get_mut(scope) else { return false };
+        let (seam, old) = (bytes.len(), entry.whole);
+        if (old.start as usize) < seam {
+            let begin = seam + arena.len();
+            if u32::try_from(begin + old.len as usize).is_err() {
+                return false;
+            }
+            copy(bytes, arena, old.range());
+            let by = begin as u32 - old.start;
+            let ScopeEntry { whole, head, tail, body, name, version, schema_url, .. } = entry;
+            for span in [whole, head, tail, body, name, version, schema_url] {
+                *span = span.moved(by);
+            }
+            entry.by = entry.by.wrapping_add(by);
+        }
         entry.common = Common::default();
-        if let Some(bits) = index.bits.get_mut(entry.points.start as usize + place) {
-            *bits = value.bits();
-        }
-        if let Some(point) = index.points.get_mut(entry.entries as usize + place) {
-            (point.start_time, point.value) = (start, value.into());
-        }
         if let Some(resource) = index.resources.get_mut(entry.resource as usize) {
             resource.dirty = true;
         }
-        self.dirty = true;
+        *dirty = true;
         true
-    }
-
-    /// Copies a scope that is still as it came to the arena, unless it lies there. Returns by how many bytes it moved; `None` if
-    /// there is no room.
-    fn move_scope(&mut self, scope: usize) -> Option<u32> {
-        let Batch { bytes, arena, index, .. } = self;
-        let entry = index.scopes.get_mut(scope)?;
-        let (seam, old) = (bytes.len(), entry.whole);
-        if old.start as usize >= seam {
-            return Some(0);
-        }
-        let begin = seam + arena.len();
-        u32::try_from(begin + old.len as usize).ok()?;
-        copy(bytes, arena, old.range());
-        let by = begin as u32 - old.start;
-        let ScopeEntry { whole, head, tail, body, name, version, schema_url, .. } = entry;
-        for span in [whole, head, tail, body, name, version, schema_url] {
-            *span = span.moved(by);
-        }
-        entry.by = entry.by.wrapping_add(by);
-        Some(by)
     }
 
     /// Puts a point's successor, whose body lies in the arena, in its place.

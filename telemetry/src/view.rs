@@ -279,6 +279,12 @@ impl<'a> Column<'a> {
         self.bits.get(place).copied()
     }
 
+    /// The name of the point at a place.
+    #[inline]
+    pub fn id(&self, place: usize) -> Option<PointId> {
+        (place < self.bits.len()).then_some(PointId(self.first + place as u32))
+    }
+
     /// The names of the points, by place.
     #[inline]
     pub fn ids(self) -> impl ExactSizeIterator<Item = PointId> {

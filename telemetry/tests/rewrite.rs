@@ -44,10 +44,9 @@ fn all_but_start_and_value_survives() {
     let mut batch =
         decode(request(vec![point(3, AsInt(7)), point(0, AsDouble(0.5)), point(3, AsInt(1))]).encode_to_vec());
     let ids: Vec<_> = batch.series().map(|point| point.id()).collect();
-    batch.rewrite_point(ids[0], 5, Number::Int(-2));
-    batch.rewrite_point(ids[1], 6, Number::Double(0.25));
-    batch.rewrite_point(ids[2], 8, Number::Int(3));
-    batch.rewrite_point(ids[2], 0, Number::Double(0.0));
+    let others = [(ids[0], 5, Number::Int(-2)), (ids[1], 6, Number::Double(0.25)), (ids[2], 8, Number::Int(3))];
+    batch.rewrite_points(&others);
+    batch.rewrite_points(&[(ids[2], 0, Number::Double(0.0))]);
     let seen: Vec<_> = batch.series().map(|point| (point.start_time(), point.time(), point.value().unwrap())).collect();
     assert_eq!(seen, [(5, 9, Number::Int(-2)), (6, 9, Number::Double(0.25)), (0, 9, Number::Double(0.0))]);
     let out = batch.encode();
@@ -72,8 +71,7 @@ fn fields_nobody_knows_survive_and_dropped_points_stay_out() {
     let mut batch = decode(bytes);
     let ids: Vec<_> = batch.series().map(|point| point.id()).collect();
     batch.set_verdict(ids[1], phoenix_telemetry::Verdict::Drop);
-    batch.rewrite_point(ids[0], 5, Number::Int(8));
-    batch.rewrite_point(ids[1], 5, Number::Int(8));
+    batch.rewrite_points(&[(ids[0], 5, Number::Int(8)), (ids[1], 5, Number::Int(8))]);
     let again = decode(batch.encode());
     let points: Vec<_> = again.series().collect();
     assert_eq!(points.len(), 1);
@@ -96,7 +94,8 @@ fn said(batch: &Batch) -> Vec<String> {
 
 #[derive(Clone, Debug)]
 enum Change {
-    Rewrite(u64, Number),
+    /// Of as many points from that one on.
+    Rewrite(usize, u64, Number),
     Label,
     Drop,
     Resource,
@@ -105,7 +104,7 @@ enum Change {
 fn changes() -> impl Strategy<Value = Vec<(prop::sample::Index, Change)>> {
     let number = prop_oneof![any::<i64>().prop_map(Number::Int), (0.0..1e9).prop_map(Number::Double)];
     let change = prop_oneof![
-        6 => (0u64..4, number).prop_map(|(start, number)| Change::Rewrite(start, number)),
+        6 => (1usize..4, 0u64..4, number).prop_map(|(many, start, number)| Change::Rewrite(many, start, number)),
         1 => Just(Change::Label),
         1 => Just(Change::Drop),
         1 => Just(Change::Resource),
@@ -134,9 +133,11 @@ proptest! {
             for (at, change) in changes {
                 let id = *at.get(&ids);
                 match change {
-                    Change::Rewrite(start, value) => {
-                        batch.rewrite_point(id, start, value);
-                        if let Some(point) = batch.point(id) {
+                    Change::Rewrite(many, start, value) => {
+                        let points = ids.iter().skip_while(|first| **first != id).take(many);
+                        let points: Vec<_> = points.map(|id| (*id, start, value)).collect();
+                        batch.rewrite_points(&points);
+                        for point in points.iter().filter_map(|(id, ..)| batch.point(*id)) {
                             prop_assert_eq!((point.start_time(), point.value()), (start, Some(value)));
                         }
                     }

@@ -394,10 +394,11 @@ impl Processor for Aggregate {
         batch.drop_ids(folded);
         folded.clear();
         self.counts.folded((before - batch.points()) as u64);
+        let mut rewritten = Vec::new();
         for (point, order) in others.drain(..) {
             match order {
                 Action::Pass => {}
-                Action::Rewrite(start, value) => batch.rewrite_point(point, start, value),
+                Action::Rewrite(start, value) => rewritten.push((point, start, value)),
                 Action::Fold | Action::Replace => batch.set_verdict(point, phoenix_telemetry::Verdict::Drop),
                 Action::Drop(reason) => {
                     self.counts.dropped(reason);
@@ -405,6 +406,7 @@ impl Processor for Aggregate {
                 }
             }
         }
+        batch.rewrite_points(&rewritten);
         self.send(batch, early, out);
         if let Some(asked) = asked {
             batch.resources().filter_map(pid_of).for_each(|left| {

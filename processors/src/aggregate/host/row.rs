@@ -15,10 +15,10 @@ use crate::aggregate::groups::Group;
 use crate::aggregate::identity::Ident;
 use crate::aggregate::layouts::{Form, Layout, Place, number};
 use crate::aggregate::ledger::{Holder, Life, Reading};
-use crate::aggregate::number::{LARGEST, Sum, is_finite, is_zero, zero_of};
-use crate::aggregate::series::{Kind, Series};
+use crate::aggregate::number::{LARGEST, Sum, is_finite, is_zero, less, zero_of};
+use crate::aggregate::series::{Action, Kind, Series};
 
-/// Series of an entity. Individual ones leave as they came; folded ones have nothing left to be closed.
+/// Series of an entity, all individual or all of one group. Folded ones have nothing left to be closed.
 #[derive(Debug)]
 pub(super) struct Row {
     layout: Arc<Layout>,
@@ -31,6 +31,21 @@ pub(super) struct Row {
     written: u64,
     /// The bits of the last values.
     values: Box<[u64]>,
+    /// Where the counters are individual, and do not leave as they came.
+    opened: Option<Box<Opened>>,
+}
+
+/// How counters are written that began anew here, mostly on their return from the fold.
+#[derive(Debug)]
+struct Opened {
+    /// The start time.
+    start: u64,
+    /// The bits of what is taken off the values, counter by counter.
+    offsets: Box<[u64]>,
+}
+
+fn is_double(value: Number) -> bool {
+    matches!(value, Number::Double(_))
 }
 
 impl Row {
@@ -40,38 +55,55 @@ impl Row {
         let (time, holder, written) = (first.last.time, first.holder, first.written);
         let start = series.iter().map(|series| series.life.last.start).max()?;
         let folded = holder != Holder::Individual;
+        let as_it_came = |life: &Life| life.out_start == life.last.start && is_zero(life.offset);
+        let opened = series.iter().map(|series| &series.life).find(|life| !folded && !as_it_came(life));
+        let opened = opened.map(|life| life.out_start);
         let value = |(series, (ident, form)): (&Series, &(Arc<Ident>, Form))| {
             let Series { kind, life, in_group, shown, beside, .. } = series;
             let Life { last, out_start, offset, closing, ended, .. } = life;
             let its_kind = if form.counter { Kind::Counter } else { Kind::Level };
             let its_start = if form.has_start { start } else { 0 };
-            let is_double = matches!(last.value, Number::Double(_));
+            // Of a folded series that has been closed nobody asks how it was written.
+            let is_written_alike = match opened.filter(|_| form.counter) {
+                _ if folded => true,
+                Some(opened) => *out_start == opened && is_double(*offset) == form.double && written == time,
+                None => as_it_came(life) && written == time,
+            };
             let alike = Arc::ptr_eq(&series.ident, ident)
-                && (*kind, is_double, last.start) == (its_kind, form.double, its_start)
+                && (*kind, is_double(last.value), last.start) == (its_kind, form.double, its_start)
                 && (last.time, life.holder, life.written) == (time, holder, written)
                 && (*closing, *ended, *shown, *in_group) == (false, false, !folded, folded && !form.counter)
                 && beside.is_none()
-                // Of a folded series that has been closed nobody asks how it was written.
-                && (folded || (*out_start == last.start && is_zero(*offset) && written == time));
+                && is_written_alike;
             alike.then(|| last.value.bits())
         };
         let values = series.iter().zip(&layout.series).map(value).collect::<Option<_>>()?;
-        Some(Row { layout: Arc::clone(layout), start, time, holder, written, values })
+        let opened = opened.map(|start| {
+            let offset = |place: &Place| series.get(place.at).map_or(0, |series| series.life.offset.bits());
+            Box::new(Opened { start, offsets: layout.counters.iter().map(offset).collect() })
+        });
+        Some(Row { layout: Arc::clone(layout), start, time, holder, written, values, opened })
     }
 
     /// Its series, one by one.
     pub(super) fn series(&self) -> impl Iterator<Item = Series> {
-        let Row { layout, start, time, holder, written, values } = self;
+        let Row { layout, start, time, holder, written, values, opened } = self;
+        let mut opened = opened.iter().flat_map(|opened| opened.offsets.iter().map(|offset| (opened.start, *offset)));
         layout.series.iter().zip(values).map(move |((ident, form), bits)| {
             let (start, value) = (if form.has_start { *start } else { 0 }, number(form.double, *bits));
+            let opened = if form.counter { opened.next() } else { None };
+            let (out_start, offset) = match opened {
+                Some((start, offset)) => (start, number(form.double, offset)),
+                None => (start, zero_of(value)),
+            };
             let folded = self.is_folded();
             Series {
                 ident: Arc::clone(ident),
                 life: Life {
                     last: Reading { start, time: *time, value },
                     holder: *holder,
-                    out_start: start,
-                    offset: zero_of(value),
+                    out_start,
+                    offset,
                     written: *written,
                     closing: false,
                     ended: false,
@@ -194,6 +226,14 @@ impl Host {
             Holder::Individual => {
                 tools.ends.exported.join(&sum);
                 row.written = time;
+                if let Some(opened) = &row.opened {
+                    let points =
+                        layout.counters.iter().zip(&opened.offsets).filter_map(|(Place { at, double, .. }, offset)| {
+                            let value = less(number(*double, column.at(*at)?), number(*double, *offset));
+                            Some((column.id(*at)?, Action::Rewrite(opened.start, value)))
+                        });
+                    orders.others.extend(points);
+                }
             }
             Holder::Group(id) => {
                 if let Some(group) = groups.get(id) {
