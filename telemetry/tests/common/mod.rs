@@ -549,3 +549,20 @@ pub fn point_attributes(request: &mut Request) -> Vec<&mut Vec<KeyValue>> {
     }
     all
 }
+
+/// Every point in order, `None` for one that is more than a number.
+pub fn numbers_of(request: &mut Request) -> Vec<Option<&mut NumberDataPoint>> {
+    let scopes = request.resource_metrics.iter_mut().flat_map(|resource| &mut resource.scope_metrics);
+    let mut all = Vec::new();
+    for metric in scopes.flat_map(|scope| &mut scope.metrics) {
+        let others = match &metric.data {
+            Some(Data::Histogram(data)) => data.data_points.len(),
+            Some(Data::ExponentialHistogram(data)) => data.data_points.len(),
+            Some(Data::Summary(data)) => data.data_points.len(),
+            _ => 0,
+        };
+        all.extend((0..others).map(|_| None));
+        all.extend(number_points(metric).iter_mut().map(Some));
+    }
+    all
+}
