@@ -221,6 +221,8 @@ pub(crate) struct PointEntry {
     pub(crate) time: u64,
     /// Wrapping sum of the attributes' hashes.
     pub(crate) attributes: u64,
+    /// The metric's hash, which the identity of every series needs.
+    pub(crate) hash: u64,
     pub(crate) flags: u32,
     pub(crate) value: ValueKind,
     pub(crate) edited: bool,

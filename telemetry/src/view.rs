@@ -479,7 +479,7 @@ impl<'a> Point<'a> {
     /// The identity of the series: metric identity and attributes, whatever their order.
     #[inline]
     pub fn series(self) -> u64 {
-        hash::combine(self.metric().identity(), self.entry.attributes)
+        hash::combine(hash::combine(self.scope.identity, self.entry.hash), self.entry.attributes)
     }
 
     /// The identity of the series but for the resource.

@@ -305,6 +305,10 @@ impl<'a> Scan<'a> {
         let (head, tail) = run.around(start, end);
         let points = first..self.index.points.len() as u32 - scope.1;
         let text = hash::metric_text(self.at(name), self.at(unit));
+        let hash = hash::metric(text, data.kind, data.temporality, data.monotonic);
+        for point in self.index.points.iter_mut().skip((scope.1 + first) as usize) {
+            point.hash = hash;
+        }
         self.index.metrics.push(MetricEntry {
             whole: Span::new(whole, end),
             head,
@@ -317,7 +321,7 @@ impl<'a> Scan<'a> {
             kind: data.kind,
             temporality: data.temporality,
             monotonic: data.monotonic,
-            hash: hash::metric(text, data.kind, data.temporality, data.monotonic),
+            hash,
             live: points.end - points.start,
             points,
             live_bytes: data.point_bytes,
