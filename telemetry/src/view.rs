@@ -484,9 +484,7 @@ impl<'a> Point<'a> {
 
     /// The identity of the series but for the resource.
     pub fn relative(self) -> RelativeId {
-        let metric = self.metric_entry();
-        let scope = self.metric().scope().entry.hash;
-        RelativeId { scope, metric: metric.hash, attributes: self.entry.attributes }
+        RelativeId { scope: self.scope.hash, metric: self.entry.hash, attributes: self.entry.attributes }
     }
 
     /// Hash of the attributes, whatever their order.
