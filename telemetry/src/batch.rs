@@ -6,7 +6,7 @@
 use crate::decode;
 use crate::error::{DecodeError, Limits};
 pub use crate::index::Verdict;
-use crate::index::{Index, MetricEntry, PointEntry, ResourceEntry, ScopeEntry, Span, slice};
+use crate::index::{Index, MetricEntry, PointEntry, ResourceEntry, ScopeEntry, ScopeText, Span, slice};
 use crate::view::{Places, Point, PointId, Resource, ResourceId, live};
 use bytes::Bytes;
 use std::fmt;
@@ -170,6 +170,7 @@ impl Batch {
             + held::<ScopeEntry>(&self.index.scopes)
             + held::<u64>(&self.index.bits)
             + held::<Verdict>(&self.index.verdicts)
+            + held::<ScopeText>(&self.index.texts)
             + held::<MetricEntry>(&self.index.metrics)
             + held::<PointEntry>(&self.index.points)
             + held::<Span>(&self.index.extras)

@@ -63,7 +63,8 @@ impl Batch {
             return 0;
         }
         let metrics = self.index.metrics.get(slice(&entry.metrics)).unwrap_or_default();
-        let len = (entry.head.len + entry.tail.len) as usize + metrics.iter().map(metric_field_len).sum::<usize>();
+        let around = self.index.texts.get(entry.text as usize).map_or(0, |text| text.head.len + text.tail.len);
+        let len = around as usize + metrics.iter().map(metric_field_len).sum::<usize>();
         lengths.push(len);
         field_len(2, len)
     }
@@ -166,13 +167,14 @@ impl Output<'_> {
             return;
         }
         let index = &self.batch.index;
+        let text = index.texts.get(entry.text as usize).copied().unwrap_or_default();
         let len = self.lengths.next().unwrap_or_default();
         self.prefix(2, len);
-        self.copy(entry.head);
+        self.copy(text.head.moved(entry.by));
         for metric in index.metrics.get(slice(&entry.metrics)).unwrap_or_default() {
             self.metric(entry, metric);
         }
-        self.copy(entry.tail);
+        self.copy(text.tail.moved(entry.by));
     }
 
     fn metric(&mut self, scope: &ScopeEntry, entry: &MetricEntry) {

@@ -1,13 +1,13 @@
 //! The flat index over a request: one small entry a resource and scope, in the order of the bytes, and the bits of each
 //! point's value.
 //!
-//! What else there is to know of a scope's metrics and points stands in two tables. Scopes that are equal in every byte but the
+//! What else there is to know of a scope and its metrics and points stands in three tables. Scopes that are equal in every byte but the
 //! numbers, and whose points share their times, share these entries: such a scope takes 8 bytes a point, and one byte for
 //! the verdict. What is to change one of them gives the scope entries of its own first ([`Index::own`]), so entries that are
 //! shared never change.
 //!
-//! A [`Span`] addresses the batch's input bytes, or its arena as if that lay right behind them. Entries of metrics and points
-//! speak of places in their scope: a position is meant [`ScopeEntry::by`] bytes further on, a metric or a point counts from
+//! A [`Span`] addresses the batch's input bytes, or its arena as if that lay right behind them. Entries in the
+//! tables speak of places in their scope: a position is meant [`ScopeEntry::by`] bytes further on, a metric or a point counts from
 //! the scope's first. So a scope can be moved, or share its entries, without a look at them. Nothing here reads protobuf.
 
 use crate::kind::{MetricKind, Number, Temporality};
@@ -63,10 +63,10 @@ pub(crate) struct ResourceEntry {
     pub(crate) thinned: bool,
 }
 
-/// A `ScopeMetrics` message.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ScopeEntry {
-    pub(crate) whole: Span,
+/// What a `ScopeMetrics` message says besides metrics. Positions are those of its scope; never changes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ScopeText {
+    /// What lies before and behind the metrics.
     pub(crate) head: Span,
     pub(crate) tail: Span,
     /// The `InstrumentationScope` message.
@@ -74,6 +74,14 @@ pub(crate) struct ScopeEntry {
     pub(crate) name: Span,
     pub(crate) version: Span,
     pub(crate) schema_url: Span,
+}
+
+/// A `ScopeMetrics` message.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ScopeEntry {
+    pub(crate) whole: Span,
+    /// Its entry among the texts, which others may have too.
+    pub(crate) text: u32,
     /// Hash of name, version and attributes.
     pub(crate) hash: u64,
     /// The same with the resource.
@@ -313,7 +321,8 @@ pub(crate) struct Index {
     pub(crate) bits: Vec<u64>,
     /// What became of every point.
     pub(crate) verdicts: Vec<Verdict>,
-    /// What scopes say of their metrics and points.
+    /// What scopes say, of themselves and of their metrics and points.
+    pub(crate) texts: Vec<ScopeText>,
     pub(crate) metrics: Vec<MetricEntry>,
     pub(crate) points: Vec<PointEntry>,
     /// Unknown fields of the request itself.

@@ -2,7 +2,7 @@
 
 use crate::batch::Batch;
 use crate::error::Limits;
-use crate::index::{Index, ResourceEntry, ScopeEntry, Span, Verdict, slice};
+use crate::index::{Index, ResourceEntry, Span, Verdict, slice};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -58,6 +58,7 @@ impl Batch {
         self.index.scopes.append(&mut index.scopes);
         self.index.bits.append(&mut index.bits);
         self.index.verdicts.append(&mut index.verdicts);
+        self.index.texts.append(&mut index.texts);
         self.index.metrics.append(&mut index.metrics);
         self.index.points.append(&mut index.points);
         self.index.extras.append(&mut index.extras);
@@ -120,8 +121,8 @@ impl Batch {
 }
 
 impl Index {
-    /// Moves all that is said of places behind what `ahead` holds: bytes by `base`, resources by as many as given. Entries of
-    /// metrics and points speak of places in their scope and need no look.
+    /// Moves all that is said of places behind what `ahead` holds: bytes by `base`, resources by as many as given. What is in the
+    /// tables speaks of places in its scope and needs no look.
     fn shift(&mut self, base: u32, resources: u32, ahead: &Index) {
         let shift = |spans: &mut [&mut Span]| spans.iter_mut().for_each(|span| span.start += base);
         let further = |range: &mut Range<u32>, n: usize| *range = range.start + n as u32..range.end + n as u32;
@@ -132,8 +133,8 @@ impl Index {
         }
         let places = ahead.places();
         for entry in &mut self.scopes {
-            let ScopeEntry { whole, head, tail, body, name, version, schema_url, .. } = entry;
-            shift(&mut [whole, head, tail, body, name, version, schema_url]);
+            entry.whole.start += base;
+            entry.text += ahead.texts.len() as u32;
             further(&mut entry.metrics, ahead.metrics.len());
             further(&mut entry.points, ahead.bits.len());
             entry.entries += ahead.points.len() as u32;
@@ -188,8 +189,14 @@ impl Index {
 
     /// Takes the entries of its scopes from the index that they were part of.
     fn house(&mut self, from: &Index) {
-        let mut known = HashMap::new();
+        let (mut texts, mut known) = (HashMap::new(), HashMap::new());
         for scope in &mut self.scopes {
+            let next = self.texts.len() as u32;
+            let text = *texts.entry(scope.text).or_insert(next);
+            if text == next {
+                self.texts.extend(from.texts.get(scope.text as usize));
+            }
+            scope.text = text;
             let (metrics, points) = (slice(&scope.metrics), scope.table());
             let new = (self.metrics.len() as u32, self.points.len() as u32);
             let place = if scope.shared { *known.entry(scope.metrics.start).or_insert(new) } else { new };

@@ -5,7 +5,9 @@
 use crate::batch::Batch;
 use crate::distribution::{Exemplar, ExponentialHistogram, Histogram, Summary};
 use crate::hash;
-use crate::index::{Common, Index, MetricEntry, PointEntry, ResourceEntry, ScopeEntry, Span, Verdict, slice};
+use crate::index::{
+    Common, Index, MetricEntry, PointEntry, ResourceEntry, ScopeEntry, ScopeText, Span, Verdict, slice,
+};
 use crate::kind::{MetricKind, Number, Temporality};
 use crate::value::Attributes;
 use crate::wire::{fields, text};
@@ -111,24 +113,32 @@ pub struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
+    fn text(self) -> &'a ScopeText {
+        &self.batch.index.texts[self.entry.text as usize]
+    }
+
+    fn slice(self, span: Span) -> &'a [u8] {
+        self.batch.slice(span.moved(self.entry.by))
+    }
+
     /// The scope's name.
     pub fn name(self) -> &'a str {
-        text(self.batch.slice(self.entry.name))
+        text(self.slice(self.text().name))
     }
 
     /// The scope's version.
     pub fn version(self) -> &'a str {
-        text(self.batch.slice(self.entry.version))
+        text(self.slice(self.text().version))
     }
 
     /// The scope's attributes.
     pub fn attributes(self) -> Attributes<'a> {
-        Attributes { body: self.batch.slice(self.entry.body), field: 3 }
+        Attributes { body: self.slice(self.text().body), field: 3 }
     }
 
     /// The schema the scope's metrics follow; empty where not said.
     pub fn schema_url(self) -> &'a str {
-        text(self.batch.slice(self.entry.schema_url))
+        text(self.slice(self.text().schema_url))
     }
 
     /// What it has in common with others of its batch, until that batch is appended to or split: scopes of one shape are

@@ -10,7 +10,7 @@ mod repeat;
 use crate::batch::Batch;
 use crate::error::{DecodeError, DecodeErrorKind, Limits};
 use crate::hash;
-use crate::index::{InCommon, Index, MetricEntry, ResourceEntry, ScopeEntry, Span, Verdict};
+use crate::index::{InCommon, Index, MetricEntry, ResourceEntry, ScopeEntry, ScopeText, Span, Verdict};
 use crate::kind::MetricKind;
 use crate::normal;
 use crate::schema::Message;
@@ -116,10 +116,10 @@ impl<'a> Scan<'a> {
                     let body = request.delimited()?;
                     self.resource(at.offset(), body)?;
                     if self.index.resources.len() == 1 {
-                        // Most are like the first; no more room is taken than a part of the input's size.
+                        // Most are like the first, give or take; the room for them stays below half of the input's size.
                         let others = request.rest().len() / body.rest().len().max(BYTES_PER_RESOURCE);
-                        self.index.resources.reserve(others);
-                        self.index.scopes.reserve(others);
+                        self.index.resources.reserve(others + others / 8);
+                        self.index.scopes.reserve(others + others / 8);
                     }
                 }
                 (field, wire) => {
@@ -197,12 +197,11 @@ impl<'a> Scan<'a> {
         let (start, end) = (body.offset(), body.offset() + body.rest().len());
         let empty = Span::new(start, start);
         let id = self.index.scopes.len();
+        let mut text =
+            ScopeText { body: empty, name: empty, version: empty, schema_url: empty, ..ScopeText::default() };
         let mut entry = ScopeEntry {
             whole: Span::new(whole, end),
-            body: empty,
-            name: empty,
-            version: empty,
-            schema_url: empty,
+            text: self.index.texts.len() as u32,
             hash: hash::scope(&[], &[], 0),
             resource,
             entries: self.index.points.len() as u32,
@@ -220,7 +219,7 @@ impl<'a> Scan<'a> {
                 (1, LEN) => {
                     let own = body.delimited()?;
                     self.validator.in_pieces |= std::mem::replace(&mut seen, true);
-                    self.instrumentation_scope(own, &mut entry)?;
+                    entry.hash = self.instrumentation_scope(own, &mut text)?;
                 }
                 (2, LEN) => {
                     self.validator.in_pieces |= run.begin(at.offset());
@@ -228,11 +227,12 @@ impl<'a> Scan<'a> {
                     self.metric(at.offset(), metric, (metrics, entry.entries))?;
                     run.end = body.offset();
                 }
-                (3, LEN) => entry.schema_url = string(&mut body)?,
+                (3, LEN) => text.schema_url = string(&mut body)?,
                 (field, wire) => self.validator.field(Message::ScopeMetrics, at, field, wire, &mut body, 0)?,
             }
         }
-        (entry.head, entry.tail) = run.around(start, end);
+        (text.head, text.tail) = run.around(start, end);
+        self.index.texts.push(text);
         entry.metrics = metrics..self.index.metrics.len() as u32;
         entry.points = points..self.index.bits.len() as u32;
         entry.live = entry.points.len() as u32;
@@ -254,18 +254,19 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn instrumentation_scope(&mut self, own: Reader<'a>, entry: &mut ScopeEntry) -> Outcome<()> {
+    /// Returns the scope's hash.
+    fn instrumentation_scope(&mut self, own: Reader<'a>, text: &mut ScopeText) -> Outcome<u64> {
         let start = own.offset() as u32;
-        entry.body = Span { start, len: own.rest().len() as u32 };
+        text.body = Span { start, len: own.rest().len() as u32 };
         let empty = Span { start, len: 0 };
-        (entry.name, entry.version) = (empty, empty);
+        (text.name, text.version) = (empty, empty);
         let mut attributes = 0u64;
         let mut body = own;
         while !body.is_empty() {
             let at = body;
             match body.tag()? {
-                (1, LEN) => entry.name = string(&mut body)?,
-                (2, LEN) => entry.version = string(&mut body)?,
+                (1, LEN) => text.name = string(&mut body)?,
+                (2, LEN) => text.version = string(&mut body)?,
                 (3, LEN) => {
                     let pair = body.delimited()?;
                     attributes = attributes.wrapping_add(self.attribute(pair)?);
@@ -273,8 +274,7 @@ impl<'a> Scan<'a> {
                 (field, wire) => self.validator.field(Message::InstrumentationScope, at, field, wire, &mut body, 0)?,
             }
         }
-        entry.hash = hash::scope(self.at(entry.name), self.at(entry.version), attributes);
-        Ok(())
+        Ok(hash::scope(self.at(text.name), self.at(text.version), attributes))
     }
 
     /// A metric of the scope whose entries of metrics and points begin at `scope`.

@@ -5,7 +5,7 @@
 //! nothing left to validate or to hash.
 
 use super::Scan;
-use crate::index::{Common, DOUBLE, INT, InCommon, PointEntry, ScopeEntry, Span, ValueKind, slice};
+use crate::index::{Common, DOUBLE, INT, InCommon, PointEntry, Span, ValueKind, slice};
 use crate::kind::Number;
 use crate::wire::{Reader, same};
 use std::ops::Range;
@@ -21,7 +21,9 @@ impl<'a> Scan<'a> {
         let (start, new) = (body.offset(), body.rest());
         let Some(id) = self.patterns.get(new.len() % PATTERNS).and_then(|slot| *slot) else { return false };
         let Some(pattern) = self.index.scopes.get(id as usize) else { return false };
-        let origin = pattern.head.start;
+        let Some(origin) = self.index.texts.get(pattern.text as usize).map(|text| text.head.start) else {
+            return false;
+        };
         let by = start as u32 - origin;
         let Some(old) = self.bytes.get(origin as usize..pattern.whole.end() as usize) else { return false };
         let entries = 1 + pattern.metrics.len() + pattern.points.len();
@@ -49,10 +51,6 @@ impl<'a> Scan<'a> {
         let Some(pattern) = self.index.scopes.get_mut(id as usize) else { return false };
         pattern.shared |= shared;
         let mut scope = pattern.clone();
-        let ScopeEntry { head, tail, body, name, version, schema_url, .. } = &mut scope;
-        for span in [head, tail, body, name, version, schema_url] {
-            span.start += by;
-        }
         scope.whole = Span::new(whole, start + new.len());
         (scope.by, scope.place, scope.points) = (by, place, points);
         (scope.common, scope.resource, scope.shared) = (common, resource, shared);
