@@ -230,7 +230,7 @@ pub(crate) struct PointEntry {
     /// Wrapping sum of the attributes' hashes.
     pub(crate) attributes: u64,
     /// The metric's hash, which the identity of every series needs.
-    pub(crate) hash: u64,
+    pub(crate) metric_hash: u64,
     pub(crate) flags: u32,
     pub(crate) value: ValueKind,
     pub(crate) edited: bool,

@@ -489,12 +489,12 @@ impl<'a> Point<'a> {
     /// The identity of the series: metric identity and attributes, whatever their order.
     #[inline]
     pub fn series(self) -> u64 {
-        hash::combine(hash::combine(self.scope.identity, self.entry.hash), self.entry.attributes)
+        hash::combine(hash::combine(self.scope.identity, self.entry.metric_hash), self.entry.attributes)
     }
 
     /// The identity of the series but for the resource.
     pub fn relative(self) -> RelativeId {
-        RelativeId { scope: self.scope.hash, metric: self.entry.hash, attributes: self.entry.attributes }
+        RelativeId { scope: self.scope.hash, metric: self.entry.metric_hash, attributes: self.entry.attributes }
     }
 
     /// Hash of the attributes, whatever their order.

@@ -307,7 +307,7 @@ impl<'a> Scan<'a> {
         let text = hash::metric_text(self.at(name), self.at(unit));
         let hash = hash::metric(text, data.kind, data.temporality, data.monotonic);
         for point in self.index.points.iter_mut().skip((scope.1 + first) as usize) {
-            point.hash = hash;
+            point.metric_hash = hash;
         }
         self.index.metrics.push(MetricEntry {
             whole: Span::new(whole, end),
