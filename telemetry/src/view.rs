@@ -224,8 +224,8 @@ impl<'a> Places<'a> {
         let first = scope.points.start + range.start as u32;
         let (entries, verdicts) =
             (entries.get(range.clone()).unwrap_or_default(), verdicts.get(range).unwrap_or_default());
-        entries.iter().zip(verdicts).enumerate().map(move |(place, (entry, verdict))| {
-            (*verdict != Verdict::Drop).then_some(Point { batch, scope, entry, index: first + place as u32 })
+        (first..).zip(entries.iter().zip(verdicts)).map(move |(index, (entry, verdict))| {
+            (*verdict != Verdict::Drop).then_some(Point { batch, scope, entry, index })
         })
     }
 
@@ -250,9 +250,9 @@ pub(crate) fn live<'a>(
     let behind = |first: u32| (first + places.start) as usize..(first + places.end) as usize;
     let entries = points.get(behind(scope.entries)).unwrap_or_default();
     let verdicts = verdicts.get(behind(scope.points.start)).unwrap_or_default();
-    let first = scope.points.start + places.start;
-    let held = entries.iter().zip(verdicts).enumerate().filter(|(_, (_, verdict))| **verdict != Verdict::Drop);
-    held.map(move |(place, (entry, _))| Point { batch, scope, entry, index: first + place as u32 })
+    let indexed = (scope.points.start + places.start..).zip(entries.iter().zip(verdicts));
+    let held = indexed.filter(|(_, (_, verdict))| **verdict != Verdict::Drop);
+    held.map(move |(index, (entry, _))| Point { batch, scope, entry, index })
 }
 
 /// The numbers of a scope whose points say the same but for their values. In every column of one shape, places have a start or
