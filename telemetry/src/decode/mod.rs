@@ -52,13 +52,18 @@ fn scan(bytes: &[u8], limits: &Limits) -> Outcome<(Index, bool)> {
         room: limits.max_points,
         validator: Validator::new(limits.max_depth),
         patterns: [None; PATTERNS],
+        roomy: false,
     };
     scan.index.bits.reserve(bytes.len() / BYTES_PER_POINT);
     scan.request()?;
+    let Index { resources, scopes, bits, texts, metrics, points, .. } = &mut scan.index;
     // A few giant points must not keep the room of many.
-    scan.index.bits.shrink_to(2 * scan.index.bits.len());
-    scan.index.resources.shrink_to(2 * scan.index.resources.len());
-    scan.index.scopes.shrink_to(2 * scan.index.scopes.len());
+    bits.shrink_to(2 * bits.len());
+    resources.shrink_to(2 * resources.len());
+    scopes.shrink_to(2 * scopes.len());
+    texts.shrink_to(2 * texts.len());
+    metrics.shrink_to(2 * metrics.len());
+    points.shrink_to(2 * points.len());
     scan.index.verdicts = vec![Verdict::Individual; scan.index.bits.len()];
     Ok((scan.index, scan.validator.in_pieces))
 }
@@ -104,6 +109,8 @@ struct Scan<'a> {
     validator: Validator,
     /// Positions of scopes whose points all have their numbers in one piece.
     patterns: [Option<u32>; PATTERNS],
+    /// Room was made in the tables.
+    roomy: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -194,6 +201,7 @@ impl<'a> Scan<'a> {
         if self.repeat(whole, body, resource) {
             return Ok(());
         }
+        self.make_room(whole);
         let (start, end) = (body.offset(), body.offset() + body.rest().len());
         let empty = Span::new(start, start);
         let id = self.index.scopes.len();
@@ -252,6 +260,24 @@ impl<'a> Scan<'a> {
         }
         self.index.scopes.push(entry);
         Ok(())
+    }
+
+    /// Once it is clear that many scopes are like no other, makes room for as many more as the bytes from here on may hold:
+    /// tables that double as they grow are moved, and take fresh pages, time and again.
+    fn make_room(&mut self, at: usize) {
+        const MANY: usize = 512;
+        let Index { points, metrics, texts, .. } = &mut self.index;
+        if self.roomy || points.len() < MANY {
+            return;
+        }
+        self.roomy = true;
+        let more = |so_far: usize| {
+            let each = so_far as u128 * (self.bytes.len() - at) as u128 / at.max(1) as u128;
+            usize::try_from(each + each / 8).unwrap_or_default()
+        };
+        points.reserve(more(points.len()));
+        metrics.reserve(more(metrics.len()));
+        texts.reserve(more(texts.len()));
     }
 
     /// Returns the scope's hash.
