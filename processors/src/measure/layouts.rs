@@ -69,7 +69,7 @@ impl Layouts {
     }
 
     /// What of a scope is of one of `measures`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of<'l>(&'l mut self, scope: Scope<'l>, measures: &[String]) -> Layout<'l> {
         let shape = scope.shape();
         let at = match self.last {
@@ -91,6 +91,7 @@ impl Layouts {
     }
 
     /// The place in `known` of a scope's shape, or of itself.
+    #[cold]
     fn find(&mut self, scope: Scope<'_>, shape: Option<usize>, measures: &[String]) -> usize {
         let known = shape.and_then(|shape| *self.of_shapes.get(shape)?);
         let at = known.unwrap_or_else(|| {

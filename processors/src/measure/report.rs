@@ -59,9 +59,13 @@ impl<K> Default for Reasons<K> {
 impl<K: Copy + PartialEq> Reasons<K> {
     /// Counts one.
     pub(crate) fn count(&mut self, reason: K) {
+        self.add(reason, 1);
+    }
+
+    fn add(&mut self, reason: K, more: u64) {
         match self.0.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, count)) => *count += 1,
-            None => self.0.push((reason, 1)),
+            Some((_, count)) => *count += more,
+            None => self.0.push((reason, more)),
         }
     }
 }
@@ -74,6 +78,8 @@ pub(crate) struct Report {
     stage: ComponentId,
     metrics: Metrics,
     explain: Explain,
+    /// The last decision and how often it came in a row, which is mostly often; and those before.
+    last: ((Decision, &'static str), u64),
     counted: Reasons<(Decision, &'static str)>,
     counters: Vec<((Decision, &'static str), metrics::Counter)>,
     unread: Vec<(&'static str, metrics::Counter)>,
@@ -89,6 +95,7 @@ impl Report {
             stage: site.id.clone(),
             metrics: site.metrics.clone(),
             explain: site.explain.clone(),
+            last: ((Decision::Open, ""), 0),
             counted: Reasons::default(),
             counters: Vec::new(),
             unread: Vec::new(),
@@ -98,8 +105,23 @@ impl Report {
     }
 
     /// Counts one decision.
+    #[inline]
     pub(crate) fn count(&mut self, decision: Decision, reason: &'static str) {
-        self.counted.count((decision, reason));
+        let ((last, why), count) = &mut self.last;
+        if *last == decision && std::ptr::eq(*why, reason) {
+            *count += 1;
+        } else {
+            self.count_last();
+            self.last = ((decision, reason), 1);
+        }
+    }
+
+    fn count_last(&mut self) {
+        let (key, count) = &mut self.last;
+        match std::mem::take(count) {
+            0 => {}
+            count => self.counted.add(*key, count),
+        }
     }
 
     /// Remembers that the decision about an entity changed.
@@ -123,6 +145,7 @@ impl Report {
 
     /// Ends the report about a batch.
     pub(crate) fn finish(&mut self, batch: &Batch) {
+        self.count_last();
         let Report { counted, counters, metrics, stage, .. } = self;
         for (key, count) in &mut counted.0 {
             let decision = match key.0 {

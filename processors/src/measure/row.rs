@@ -218,7 +218,7 @@ impl Row {
                     Some(grown) if grown >= 0 => grown as f64 / seconds,
                     _ => return taken,
                 },
-                Read::Counter if double.is_finite() && double >= before => (double - before) / seconds,
+                Read::Counter if double >= before && double < f64::INFINITY => (double - before) / seconds,
                 _ => return taken,
             };
             let others = if cell.is_first { 0.0 } else { f64::from_bits(*sum) };

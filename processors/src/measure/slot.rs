@@ -46,7 +46,15 @@ impl<S> Slot<S> {
 
     /// The value of a measure, if the newest batch with this entity had it.
     pub(crate) fn fresh(&self, measure: usize) -> Option<f64> {
-        self.readings.get(measure).filter(|reading| reading.batch == self.batch).and_then(|reading| reading.value())
+        self.read(measure, true).map(|(value, _)| value)
+    }
+
+    /// The value of a measure, and whether it is an average over a life, for want of a window; with `fresh`, only if the newest
+    /// batch with this entity had it.
+    #[inline]
+    pub(crate) fn read(&self, measure: usize, fresh: bool) -> Option<(f64, bool)> {
+        let reading = self.readings.get(measure).filter(|reading| !fresh || reading.batch == self.batch)?;
+        Some((reading.value()?, reading.is_estimated()))
     }
 
     /// Whether a value is an average over a life, for want of a window.

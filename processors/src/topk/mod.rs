@@ -85,8 +85,8 @@ struct TopK {
     reasons: Vec<&'static str>,
     report: Report,
     leaders: Leaders,
-    /// Reused from ranking to ranking.
-    sieve: Sieve,
+    /// One a ranking, reused from scope to scope.
+    sieves: Vec<Sieve>,
 }
 
 impl TopK {
@@ -111,6 +111,8 @@ impl TopK {
             min_stay: nanos(config.min_stay),
             half_life: nanos(config.half_life),
         };
+        let reasons = if weighted { vec!["topk_score"] } else { by_measure() };
+        let sieves = reasons.iter().map(|_| Sieve::new(bands)).collect();
         TopK {
             tracker: Tracker::new(Plan {
                 measures: config.rank_by.clone(),
@@ -120,10 +122,10 @@ impl TopK {
             }),
             scopes: HashMap::new(),
             weights: weighted.then(|| config.rank_by.iter().map(weight).collect()),
-            reasons: if weighted { vec!["topk_score"] } else { by_measure() },
+            reasons,
             report: Report::new(site, true),
             leaders: Leaders::new(site, names, config.entity.clone()),
-            sieve: Sieve::new(bands),
+            sieves,
             bands,
         }
     }
@@ -165,59 +167,71 @@ impl TopK {
     fn rank_scope(&mut self, scope: u64, here: &[(u64, u32)], known: &mut Scope) {
         let (time, scrape) = (self.tracker.time_of(scope), self.tracker.in_parts(scope).unwrap_or(0));
         let totals = self.weights.as_ref().map(|weights| self.totals(scope, here, weights.len()));
-        let here: Vec<u32> = here.iter().map(|(_, at)| *at).collect();
-        let mut elsewhere = None;
-        for (ranking, (turnover, rest)) in known.iter_mut().enumerate() {
+        let mut whole = Vec::with_capacity(known.len());
+        for (ranking, (_, rest)) in known.iter_mut().enumerate() {
             // A score goes by the totals of all, which every part changes.
             let further = scrape > 0 && rest.scrape == scrape && totals.is_none();
-            if !further || !self.sift_part(ranking, &here, rest, time) {
+            if !further || !self.sift_part(ranking, here, rest, time) {
                 rest.scrape = scrape;
-                let elsewhere = elsewhere.get_or_insert_with(|| self.tracker.elsewhere(scope).collect::<Vec<u32>>());
-                self.sift(ranking, (&here, elsewhere), totals.as_deref(), (rest, time));
+                whole.push(ranking);
             }
-            self.bands.rank(&mut self.sieve, rest, turnover, time);
-            self.settle(ranking);
+        }
+        if !whole.is_empty() {
+            let elsewhere: Vec<u32> = self.tracker.elsewhere(scope).collect();
+            self.sift(whole, (here, &elsewhere), totals.as_deref(), (known, time));
+        }
+        for (ranking, ((turnover, rest), sieve)) in known.iter_mut().zip(&mut self.sieves).enumerate() {
+            self.bands.rank(sieve, rest, turnover, time);
+            settle(&mut self.tracker, ranking, sieve);
         }
     }
 
-    /// Finds out who of a whole scope can be among the first.
+    /// Finds out who of a whole scope can be among the first of these rankings: of all in one pass, as to come to an entity
+    /// costs as much as to rank it.
     fn sift(
         &mut self,
-        ranking: usize,
-        (here, elsewhere): (&[u32], &[u32]),
+        mut rankings: Vec<usize>,
+        (here, elsewhere): (&[(u64, u32)], &[u32]),
         totals: Option<&[f64]>,
-        (rest, time): (&Rest, u64),
+        (known, time): (&Scope, u64),
     ) {
-        let TopK { tracker, weights, sieve, bands, .. } = self;
+        let TopK { tracker, weights, sieves, bands, .. } = self;
         let mut decay = Decay::new(bands.half_life);
-        sieve.begin(rest, (time, false));
-        loop {
-            for (members, here) in [(here, true), (elsewhere, false)] {
-                for at in members {
-                    let Some(slot) = tracker.at_mut(*at).filter(|slot| slot.state.open) else { continue };
-                    let (value, estimated) = match (weights.as_deref(), totals) {
+        let rest_of = |ranking: usize| known.get(ranking).map(|(_, rest)| rest);
+        for ranking in &rankings {
+            if let (Some(sieve), Some(rest)) = (sieves.get_mut(*ranking), rest_of(*ranking)) {
+                sieve.begin(rest, (time, false));
+            }
+        }
+        while !rankings.is_empty() {
+            let shown = here.iter().map(|(_, at)| (*at, true));
+            for (at, here) in shown.chain(elsewhere.iter().map(|at| (*at, false))) {
+                let Some(slot) = tracker.at_mut(at).filter(|slot| slot.state.open) else { continue };
+                for ranking in &rankings {
+                    let read = match (weights.as_deref(), totals) {
                         (Some(weights), Some(totals)) => {
                             let estimated = (0..weights.len()).any(|measure| slot.is_estimated(measure));
-                            (score(slot, weights, totals), estimated)
+                            score(slot, weights, totals).map(|score| (score, estimated))
                         }
-                        _ if here => (slot.fresh(ranking), slot.is_estimated(ranking)),
-                        _ => (slot.value(ranking), slot.is_estimated(ranking)),
+                        _ => slot.read(*ranking, here),
                     };
-                    if let Some(value) = value {
-                        enter((slot, *at), ranking, (value, !estimated, here), (&mut decay, sieve));
+                    if let (Some((value, estimated)), Some(sieve)) = (read, sieves.get_mut(*ranking)) {
+                        enter((slot, at), *ranking, (value, !estimated, here), (&mut decay, sieve));
                     }
                 }
             }
-            if sieve.is_done(rest) {
-                return;
-            }
+            rankings.retain(|ranking| {
+                let sieve = sieves.get_mut(*ranking).zip(rest_of(*ranking));
+                sieve.is_some_and(|(sieve, rest)| !sieve.is_done(rest))
+            });
         }
     }
 
     /// The same for a further part of a scrape: of those elsewhere only the first, by the scores they had. `false` if others
     /// might be among the first now.
-    fn sift_part(&mut self, ranking: usize, here: &[u32], rest: &Rest, time: u64) -> bool {
-        let TopK { tracker, sieve, bands, .. } = self;
+    fn sift_part(&mut self, ranking: usize, here: &[(u64, u32)], rest: &Rest, time: u64) -> bool {
+        let TopK { tracker, sieves, bands, .. } = self;
+        let Some(sieve) = sieves.get_mut(ranking) else { return false };
         let mut decay = Decay::new(bands.half_life);
         sieve.begin(rest, (time, true));
         loop {
@@ -228,26 +242,14 @@ impl TopK {
                     sieve.keep(*before);
                 }
             }
-            for at in here {
+            for (_, at) in here {
                 let Some(slot) = tracker.at_mut(*at).filter(|slot| slot.state.open) else { continue };
-                if let Some(value) = slot.fresh(ranking) {
-                    let measured = !slot.is_estimated(ranking);
-                    enter((slot, *at), ranking, (value, measured, true), (&mut decay, sieve));
+                if let Some((value, estimated)) = slot.read(ranking, true) {
+                    enter((slot, *at), ranking, (value, !estimated, true), (&mut decay, sieve));
                 }
             }
             if sieve.is_done(rest) {
                 return sieve.is_enough();
-            }
-        }
-    }
-
-    /// Writes down who is in after a ranking, and who was before.
-    fn settle(&mut self, ranking: usize) {
-        let TopK { tracker, sieve, .. } = self;
-        for candidate in sieve.candidates.iter().filter(|candidate| candidate.is_or_was_inside()) {
-            let slot = tracker.at_mut(candidate.rank.at);
-            if let Some(standing) = slot.and_then(|slot| slot.state.standings.get_mut(ranking)) {
-                (standing.place, standing.score) = (candidate.place, candidate.rank.score);
             }
         }
     }
@@ -259,6 +261,16 @@ impl TopK {
         (0..measures)
             .map(|measure| slots().filter_map(|slot| slot.value(measure)).map(|value| value.max(0.0)).sum())
             .collect()
+    }
+}
+
+/// Writes down who is in after a ranking, and who was before.
+fn settle(tracker: &mut Tracker<State>, ranking: usize, sieve: &Sieve) {
+    for candidate in sieve.candidates.iter().filter(|candidate| candidate.is_or_was_inside()) {
+        let slot = tracker.at_mut(candidate.rank.at);
+        if let Some(standing) = slot.and_then(|slot| slot.state.standings.get_mut(ranking)) {
+            (standing.place, standing.score) = (candidate.place, candidate.rank.score);
+        }
     }
 }
 
