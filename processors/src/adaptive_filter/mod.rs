@@ -22,7 +22,7 @@ use phoenix_telemetry::Batch;
 pub use config::{Bounds, Config, Method, Span, Unusual};
 pub use threshold::Pressure;
 
-use crate::measure::{Place, Plan, Report, Target, Tracker};
+use crate::measure::{Place, Plan, Report, Slot, Target, Tracker};
 use threshold::Rule;
 
 /// The row of the table of processors.
@@ -118,11 +118,7 @@ impl AdaptiveFilter {
             let Some((_, at)) = tracker.seen().get(i).copied() else { continue };
             tracker.at_mut(at).into_iter().for_each(|slot| slot.state.open = false);
         }
-        for i in 0..tracker.targets().len() {
-            let Some(target) = tracker.targets().get(i).copied() else { continue };
-            let open = marks.of(target.entity).decision == Decision::Open;
-            tracker.of_mut(&target).into_iter().for_each(|slot| slot.state.open |= open);
-        }
+        tracker.each_target(|target, slot| slot.state.open |= marks.of(target.entity).decision == Decision::Open);
     }
 
     /// Takes up the values of a scope's undecided entities in this batch and forms its thresholds.
@@ -203,11 +199,11 @@ impl AdaptiveFilter {
 }
 
 /// What is to become of an entity.
-fn decide(tracker: &Tracker<State>, target: &Target, measures: usize) -> (Decision, &'static str) {
+fn decide(target: &Target, slot: Option<&Slot<State>>, measures: usize) -> (Decision, &'static str) {
     if target.place == Place::Overflow {
         return (Decision::Fold, OVERFLOW);
     }
-    match tracker.of(target) {
+    match slot {
         Some(slot) if slot.state.unusual_until > slot.time => (Decision::Keep, UNUSUAL),
         Some(slot) if slot.state.inside => (Decision::Open, ABOVE),
         Some(slot) if (0..measures).any(|measure| slot.value(measure).is_some()) => (Decision::Fold, BELOW),
@@ -231,7 +227,7 @@ impl Processor for AdaptiveFilter {
             self.judge(members, &thresholds, time);
         }
         let AdaptiveFilter { tracker, report, bounds, .. } = self;
-        tracker.mark(batch, cx.marks, report, UNRANKED, |tracker, target| decide(tracker, target, bounds.len()));
+        tracker.mark(batch, cx.marks, report, UNRANKED, |target, slot| decide(target, slot, bounds.len()));
     }
 
     fn adopt(&mut self, previous: &mut dyn Processor) -> Handover {

@@ -3,7 +3,7 @@
 use phoenix_pipeline::{Decision, Mark, Marks};
 use phoenix_telemetry::Batch;
 
-use super::{Report, Target, Tracker};
+use super::{Report, Slot, Target, Tracker, slot_of};
 
 impl<S: Default> Tracker<S> {
     /// Marks all that belongs to the entities of the newest batch as `decide` says, unless what an earlier stage said
@@ -14,13 +14,14 @@ impl<S: Default> Tracker<S> {
         marks: &mut Marks,
         report: &mut Report,
         unranked: &'static str,
-        decide: impl Fn(&Self, &Target) -> (Decision, &'static str),
+        decide: impl Fn(&Target, Option<&Slot<S>>) -> (Decision, &'static str),
     ) {
         let mut without = Vec::new();
-        for i in 0..self.targets.len() {
-            let Some(target) = self.targets.get(i).copied() else { continue };
+        let Tracker { targets, slots, .. } = self;
+        for target in targets.iter() {
             let before = marks.of(target.entity);
-            let (decision, reason) = decide(self, &target);
+            let slot = slot_of(slots, target);
+            let (decision, reason) = decide(target, slot.as_deref());
             let outdone = match before.decision {
                 Decision::Open => false,
                 Decision::Fold => decision != Decision::Keep,
@@ -35,11 +36,11 @@ impl<S: Default> Tracker<S> {
             marks.mark(target.entity, decision, reason);
             report.count(decision, reason);
             let mark = Mark { decision, class: before.class, reason };
-            if let Some(slot) = self.of_mut(&target)
+            if let Some(slot) = slot
                 && !slot.told.is_some_and(|told| is_same(told, mark))
             {
                 slot.told = Some(mark);
-                report.changed(target, slot.time, mark);
+                report.changed(*target, slot.time, mark);
             }
         }
         report.unranked(without, self.take_ignored());

@@ -70,6 +70,14 @@ pub(crate) struct Tracker<S> {
     ignored: Ignored,
 }
 
+/// The entity something belongs to.
+#[inline]
+fn slot_of<'s, S>(slots: &'s mut [Option<Slot<S>>], target: &Target) -> Option<&'s mut Slot<S>> {
+    let Place::At(at) = target.place else { return None };
+    // Room that was made meanwhile may have gone to another.
+    slots.get_mut(at as usize).and_then(Option::as_mut).filter(|slot| slot.key == target.key)
+}
+
 impl<S: Default> Tracker<S> {
     pub(crate) fn new(plan: Plan) -> Self {
         Tracker {
@@ -143,7 +151,10 @@ impl<S: Default> Tracker<S> {
         for scope in resource.scopes() {
             let layout = layouts.of(scope, &self.plan.measures);
             let Some(first) = layout.measured.first() else { continue };
-            sample = sample.or_else(|| scope.places().get(first.place).map(Point::id));
+            sample = sample.or_else(|| match layout.row {
+                Some((column, _)) => column.ids().nth(first.place),
+                None => scope.places().get(first.place).map(Point::id),
+            });
             let usual = match place {
                 Place::At(slot) => self.take_usual(slot, scope, &layout, next),
                 Place::None | Place::Overflow => 0,
@@ -314,18 +325,11 @@ impl<S: Default> Tracker<S> {
     }
 
     /// The entity something belongs to.
+    #[cfg(test)]
     pub(crate) fn of(&self, target: &Target) -> Option<&Slot<S>> {
         match target.place {
             // Room that was made meanwhile may have gone to another.
             Place::At(at) => self.at(at).filter(|slot| slot.key == target.key),
-            Place::None | Place::Overflow => None,
-        }
-    }
-
-    /// The same, to change its state.
-    pub(crate) fn of_mut(&mut self, target: &Target) -> Option<&mut Slot<S>> {
-        match target.place {
-            Place::At(at) => self.at_mut(at).filter(|slot| slot.key == target.key),
             Place::None | Place::Overflow => None,
         }
     }
@@ -354,10 +358,7 @@ impl<S: Default> Tracker<S> {
     pub(crate) fn each_target(&mut self, mut show: impl FnMut(&Target, &mut Slot<S>)) {
         let Tracker { targets, slots, .. } = self;
         for target in targets {
-            let Place::At(at) = target.place else { continue };
-            let slot = slots.get_mut(at as usize).and_then(Option::as_mut);
-            // Room that was made meanwhile may have gone to another.
-            if let Some(slot) = slot.filter(|slot| slot.key == target.key) {
+            if let Some(slot) = slot_of(slots, target) {
                 show(target, slot);
             }
         }

@@ -63,7 +63,7 @@ impl Readings {
 
     /// Takes a column into the row there is, for the resource of that hash: how many of the first points were usual. If not
     /// all, there are series from now on, for the others to be taken one by one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn go_on(
         &mut self,
         resource: u64,

@@ -173,8 +173,14 @@ impl Row {
         apart
     }
 
-    /// A measure.
+    /// The value of a measure, if there is a finite one.
     #[inline]
+    pub(super) fn value(&self, measure: usize) -> Option<f64> {
+        let sum = f64::from_bits(*self.numbers.get(measure).filter(|_| self.form.has(measure))?);
+        sum.is_finite().then_some(sum)
+    }
+
+    /// A measure.
     pub(super) fn get(&self, measure: usize) -> Option<Reading> {
         if !self.form.has(measure) {
             return (measure < self.form.sums).then(Reading::default);

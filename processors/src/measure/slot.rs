@@ -41,7 +41,7 @@ impl<S> Slot<S> {
 
     /// The value of a measure as of the newest batch that had it.
     pub(crate) fn value(&self, measure: usize) -> Option<f64> {
-        self.readings.get(measure).and_then(|reading| reading.value())
+        self.read(measure, false).map(|(value, _)| value)
     }
 
     /// The value of a measure, if the newest batch with this entity had it.
@@ -53,8 +53,16 @@ impl<S> Slot<S> {
     /// batch with this entity had it.
     #[inline]
     pub(crate) fn read(&self, measure: usize, fresh: bool) -> Option<(f64, bool)> {
-        let reading = self.readings.get(measure).filter(|reading| !fresh || reading.batch == self.batch)?;
-        Some((reading.value()?, reading.is_estimated()))
+        let is_asked_for = |batch| !fresh || batch == self.batch;
+        match &self.readings {
+            Readings::Row(row) => {
+                row.value(measure).filter(|_| is_asked_for(row.newest().1)).map(|value| (value, false))
+            }
+            Readings::Apart(_) => {
+                let reading = self.readings.get(measure).filter(|reading| is_asked_for(reading.batch))?;
+                Some((reading.value()?, reading.is_estimated()))
+            }
+        }
     }
 
     /// Whether a value is an average over a life, for want of a window.

@@ -54,7 +54,7 @@ impl Leaders {
         // All rankings in one pass over the entities: to look at these costs more than to sort the few that are inside.
         let mut rankings: Vec<Vec<Leader>> = vec![Vec::new(); self.names.len()];
         for (_, at) in tracker.seen() {
-            let Some(slot) = tracker.at(*at).filter(|slot| slot.state.open) else { continue };
+            let Some(slot) = tracker.at(*at).filter(|slot| slot.state.open && slot.state.inside > 0) else { continue };
             for (standing, inside) in slot.state.standings.iter().zip(&mut rankings) {
                 if standing.place.inside {
                     inside.push((standing.score, slot.key, *at));

@@ -65,6 +65,8 @@ struct Standing {
 struct State {
     /// How it stands in each ranking.
     standings: Box<[Standing]>,
+    /// In how many rankings it is in: of most entities that is all that is asked.
+    inside: u32,
     /// Class and openness as of the batch of that number, over all that belongs to it.
     noted: u32,
     class: Class,
@@ -138,7 +140,7 @@ impl TopK {
             if state.noted != batch {
                 (state.noted, state.class, state.open) = (batch, Class::Low, false);
                 if state.standings.len() != rankings {
-                    state.standings = vec![Standing::default(); rankings].into();
+                    (state.standings, state.inside) = (vec![Standing::default(); rankings].into(), 0);
                 }
             }
             state.class = state.class.max(mark.class);
@@ -267,8 +269,12 @@ impl TopK {
 /// Writes down who is in after a ranking, and who was before.
 fn settle(tracker: &mut Tracker<State>, ranking: usize, sieve: &Sieve) {
     for candidate in sieve.candidates.iter().filter(|candidate| candidate.is_or_was_inside()) {
-        let slot = tracker.at_mut(candidate.rank.at);
-        if let Some(standing) = slot.and_then(|slot| slot.state.standings.get_mut(ranking)) {
+        let Some(State { standings, inside, .. }) = tracker.at_mut(candidate.rank.at).map(|slot| &mut slot.state)
+        else {
+            continue;
+        };
+        if let Some(standing) = standings.get_mut(ranking) {
+            *inside = *inside + u32::from(candidate.place.inside) - u32::from(standing.place.inside);
             (standing.place, standing.score) = (candidate.place, candidate.rank.score);
         }
     }
@@ -295,20 +301,23 @@ fn enter(
 
 /// What the rankings say of an entity; `reasons` are theirs, `weights` those of the measures where they make one score.
 fn decide(
-    tracker: &Tracker<State>,
     target: &Target,
+    slot: Option<&measure::Slot<State>>,
     reasons: &[&'static str],
     weights: Option<&[f64]>,
 ) -> (Decision, &'static str) {
     if target.place == measure::Place::Overflow {
         return (Decision::Fold, OVERFLOW);
     }
-    let Some(slot) = tracker.of(target) else { return (Decision::Open, UNRANKED) };
-    let mut standings = slot.state.standings.iter().enumerate();
-    let inside =
-        standings.find(|(ranking, standing)| standing.place.inside && (weights.is_some() || slot.is_recent(*ranking)));
-    if let Some((ranking, _)) = inside {
-        return (Decision::Open, reasons.get(ranking).copied().unwrap_or_default());
+    let Some(slot) = slot else { return (Decision::Open, UNRANKED) };
+    if slot.state.inside > 0 {
+        let mut standings = slot.state.standings.iter().enumerate();
+        let is_in = |(ranking, standing): &(usize, &Standing)| {
+            standing.place.inside && (weights.is_some() || slot.is_recent(*ranking))
+        };
+        if let Some((ranking, _)) = standings.find(is_in) {
+            return (Decision::Open, reasons.get(ranking).copied().unwrap_or_default());
+        }
     }
     let measures = weights.map_or(reasons.len(), <[f64]>::len);
     if (0..measures).any(|measure| slot.value(measure).is_some()) {
@@ -335,9 +344,8 @@ impl Processor for TopK {
         self.rank();
         self.leaders.publish(&self.tracker, batch, cx.now);
         let TopK { tracker, report, reasons, weights, .. } = self;
-        tracker.mark(batch, cx.marks, report, UNRANKED, |tracker, target| {
-            decide(tracker, target, reasons, weights.as_deref())
-        });
+        tracker
+            .mark(batch, cx.marks, report, UNRANKED, |target, slot| decide(target, slot, reasons, weights.as_deref()));
     }
 
     fn adopt(&mut self, previous: &mut dyn Processor) -> Handover {
