@@ -114,10 +114,7 @@ impl AdaptiveFilter {
     /// Takes down which entities of this batch nobody has decided about.
     fn note_marks(&mut self, marks: &Marks) {
         let AdaptiveFilter { tracker, .. } = self;
-        for i in 0..tracker.seen().len() {
-            let Some((_, at)) = tracker.seen().get(i).copied() else { continue };
-            tracker.at_mut(at).into_iter().for_each(|slot| slot.state.open = false);
-        }
+        tracker.each_target(|_, slot| slot.state.open = false);
         tracker.each_target(|target, slot| slot.state.open |= marks.of(target.entity).decision == Decision::Open);
     }
 
@@ -137,18 +134,18 @@ impl AdaptiveFilter {
             .entry(scope)
             .or_insert_with(|| Scope { recent: bounds.iter().map(|_| Recent::new(window)).collect(), heard: now });
         known.heard = now;
-        let one = |(measure, (recent, bounds)): (usize, (&mut Recent, &Bounds))| {
-            let mut values = Distribution::default();
-            for (_, at) in members {
-                let open = tracker.at(*at).filter(|slot| slot.state.open);
-                if let Some(value) = open.and_then(|slot| slot.fresh(measure)) {
-                    values.add(value);
-                }
+        let mut values = vec![Distribution::default(); bounds.len()];
+        for (_, at) in members {
+            let Some(slot) = tracker.at(*at).filter(|slot| slot.state.open) else { continue };
+            for (measure, values) in values.iter_mut().enumerate() {
+                slot.fresh(measure).into_iter().for_each(|value| values.add(value));
             }
-            recent.add(time, &values);
+        }
+        let one = |((recent, bounds), values): ((&mut Recent, &Bounds), &Distribution)| {
+            recent.add(time, values);
             rule.threshold(recent, pressure, *bounds).unwrap_or(0.0)
         };
-        known.recent.iter_mut().zip(bounds.iter()).enumerate().map(one).collect()
+        known.recent.iter_mut().zip(bounds.iter()).zip(&values).map(one).collect()
     }
 
     /// Decides about the entities of one scope.
@@ -164,8 +161,7 @@ impl AdaptiveFilter {
             let Some(slot) = tracker.at_mut(*at) else { continue };
             slot.state.habits.resize(thresholds.len(), Habit::default());
             for (measure, threshold) in thresholds.iter().enumerate() {
-                let Some(value) = slot.fresh(measure) else { continue };
-                let estimated = slot.is_estimated(measure);
+                let Some((value, estimated)) = slot.read(measure, true) else { continue };
                 if !estimated && let Some(habit) = slot.state.habits.get_mut(measure) {
                     strongest = strongest.max(habit.take(value, LEAST_DEVIATION * threshold.abs()).abs());
                 }

@@ -217,15 +217,24 @@ impl Row {
         for ((Measured { place, .. }, cell), old) in layout.iter().zip(&form.cells).zip(values) {
             let (Some(new), Some(sum)) = (column.at(*place), sums.get_mut(cell.measure as usize)) else { return taken };
             let (double, before) = (f64::from_bits(new), f64::from_bits(*old));
-            let value = match cell.read {
-                Read::LevelInt => new as i64 as f64,
-                Read::Level if double.is_finite() => double,
-                Read::CounterInt => match (new as i64).checked_sub(*old as i64) {
+            // In this order, as most of what is measured counts.
+            let value = if cell.read == Read::Counter {
+                // What is no number is not above either.
+                if !(double >= before && double < f64::INFINITY) {
+                    return taken;
+                }
+                (double - before) / seconds
+            } else if cell.read == Read::CounterInt {
+                match (new as i64).checked_sub(*old as i64) {
                     Some(grown) if grown >= 0 => grown as f64 / seconds,
                     _ => return taken,
-                },
-                Read::Counter if double >= before && double < f64::INFINITY => (double - before) / seconds,
-                _ => return taken,
+                }
+            } else if cell.read == Read::LevelInt {
+                new as i64 as f64
+            } else if double.is_finite() {
+                double
+            } else {
+                return taken;
             };
             let others = if cell.is_first { 0.0 } else { f64::from_bits(*sum) };
             (*sum, *old) = ((others + value).to_bits(), new);

@@ -75,10 +75,13 @@ impl Decay {
     /// What is left after that span; nothing where the half-life is 0.
     #[inline]
     pub(super) fn remains(&mut self, span: u64) -> f64 {
-        if span != self.known.0 {
-            let faded = span >= self.half_life.saturating_mul(FADED);
-            self.known = (span, if faded { 0.0 } else { (-(span as f64) / self.half_life as f64).exp2() });
-        }
+        if span != self.known.0 { self.fade(span) } else { self.known.1 }
+    }
+
+    #[cold]
+    fn fade(&mut self, span: u64) -> f64 {
+        let faded = span >= self.half_life.saturating_mul(FADED);
+        self.known = (span, if faded { 0.0 } else { (-(span as f64) / self.half_life as f64).exp2() });
         self.known.1
     }
 

@@ -199,6 +199,7 @@ impl TopK {
     ) {
         let TopK { tracker, weights, sieves, bands, .. } = self;
         let mut decay = Decay::new(bands.half_life);
+        let weighted = weights.as_deref().zip(totals);
         let rest_of = |ranking: usize| known.get(ranking).map(|(_, rest)| rest);
         for ranking in &rankings {
             if let (Some(sieve), Some(rest)) = (sieves.get_mut(*ranking), rest_of(*ranking)) {
@@ -210,12 +211,12 @@ impl TopK {
             for (at, here) in shown.chain(elsewhere.iter().map(|at| (*at, false))) {
                 let Some(slot) = tracker.at_mut(at).filter(|slot| slot.state.open) else { continue };
                 for ranking in &rankings {
-                    let read = match (weights.as_deref(), totals) {
-                        (Some(weights), Some(totals)) => {
+                    let read = match weighted {
+                        Some((weights, totals)) => {
                             let estimated = (0..weights.len()).any(|measure| slot.is_estimated(measure));
                             score(slot, weights, totals).map(|score| (score, estimated))
                         }
-                        _ => slot.read(*ranking, here),
+                        None => slot.read(*ranking, here),
                     };
                     if let (Some((value, estimated)), Some(sieve)) = (read, sieves.get_mut(*ranking)) {
                         enter((slot, at), *ranking, (value, !estimated, here), (&mut decay, sieve));
@@ -280,8 +281,9 @@ fn settle(tracker: &mut Tracker<State>, ranking: usize, sieve: &Sieve) {
     }
 }
 
-/// Enters an entity in a ranking with its value, whether that is a measured one, and whether the batch shows it.
-#[inline]
+/// Enters an entity in a ranking with its value, whether that is a measured one, and whether the batch shows it. Of what it
+/// costs to call this a third would be the call.
+#[inline(always)]
 fn enter(
     (slot, at): (&mut measure::Slot<State>, u32),
     ranking: usize,

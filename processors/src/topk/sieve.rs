@@ -132,12 +132,17 @@ impl Sieve {
     #[inline]
     fn share_of(&mut self, first: u64) -> f64 {
         if first != self.share.0 {
-            self.share = (first, self.decay.presence(self.time.saturating_sub(first)) / self.longest);
+            self.share_anew(first);
         }
         if self.found == 0 || first < self.found {
             self.found = first;
         }
         self.share.1
+    }
+
+    #[cold]
+    fn share_anew(&mut self, first: u64) {
+        self.share = (first, self.decay.presence(self.time.saturating_sub(first)) / self.longest);
     }
 
     /// Whether all was as expected; if not, the same must be looked at again.
