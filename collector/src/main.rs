@@ -16,6 +16,7 @@ mod notify;
 mod own;
 mod run;
 mod service;
+mod start_pages;
 mod state;
 mod terminal;
 

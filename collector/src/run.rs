@@ -17,6 +17,7 @@ use crate::logs::{self, Valve};
 use crate::notify::Notifier;
 use crate::own::{self, SUMMARY_EVERY, Summary};
 use crate::service::{Agent, GRACE, Shared};
+use crate::start_pages;
 use crate::state::{self, Place, StateDir};
 use crate::terminal::Terminal;
 
@@ -115,6 +116,10 @@ impl Signals {
 /// The signal that means: read the configuration again.
 const RELOAD: &str = "SIGHUP";
 
+/// How long after a start or a reload its pages are given back: three scrapes at the default interval, so that what first
+/// scrapes do differently is over, too.
+const SETTLED: Duration = Duration::from_secs(30);
+
 async fn serve(
     request: &Request,
     model: Model,
@@ -170,12 +175,17 @@ async fn serve(
 
     let mut summary = Summary::new(metrics);
     let mut redraw = tokio::time::interval_at(tokio::time::Instant::now() + Duration::from_secs(3), SUMMARY_EVERY);
+    let settled = tokio::time::sleep(SETTLED);
+    tokio::pin!(settled);
+    let mut unsettled = true;
     let outcome = loop {
         tokio::select! {
             signal = signals.next() => match signal {
                 RELOAD => {
                     notifier.reloading();
                     notifier.ready(reload(request, &mut agent, valve).await);
+                    settled.as_mut().reset(tokio::time::Instant::now() + SETTLED);
+                    unsettled = true;
                 }
                 end => {
                     tracing::info!(signal = end, grace_seconds = GRACE.as_secs(), "ending: receivers stop, queues drain");
@@ -183,6 +193,13 @@ async fn serve(
                 }
             },
             Some(why) = broken.recv() => break Err(Failure::Host(why)),
+            () = &mut settled, if unsettled => {
+                unsettled = false;
+                match start_pages::give_back() {
+                    Ok(bytes) => tracing::debug!(bytes, "the program's pages are given back; those in use come again"),
+                    Err(error) => tracing::debug!(%error, "the program's pages stay, also those only the start needed"),
+                }
+            }
             _ = redraw.tick(), if terminal.is_terminal() || notifier.is_heard() => {
                 let line = summary.line(&clock);
                 notifier.status(&line);
