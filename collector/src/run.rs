@@ -195,9 +195,8 @@ async fn serve(
             Some(why) = broken.recv() => break Err(Failure::Host(why)),
             () = &mut settled, if unsettled => {
                 unsettled = false;
-                match start_pages::give_back() {
-                    Ok(bytes) => tracing::debug!(bytes, "the program's pages are given back; those in use come again"),
-                    Err(error) => tracing::debug!(%error, "the program's pages stay, also those only the start needed"),
+                if let Err(error) = start_pages::give_back() {
+                    tracing::debug!(%error, "the program's pages stay, also those that only the start needed");
                 }
             }
             _ = redraw.tick(), if terminal.is_terminal() || notifier.is_heard() => {

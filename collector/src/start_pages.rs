@@ -14,33 +14,34 @@ use std::ops::Range;
 /// Stands among the program's read-only data, as [`give_back`] does in its text: where they are, the program is mapped.
 static DATA: [u8; 1] = [1];
 
-/// Unmaps the program's text and read-only data. Returns how much of them was resident, bytes.
+/// Unmaps the program's text and read-only data.
 ///
 /// # Errors
 /// The kernel does not say what is mapped (it is no Linux, or one without `smaps`), or does not unmap it (locked memory).
-pub fn give_back() -> io::Result<u64> {
+pub fn give_back() -> io::Result<()> {
     let smaps = BufReader::new(File::open("/proc/self/smaps")?);
-    let anchors = [give_back as fn() -> io::Result<u64> as usize, DATA.as_ptr() as usize];
+    let found = mappings(smaps, [give_back as fn() -> io::Result<()> as usize, DATA.as_ptr() as usize])?;
+    // Before it is done: a line of the log needs a good part of the program.
+    let bytes: u64 = found.iter().filter(|mapping| mapping.is_the_files()).map(|mapping| mapping.resident).sum();
+    tracing::debug!(bytes, "the start is over: the program's pages are given back, those in use will come again");
     // SAFETY: the program's own segments, which nothing unmaps or makes writable before the process ends.
-    unsafe { unmap(smaps, anchors) }
+    unsafe { unmap(&found) }
 }
 
-/// Unmaps the pages of the mappings that hold an address of `anchors`, of those that are nothing but a file's.
+/// Unmaps the pages of those mappings that are nothing but a file's.
 ///
 /// # Safety
-/// These mappings must stay as `smaps` shows them until this returns.
-unsafe fn unmap(smaps: impl BufRead, anchors: [usize; 2]) -> io::Result<u64> {
-    let mut resident = 0;
-    for mapping in mappings(smaps, anchors)?.into_iter().filter(Mapping::is_the_files) {
-        let start = std::ptr::without_provenance_mut(mapping.range.start);
-        // SAFETY: from its pages' dropping on, a private mapping shows what its file says. It did so before: it cannot be
+/// The mappings must be as `found` says until this returns.
+unsafe fn unmap(found: &[Mapping]) -> io::Result<()> {
+    for Mapping { range, .. } in found.iter().filter(|mapping| mapping.is_the_files()) {
+        let start = std::ptr::without_provenance_mut(range.start);
+        // SAFETY: once its pages are dropped, a private mapping shows what its file says. It did so before: it cannot be
         // written to and has no page of its own, neither in memory nor swapped out. The range is a whole mapping.
-        if unsafe { libc::madvise(start, mapping.range.len(), libc::MADV_DONTNEED) } != 0 {
+        if unsafe { libc::madvise(start, range.len(), libc::MADV_DONTNEED) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        resident += mapping.resident;
     }
-    Ok(resident)
+    Ok(())
 }
 
 /// Fields of `smaps` that are 0 where no page of a private mapping differs from its file's.
@@ -151,15 +152,18 @@ mod tests {
             (0..LENGTH).map(|at| usize::from(self.read(at))).sum()
         }
 
-        fn unmap(&self) -> io::Result<u64> {
+        fn mapping(&self) -> Mapping {
             let smaps = BufReader::new(File::open("/proc/self/smaps").unwrap());
+            mappings(smaps, [self.0 as usize; 2]).unwrap().remove(0)
+        }
+
+        fn unmap(&self) {
             // SAFETY: this test's own mapping, which it keeps.
-            unsafe { unmap(smaps, [self.0 as usize; 2]) }
+            unsafe { unmap(&[self.mapping()]) }.unwrap();
         }
 
         fn resident(&self) -> u64 {
-            let smaps = BufReader::new(File::open("/proc/self/smaps").unwrap());
-            mappings(smaps, [self.0 as usize; 2]).unwrap()[0].resident
+            self.mapping().resident
         }
     }
 
@@ -176,7 +180,7 @@ mod tests {
         mapped.seal();
         assert_eq!(mapped.sum(), 7 * LENGTH);
         assert_eq!(mapped.resident(), LENGTH as u64);
-        assert_eq!(mapped.unmap().unwrap(), LENGTH as u64);
+        mapped.unmap();
         assert_eq!(mapped.resident(), 0);
         assert_eq!(mapped.sum(), 7 * LENGTH);
     }
@@ -187,7 +191,7 @@ mod tests {
         let mapped = Mapped::new();
         mapped.write(LENGTH / 2, 9);
         mapped.seal();
-        assert_eq!(mapped.unmap().unwrap(), 0);
+        mapped.unmap();
         assert_eq!(mapped.sum(), 7 * LENGTH + 2);
     }
 
@@ -196,15 +200,19 @@ mod tests {
         let mapped = Mapped::new();
         assert_eq!(mapped.read(0), 7);
         let resident = mapped.resident();
-        assert_eq!(mapped.unmap().unwrap(), 0);
+        mapped.unmap();
         assert_eq!(mapped.resident(), resident);
     }
 
     #[test]
     fn the_programs_own_pages_go_and_it_runs_on() {
-        let first = give_back().unwrap();
-        assert!(first > 100_000, "{first}");
-        assert!(give_back().unwrap() > 0, "what has just run has come back");
+        let anchors = [give_back as fn() -> io::Result<()> as usize, DATA.as_ptr() as usize];
+        let smaps = BufReader::new(File::open("/proc/self/smaps").unwrap());
+        let found = mappings(smaps, anchors).unwrap();
+        assert!(found.iter().all(|mapping| mapping.is_the_files() && mapping.resident > 0), "{found:?}");
+        assert_eq!(found.len(), 2, "text and read-only data: {found:?}");
+        give_back().unwrap();
+        give_back().unwrap();
     }
 
     const SMAPS: &str = "\
