@@ -6,7 +6,7 @@
 use crate::batch::Batch;
 use crate::decode::{START, put_core};
 use crate::hash;
-use crate::index::{Common, PointEntry, ScopeEntry, Span};
+use crate::index::{Common, PointEntry, Span};
 use crate::kind::{MetricKind, Number};
 use crate::value::{AnyValue, Attributes, Values, key_value};
 use crate::view::{PointId, ResourceId};
@@ -146,11 +146,7 @@ impl Batch {
             }
             copy(bytes, arena, old.range());
             let by = begin as u32 - old.start;
-            let ScopeEntry { whole, head, tail, body, name, version, schema_url, .. } = entry;
-            for span in [whole, head, tail, body, name, version, schema_url] {
-                *span = span.moved(by);
-            }
-            entry.by = entry.by.wrapping_add(by);
+            (entry.whole, entry.by) = (old.moved(by), entry.by.wrapping_add(by));
         }
         entry.common = Common::default();
         if let Some(resource) = index.resources.get_mut(entry.resource as usize) {
