@@ -102,26 +102,40 @@ impl Batch {
     }
 
     /// Takes out those points of a scope that are live.
-    fn take_out(&mut self, scope: usize, ids: &[PointId]) {
+    fn take_out(&mut self, at: usize, ids: &[PointId]) {
         let index = &mut self.index;
+        let Some(scope) = index.scopes.get(at).filter(|_| !ids.is_empty()) else { return };
+        // Of a scope that is gone nobody asks what it holds, so it needs no entries of its own.
+        if ids.len() < scope.live as usize {
+            index.own(at);
+        }
+        let Index { scopes, metrics, points, verdicts, .. } = index;
+        let Some(scope) = scopes.get_mut(at) else { return };
+        let table = points.get(scope.table()).unwrap_or_default();
+        let metrics = metrics.get_mut(slice(&scope.metrics)).unwrap_or_default();
         let mut dropped = 0;
         for id in ids {
-            if let Some(verdict) = index.verdicts.get_mut(id.0 as usize) {
-                dropped += u32::from(std::mem::replace(verdict, Verdict::Drop) != Verdict::Drop);
+            let Some(verdict) = verdicts.get_mut(id.0 as usize).filter(|own| **own != Verdict::Drop) else { continue };
+            *verdict = Verdict::Drop;
+            dropped += 1;
+            if scope.shared {
+                continue;
             }
+            let Some(point) = scope.place_of(id.0).and_then(|place| table.get(place)) else { continue };
+            let Some(metric) = metrics.get_mut(point.metric as usize) else { continue };
+            metric.live -= 1;
+            metric.live_bytes -= point.encoded_len();
+            (metric.thinned, metric.dirty) = (true, true);
         }
-        let Some(entry) = index.scopes.get_mut(scope).filter(|_| dropped > 0) else { return };
-        entry.live -= dropped;
-        (entry.thinned, entry.dirty) = (true, true);
-        let resource = entry.resource as usize;
-        // Of a scope that is gone nobody asks what it holds.
-        if entry.live > 0 {
-            index.own(scope);
-            let Some(entry) = index.scopes.get(scope) else { return };
-            let metrics = index.metrics.get_mut(slice(&entry.metrics)).unwrap_or_default();
-            let points = index.points.get(entry.table()).unwrap_or_default();
-            let verdicts = index.verdicts.get(slice(&entry.points)).unwrap_or_default();
-            metrics.iter_mut().for_each(|metric| metric.count(points, verdicts));
+        if dropped == 0 {
+            return;
+        }
+        scope.live -= dropped;
+        (scope.thinned, scope.dirty) = (true, true);
+        let (resource, recount) = (scope.resource as usize, scope.shared && scope.live > 0);
+        if recount {
+            index.own(at);
+            index.count(at);
         }
         let Some(resource) = index.resources.get_mut(resource) else { return };
         resource.live -= dropped;

@@ -363,6 +363,15 @@ impl Index {
         self.verdicts.get(point as usize).is_some_and(|verdict| *verdict != Verdict::Drop)
     }
 
+    /// Brings the counts of a scope's metrics, which are its own, in line with what was dropped.
+    pub(crate) fn count(&mut self, scope: usize) {
+        let Some(scope) = self.scopes.get(scope).filter(|scope| !scope.shared) else { return };
+        let points = self.points.get(scope.table()).unwrap_or_default();
+        let verdicts = self.verdicts.get(slice(&scope.points)).unwrap_or_default();
+        let metrics = self.metrics.get_mut(slice(&scope.metrics)).unwrap_or_default();
+        metrics.iter_mut().for_each(|metric| metric.count(points, verdicts));
+    }
+
     /// Gives a scope entries of its own, which may change.
     pub(crate) fn own(&mut self, scope: usize) {
         let Some(scope) = self.scopes.get_mut(scope).filter(|scope| scope.shared) else { return };

@@ -241,11 +241,9 @@ impl Index {
 
     /// Brings the counts of a scope, and of its branch, in line with the points it still has.
     fn recount(&mut self, scope: usize) {
+        self.count(scope);
         let Some(scope) = self.scopes.get_mut(scope) else { return };
-        let points = self.points.get(scope.table()).unwrap_or_default();
-        let verdicts = self.verdicts.get(slice(&scope.points)).unwrap_or_default();
-        let metrics = self.metrics.get_mut(slice(&scope.metrics)).unwrap_or_default();
-        metrics.iter_mut().for_each(|metric| metric.count(points, verdicts));
+        let metrics = self.metrics.get(slice(&scope.metrics)).unwrap_or_default();
         scope.live = metrics.iter().map(|metric| metric.live).sum();
         (scope.dirty, scope.thinned, scope.shape) = (true, true, 0);
         let Some(resource) = self.resources.get_mut(scope.resource as usize) else { return };
