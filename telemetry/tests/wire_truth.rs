@@ -57,6 +57,7 @@ proptest! {
         prop_assert_eq!(hashes(&batch), hashes(&plain));
         for (a, b) in batch.series().zip(plain.series()) {
             prop_assert!(a.same_series(b));
+            prop_assert_eq!(a.relative().of(a.metric().resource().hash()), b.series());
         }
     }
 

@@ -39,7 +39,7 @@ pub struct Config {
     pub min_stay: Duration,
     /// What is kept though it is small.
     pub unusual: Unusual,
-    /// Entities remembered in all scopes, at some 700 bytes each; one that finds no room is folded. 100000: a gateway's.
+    /// Entities remembered in all scopes, at some 900 bytes each; one that finds no room is folded. 100000: a gateway's.
     pub max_entities: usize,
 }
 

@@ -42,7 +42,7 @@ pub struct Config {
     /// Time of points for which one that came in stays whatever its rank, unless twice `k` are in. 1m: some scrapes.
     #[serde(with = "phoenix_pipeline::config::duration")]
     pub min_stay: Duration,
-    /// Entities remembered in all scopes, at some 500 bytes each; one that finds no room is folded. 100000: a gateway's.
+    /// Entities remembered in all scopes, at some 900 bytes each; one that finds no room is folded. 100000: a gateway's.
     pub max_entities: usize,
 }
 
