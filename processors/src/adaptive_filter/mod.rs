@@ -58,8 +58,9 @@ fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
 #[derive(Debug, Default)]
 struct State {
     habits: Vec<Habit>,
-    /// Whether the batch at hand leaves it to this stage.
+    /// Whether the batch of that number leaves it to this stage.
     open: bool,
+    noted: u32,
     inside: bool,
     /// Newest time it was above a threshold on measured values, and until when it is kept as unusual.
     above: u64,
@@ -114,8 +115,12 @@ impl AdaptiveFilter {
     /// Takes down which entities of this batch nobody has decided about.
     fn note_marks(&mut self, marks: &Marks) {
         let AdaptiveFilter { tracker, .. } = self;
-        tracker.each_target(|_, slot| slot.state.open = false);
-        tracker.each_target(|target, slot| slot.state.open |= marks.of(target.entity).decision == Decision::Open);
+        let batch = tracker.batch();
+        tracker.each_target(|target, slot| {
+            let is_open = marks.of(target.entity).decision == Decision::Open;
+            slot.state.open = is_open || slot.state.noted == batch && slot.state.open;
+            slot.state.noted = batch;
+        });
     }
 
     /// Takes up the values of a scope's undecided entities in this batch and forms its thresholds.

@@ -106,9 +106,8 @@ pub(crate) struct Apart {
 
 impl Apart {
     /// Takes the points of a layout from the first on, as long as they are usual: later ones of series that are known, in the
-    /// order they came in, and numbers that go on where they were. Nine of ten points are of this kind, and one by one each
-    /// would cost twice as much (1,080 instructions a process with six of them, now 600). How many there were, and their
-    /// newest time; what is left is for [`Apart::take`]. `next` is the place of the first one's series.
+    /// order they came in, and numbers that go on where they were: one by one each would cost twice as much.
+    /// How many there were, and their newest time; what is left is for [`Apart::take`]. `next` is the place of the first one's series.
     pub(super) fn usual(
         &mut self,
         (points, layout): (&Places<'_>, &[Measured]),

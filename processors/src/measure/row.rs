@@ -200,7 +200,7 @@ impl Row {
     }
 
     /// Takes a later column of the same form as long as its values simply go on. How many did: if not all, the row is one no
-    /// more, and has to be unpacked. A point takes 25 instructions here, and 125 series by series.
+    /// more, and has to be unpacked. A process with six such points takes 290 instructions here, and 750 series by series.
     #[inline]
     pub(super) fn go_on(
         &mut self,
@@ -217,24 +217,16 @@ impl Row {
         for ((Measured { place, .. }, cell), old) in layout.iter().zip(&form.cells).zip(values) {
             let (Some(new), Some(sum)) = (column.at(*place), sums.get_mut(cell.measure as usize)) else { return taken };
             let (double, before) = (f64::from_bits(new), f64::from_bits(*old));
-            // In this order, as most of what is measured counts.
-            let value = if cell.read == Read::Counter {
+            let value = match cell.read {
                 // What is no number is not above either.
-                if !(double >= before && double < f64::INFINITY) {
-                    return taken;
-                }
-                (double - before) / seconds
-            } else if cell.read == Read::CounterInt {
-                match (new as i64).checked_sub(*old as i64) {
+                Read::Counter if double >= before && double < f64::INFINITY => (double - before) / seconds,
+                Read::CounterInt => match (new as i64).checked_sub(*old as i64) {
                     Some(grown) if grown >= 0 => grown as f64 / seconds,
                     _ => return taken,
-                }
-            } else if cell.read == Read::LevelInt {
-                new as i64 as f64
-            } else if double.is_finite() {
-                double
-            } else {
-                return taken;
+                },
+                Read::Level if double.is_finite() => double,
+                Read::LevelInt => new as i64 as f64,
+                _ => return taken,
             };
             let others = if cell.is_first { 0.0 } else { f64::from_bits(*sum) };
             (*sum, *old) = ((others + value).to_bits(), new);
