@@ -116,8 +116,8 @@ impl Signals {
 /// The signal that means: read the configuration again.
 const RELOAD: &str = "SIGHUP";
 
-/// How long after a start or a reload its pages are given back: three scrapes at the default interval, so that what first
-/// scrapes do differently is over, too.
+/// So long after a start or a reload the pages it needed are given back: three scrapes at the default interval, so that what
+/// the first ones do differently is over, too.
 const SETTLED: Duration = Duration::from_secs(30);
 
 async fn serve(
