@@ -14,6 +14,9 @@ use crate::wire::{Payload, VARINT, close, fields, open, put_bytes, put_fixed64, 
 use bytes::Bytes;
 use std::ops::Range;
 
+/// Room that rewritten points take with the rest of their scopes; too low a guess only costs a move.
+const BYTES_PER_POINT: usize = 256;
+
 impl Batch {
     /// Edits the attributes of a resource. An id the batch does not know is ignored.
     pub fn edit_resource(&mut self, id: ResourceId, edit: impl FnOnce(&mut AttributeEdits<'_>)) {
@@ -60,6 +63,7 @@ impl Batch {
     /// fields nobody knows. An id the batch does not know, or of a dropped point or a distribution, is ignored. Points that follow
     /// each other here as they do in their scope cost a fraction of what they do alone.
     pub fn rewrite_points(&mut self, points: &[(PointId, u64, Number)]) {
+        self.arena.reserve(self.bytes.len().min(points.len() * BYTES_PER_POINT));
         let mut rest = points;
         while let Some(((id, start, value), others)) = rest.split_first() {
             let done = self.renumber(rest);

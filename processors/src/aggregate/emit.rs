@@ -29,9 +29,16 @@ pub(crate) struct Pieces {
     points: Vec<u8>,
     /// Resources that are written already.
     whole: Vec<u8>,
+    /// How many bytes that probably becomes.
+    room: usize,
 }
 
 impl Pieces {
+    /// For about as many bytes as were written before: groups mostly say as much as the last time.
+    pub(crate) fn with_room(room: usize) -> Pieces {
+        Pieces { room, ..Pieces::default() }
+    }
+
     /// Adds a number point. Times in Unix nanoseconds; a start of 0 is not set. For `attributes`, a whole number point will
     /// do, and keeps what is not said here: of a field that is there twice, the last one holds.
     pub(crate) fn number(
@@ -102,6 +109,9 @@ impl Pieces {
         time: u64,
         numbers: impl Iterator<Item = (u64, Number)>,
     ) {
+        if self.whole.is_empty() {
+            self.whole.reserve(self.room);
+        }
         put_varint(&mut self.whole, 1 << 3 | 2);
         put_varint(&mut self.whole, (resource.len() + template.scopes.len()) as u64);
         self.whole.extend_from_slice(resource);

@@ -104,6 +104,8 @@ struct Aggregate {
     orders: Orders,
     /// Points that found no room in their batch.
     unsent: Batch,
+    /// How many bytes it last had to say of groups.
+    wrote: usize,
     swept: Option<Instant>,
     /// Where the books survive a restart.
     store: Option<Store>,
@@ -128,6 +130,7 @@ impl Aggregate {
             templates: Templates::default(),
             orders: Orders::default(),
             unsent: Batch::default(),
+            wrote: 0,
             swept: None,
             store,
         }
@@ -182,10 +185,10 @@ impl Aggregate {
 
     /// Works off a batch: says what becomes of its points, and what is said beside them: of earlier times, and of its own.
     fn work(&mut self, batch: &Batch, cx: &Context<'_>) -> (Pieces, Pieces) {
-        let Aggregate { config, counts, books, entities, layouts, templates, orders, .. } = self;
+        let Aggregate { config, counts, books, entities, layouts, templates, orders, wrote, .. } = self;
         let Books { hosts, interner, ends, lost } = books;
         layouts.clear();
-        let (mut early, mut out) = (Pieces::default(), Pieces::default());
+        let (mut early, mut out) = (Pieces::with_room(*wrote), Pieces::with_room(*wrote));
         let mut tools = Tools { config, interner, ends, counts, out: &mut early, templates, entities };
         let (mut windows, of_resources) = Self::windows(batch, hosts);
         for (name, window) in &windows {
@@ -227,14 +230,19 @@ impl Aggregate {
 
     /// Adds what was said to the batch, or keeps it for the next where it finds no room.
     fn send(&mut self, batch: &mut Batch, early: Pieces, out: Pieces) {
+        let mut finish = |pieces: Pieces| {
+            let batch = pieces.finish();
+            self.wrote = batch.encoded_len();
+            batch
+        };
         if !early.is_empty() {
             // Ahead of the batch: a series may have a point in both.
-            if let Some(early) = batch.prepend(early.finish()) {
+            if let Some(early) = batch.prepend(finish(early)) {
                 self.unsent = early;
             }
         }
         if !out.is_empty()
-            && let Some(rest) = batch.append(out.finish())
+            && let Some(rest) = batch.append(finish(out))
             && self.unsent.append(rest).is_some()
         {
             tracing::error!(
