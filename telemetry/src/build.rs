@@ -3,8 +3,8 @@
 //! Guards close what they opened when they go out of scope. A metric, scope or resource that got no point is left out.
 
 use crate::batch::Batch;
+use crate::decode::{Written, decode_written};
 use crate::edit::put_attribute;
-use crate::error::Limits;
 use crate::kind::{Number, Temporality};
 use crate::value::AnyValue;
 use crate::wire::{LEN, VARINT, close, open, put_bytes, put_fixed64, put_tag, put_varint};
@@ -52,6 +52,8 @@ pub struct BatchBuilder {
     pub(crate) points: usize,
     /// Where the resource begins that was written last.
     pub(crate) last: usize,
+    /// What was written from patterns.
+    pub(crate) written: Written,
 }
 
 impl BatchBuilder {
@@ -73,6 +75,12 @@ impl BatchBuilder {
         ResourceBuilder { points: self.points, builder: self, start, body, own, own_end: own }
     }
 
+    /// Adds resources that are encoded already, as in a request. If they are not well-formed, the whole batch is empty.
+    pub fn encoded(&mut self, resources: &[u8], points: usize) {
+        self.buffer.extend_from_slice(resources);
+        self.points += points;
+    }
+
     /// Whether no point was written.
     pub fn is_empty(&self) -> bool {
         self.points == 0
@@ -85,7 +93,7 @@ impl BatchBuilder {
 
     /// The batch. What was written is well-formed; only more than 4 GiB of it cannot be indexed and is empty.
     pub fn finish(self) -> Batch {
-        let batch = Batch::decode(Bytes::from(self.buffer), &Limits::NONE);
+        let batch = decode_written(Bytes::from(self.buffer), &self.written);
         debug_assert!(batch.is_ok(), "{batch:?}");
         batch.unwrap_or_default()
     }

@@ -39,7 +39,7 @@ impl Span {
 }
 
 /// A `ResourceMetrics` message.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ResourceEntry {
     /// The field with its tag and length.
     pub(crate) whole: Span,
@@ -243,6 +243,16 @@ impl Span {
     #[inline(always)]
     pub(crate) fn moved(self, by: u32) -> Self {
         Self { start: self.start.wrapping_add(by), len: self.len }
+    }
+}
+
+impl ResourceEntry {
+    /// The same, further on.
+    pub(crate) fn moved(&self, by: u32) -> Self {
+        let ResourceEntry { whole, head, tail, own, body, schema_url, .. } = self;
+        let [whole, head, tail, own, body, schema_url] =
+            [whole, head, tail, own, body, schema_url].map(|span| span.moved(by));
+        ResourceEntry { whole, head, tail, own, body, schema_url, ..self.clone() }
     }
 }
 

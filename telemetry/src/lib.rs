@@ -41,7 +41,7 @@ pub mod write {
     }
 }
 
-pub use again::{Form, Head};
+pub use again::{Form, Head, pattern};
 pub use batch::{Batch, Verdict};
 pub use build::{BatchBuilder, Descriptor, MetricBuilder, ResourceBuilder, ScopeBuilder, Shape};
 pub use distribution::{Buckets, Exemplar, ExponentialHistogram, Histogram, Summary};

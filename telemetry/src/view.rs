@@ -85,9 +85,10 @@ impl<'a> Resource<'a> {
             latest = latest.max(time);
         };
         for scope in self.scopes() {
-            match scope.column() {
-                Some(column) => see(column.time()),
-                None => scope.points().flatten().for_each(|point| see(point.time())),
+            match scope.entry.common.time {
+                // Not all points share one.
+                0 => scope.points().flatten().for_each(|point| see(point.time())),
+                time => see(time),
             }
         }
         (latest > 0).then(|| (earliest + 1, latest))

@@ -4,6 +4,7 @@
 //! never what they say. Input that is legal but sent in pieces (a message seen twice, children not in one run) is only
 //! validated here; `normal` rewrites it and the pass runs again on the result.
 
+mod known;
 mod points;
 mod repeat;
 
@@ -17,9 +18,11 @@ use crate::schema::Message;
 use crate::validate::Validator;
 use crate::wire::{LEN, Reader, is_utf8};
 use bytes::Bytes;
+use known::Placed;
+pub(crate) use known::{Known, Written};
 use points::Data;
 use repeat::PATTERNS;
-pub(crate) use repeat::{START, put_core};
+pub(crate) use repeat::{START, put_core, put_level};
 
 type Outcome<T> = Result<T, DecodeError>;
 
@@ -31,21 +34,33 @@ pub(crate) fn decode(bytes: Bytes, limits: &Limits) -> Outcome<Batch> {
     if bytes.len() > limits.max_bytes || u32::try_from(bytes.len()).is_err() {
         return Err(DecodeError { offset: limits.max_bytes.min(bytes.len()), kind: DecodeErrorKind::TooLarge });
     }
-    let (index, in_pieces) = scan(&bytes, limits)?;
+    let (index, in_pieces) = scan(&bytes, limits, &Written::default())?;
     if !in_pieces {
-        let live = index.bits.len();
-        return Ok(Batch { bytes, index, live, ..Batch::default() });
+        return Ok(batch(bytes, index));
     }
     let bytes = Bytes::from(normal::form(&bytes));
     if u32::try_from(bytes.len()).is_err() {
         return Err(DecodeError { offset: 0, kind: DecodeErrorKind::TooLarge });
     }
-    let (index, _) = scan(&bytes, limits)?;
-    let live = index.bits.len();
-    Ok(Batch { bytes, index, live, ..Batch::default() })
+    let (index, _) = scan(&bytes, limits, &Written::default())?;
+    Ok(batch(bytes, index))
 }
 
-fn scan(bytes: &[u8], limits: &Limits) -> Outcome<(Index, bool)> {
+/// The same for what a builder wrote, in part from patterns.
+pub(crate) fn decode_written(bytes: Bytes, written: &Written) -> Outcome<Batch> {
+    if u32::try_from(bytes.len()).is_err() {
+        return Err(DecodeError { offset: 0, kind: DecodeErrorKind::TooLarge });
+    }
+    let (index, in_pieces) = scan(&bytes, &Limits::NONE, written)?;
+    if in_pieces { decode(bytes, &Limits::NONE) } else { Ok(batch(bytes, index)) }
+}
+
+fn batch(bytes: Bytes, index: Index) -> Batch {
+    let live = index.bits.len();
+    Batch { bytes, index, live, ..Batch::default() }
+}
+
+fn scan(bytes: &[u8], limits: &Limits, written: &Written) -> Outcome<(Index, bool)> {
     let mut scan = Scan {
         bytes,
         index: Index::default(),
@@ -53,6 +68,10 @@ fn scan(bytes: &[u8], limits: &Limits) -> Outcome<(Index, bool)> {
         validator: Validator::new(limits.max_depth),
         patterns: [None; PATTERNS],
         roomy: false,
+        written,
+        next_known: 0,
+        next_number: 0,
+        placed: Vec::new(),
     };
     scan.index.bits.reserve(bytes.len() / BYTES_PER_POINT);
     scan.request()?;
@@ -111,6 +130,11 @@ struct Scan<'a> {
     patterns: [Option<u32>; PATTERNS],
     /// Room was made in the tables.
     roomy: bool,
+    /// What is known of the bytes, and how far that was made use of.
+    written: &'a Written,
+    next_known: usize,
+    next_number: usize,
+    placed: Vec<Option<Placed>>,
 }
 
 impl<'a> Scan<'a> {
@@ -121,7 +145,9 @@ impl<'a> Scan<'a> {
             match request.tag()? {
                 (1, LEN) => {
                     let body = request.delimited()?;
-                    self.resource(at.offset(), body)?;
+                    if !self.known(at.offset(), request.offset()) {
+                        self.resource(at.offset(), body)?;
+                    }
                     if self.index.resources.len() == 1 {
                         // Most are like the first, give or take; the room for them stays below half of the input's size.
                         let others = request.rest().len() / body.rest().len().max(BYTES_PER_RESOURCE);

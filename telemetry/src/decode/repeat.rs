@@ -117,8 +117,22 @@ fn word<const N: usize>(core: &[u8; N], at: usize) -> u64 {
 /// Puts start, time and value into a core that has a start.
 #[inline]
 pub(crate) fn put_core(core: &mut [u8; CORE], start: u64, time: u64, value: Number) {
-    let tag = ValueKind::from(value) as u8;
-    for (field, (tag, bits)) in core.chunks_exact_mut(9).zip([(START, start), (0x19, time), (tag, value.bits())]) {
+    put_fields(core, [(START, start), (0x19, time), (tag(value), value.bits())]);
+}
+
+/// Puts time and value into one that has none.
+#[inline]
+pub(crate) fn put_level(core: &mut [u8; STARTLESS], time: u64, value: Number) {
+    put_fields(core, [(0x19, time), (tag(value), value.bits())]);
+}
+
+fn tag(value: Number) -> u8 {
+    if matches!(value, Number::Int(_)) { 0x31 } else { 0x21 }
+}
+
+#[inline(always)]
+fn put_fields<const N: usize>(core: &mut [u8], fields: [(u8, u64); N]) {
+    for (field, (tag, bits)) in core.chunks_exact_mut(9).zip(fields) {
         if let Some((first, rest)) = field.split_first_mut() {
             *first = tag;
             rest.copy_from_slice(&bits.to_le_bytes());

@@ -15,11 +15,11 @@ use crate::measure::ByKey;
 /// Where an entity is, until it is forgotten.
 pub(super) type Slot = u32;
 
-/// Where a resource was found, as long as none was forgotten since.
+/// Where the entity of a resource was found, and its key: if it was forgotten since, the slot may be another's.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sighting {
     slot: Slot,
-    forgotten: u64,
+    key: Key,
 }
 
 #[derive(Debug, Default)]
@@ -29,8 +29,6 @@ pub(super) struct Entities {
     by_key: HashMap<Key, Slot>,
     /// The last one found of that hash, if it is still there.
     hints: ByKey<Slot>,
-    /// How many were forgotten: their slots are others' by and by.
-    forgotten: u64,
 }
 
 impl Entities {
@@ -43,24 +41,24 @@ impl Entities {
     pub(super) fn sight(&self, resource: Resource<'_>, before: Option<Sighting>) -> Option<Sighting> {
         let before = before.and_then(|before| self.get(before.slot));
         let next = before.map_or(0, |before| before.next.get());
-        let mut slot = next;
-        if !self.is_at(next, resource) {
-            slot = self.by_bytes(resource)?;
-            if let Some(before) = before {
-                before.next.set(slot);
-            }
+        if let Some(seen) = self.at(next, resource) {
+            return Some(seen);
         }
-        Some(Sighting { slot, forgotten: self.forgotten })
+        let seen = self.by_bytes(resource)?;
+        if let Some(before) = before {
+            before.next.set(seen.slot);
+        }
+        Some(seen)
     }
 
-    /// Whether a resource of these very bytes is there.
-    fn is_at(&self, slot: Slot, resource: Resource<'_>) -> bool {
-        self.get(slot).is_some_and(|entity| entity.key.0 == resource.hash() && entity.is_of(resource))
+    /// The entity in a slot, if its resource is of these very bytes.
+    fn at(&self, slot: Slot, resource: Resource<'_>) -> Option<Sighting> {
+        let entity = self.get(slot).filter(|entity| entity.key.0 == resource.hash() && entity.is_of(resource))?;
+        Some(Sighting { slot, key: entity.key })
     }
 
-    fn by_bytes(&self, resource: Resource<'_>) -> Option<Slot> {
-        let slot = *self.hints.get(&resource.hash())?;
-        self.get(slot).is_some_and(|entity| entity.is_of(resource)).then_some(slot)
+    fn by_bytes(&self, resource: Resource<'_>) -> Option<Sighting> {
+        self.at(*self.hints.get(&resource.hash())?, resource)
     }
 
     /// The entity of a resource that may have been seen already, or the key of one that is not there.
@@ -70,10 +68,9 @@ impl Entities {
         seen: Option<Sighting>,
         interner: &mut Interner,
     ) -> Result<Slot, Key> {
-        // Of one that was forgotten the slot may be another's; every scrape forgets some.
-        let is_it = |seen: &Sighting| seen.forgotten == self.forgotten || self.is_at(seen.slot, resource);
-        if let Some(slot) = seen.filter(is_it).map(|seen| seen.slot).or_else(|| self.by_bytes(resource)) {
-            return Ok(slot);
+        let is_there = |seen: &Sighting| self.get(seen.slot).is_some_and(|entity| entity.key == seen.key);
+        if let Some(seen) = seen.filter(is_there).or_else(|| self.by_bytes(resource)) {
+            return Ok(seen.slot);
         }
         let key = interner.resource(resource);
         let slot = *self.by_key.get(&key).ok_or(key)?;
@@ -108,10 +105,9 @@ impl Entities {
 
     /// Keeps those that `stays` says so of.
     pub(super) fn retain(&mut self, mut stays: impl FnMut(&mut Entity) -> bool) {
-        let Entities { slots, free, by_key, hints, forgotten } = self;
+        let Entities { slots, free, by_key, hints } = self;
         for (slot, place) in (0..).zip(slots.iter_mut()) {
             if let Some(gone) = place.take_if(|entity| !stays(entity)) {
-                *forgotten += 1;
                 by_key.remove(&gone.key);
                 hints.remove(&gone.key.0);
                 free.push(slot);

@@ -66,8 +66,9 @@ impl Row {
             // Of a folded series that has been closed nobody asks how it was written.
             let is_written_alike = match opened.filter(|_| form.counter) {
                 _ if folded => true,
-                Some(opened) => *out_start == opened && is_double(*offset) == form.double && written == time,
-                None => as_it_came(life) && written == time,
+                _ if written != time => false,
+                Some(opened) => *out_start == opened && is_double(*offset) == form.double,
+                None => as_it_came(life),
             };
             let alike = Arc::ptr_eq(&series.ident, ident)
                 && (*kind, is_double(last.value), last.start) == (its_kind, form.double, its_start)
@@ -206,21 +207,18 @@ impl Host {
         };
         let (since, time) = (row.time, column.time());
         // Added up first: a row has few.
-        let (mut int, mut double, mut used, mut uses) = (Sum::default(), None, 0.0, false);
+        let (mut sum, mut doubles, mut used) = (Sum::default(), None, None);
         for (increment, place) in orders.grown.iter().zip(&row.layout.counters) {
             match increment {
-                Number::Int(_) => int.add(*increment),
-                Number::Double(value) => *double.get_or_insert(0.0) += value,
+                Number::Int(_) => sum.add(*increment),
+                Number::Double(value) => *doubles.get_or_insert(0.0) += value,
             }
             if place.cpu_time {
-                (uses, used) = (true, used + increment.as_f64());
+                *used.get_or_insert(0.0) += increment.as_f64();
             }
         }
-        if uses {
-            usage.time((since, time), used, fold);
-        }
-        let mut sum = int;
-        double.into_iter().for_each(|value| sum.add(Number::Double(value)));
+        doubles.into_iter().for_each(|value| sum.add(Number::Double(value)));
+        used.into_iter().for_each(|seconds| usage.time((since, time), seconds, fold));
         tools.ends.taken.join(&sum);
         match holder {
             Holder::Individual => {

@@ -63,8 +63,12 @@ impl Cpus {
 
     /// Learns from an entity; the one that used the most says it most exactly.
     pub(super) fn learn(&mut self, usage: &Usage, time: u64) {
+        // Most have no utilization.
+        if usage.share <= 0.0 || usage.at != time || usage.since == 0 || usage.used <= self.from {
+            return;
+        }
         let passed = usage.at.saturating_sub(usage.since) as f64 / NANOS;
-        if usage.at == time && usage.since > 0 && usage.share > 0.0 && passed > 0.0 && usage.used > self.from {
+        if passed > 0.0 {
             *self = Cpus { number: Some(usage.used / (usage.share * passed)), from: usage.used };
         }
     }

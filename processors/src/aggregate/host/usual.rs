@@ -1,8 +1,8 @@
 //! The usual points of a scope: numbers of known series that go on where they were, individually or in their group.
 //!
-//! What `point`, the ledger and the books say of them, taken together, with all that they have in common looked up once: nine
-//! of ten points of a host are of this kind, and on the long way each would cost several times as much. Whatever is not as usual
-//! goes the long way, and nothing of it was touched before.
+//! What `point`, the ledger and the books say of them, taken together, with all that they have in common looked up once: most
+//! points of a host that are in no row are of this kind, and on the long way each would cost several times as much. Whatever is
+//! not as usual goes the long way, and nothing of it was touched before.
 
 use std::ops::Range;
 

@@ -111,12 +111,12 @@ impl Projection {
         out: &mut BatchBuilder,
     ) -> (Written, usize) {
         let (mut shown, mut open, mut points) = (Written::default(), Written::default(), 0);
-        let mut numbers = [Number::Int(0); MAX_POINTS];
+        let mut numbers = [(entity.start, Number::Int(0)); MAX_POINTS];
         for (index, _) in &self.plans {
             let bit = 1u16 << index;
             if let Some(values) = values.get(*index) {
                 shown.0 |= bit;
-                for (number, value) in numbers.iter_mut().skip(points).zip(values) {
+                for ((_, number), value) in numbers.iter_mut().skip(points).zip(values) {
                     *number = *value;
                 }
                 points += values.len();
@@ -125,7 +125,7 @@ impl Projection {
         }
         let is_usual = self.plain && open.0 & before.0 == before.0 && entity.start != 0;
         if is_usual && let (Some(head), Some(form)) = (&*head, self.forms.get(&shown)) {
-            out.again(head, form, entity.start, time, numbers.get(..points).unwrap_or_default());
+            out.again(head, form, time, numbers.get(..points).unwrap_or_default());
             return (open, points);
         }
         let written = self.write(entity, values, before, time, out);
