@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use phoenix_telemetry::write::{close, open, put_bytes, put_fixed64, put_number, put_varint};
-use phoenix_telemetry::{Batch, Limits, Number};
+use phoenix_telemetry::write::{close, open, put_bytes, put_fixed64, put_number};
+use phoenix_telemetry::{Batch, BatchBuilder, Form, Head, Number, pattern};
 
 use super::distribution::Distribution;
 use super::identity::{Desc, Ident, put_shape};
@@ -28,9 +27,11 @@ pub(crate) struct Pieces {
     pieces: Vec<Piece>,
     points: Vec<u8>,
     /// Resources that are written already.
-    whole: Vec<u8>,
+    whole: BatchBuilder,
     /// How many bytes that probably becomes.
     room: usize,
+    /// Start and value of the series of one resource, as its template has them.
+    numbers: Vec<(u64, Number)>,
 }
 
 impl Pieces {
@@ -104,34 +105,21 @@ impl Pieces {
     /// Adds all that one resource says at a time, which no other piece is of.
     pub(crate) fn resource(
         &mut self,
-        resource: &[u8],
+        head: &Head,
         template: &Template,
         time: u64,
         numbers: impl Iterator<Item = (u64, Number)>,
     ) {
         if self.whole.is_empty() {
-            self.whole.reserve(self.room);
+            self.whole = BatchBuilder::with_capacity(self.room);
         }
-        put_varint(&mut self.whole, 1 << 3 | 2);
-        put_varint(&mut self.whole, (resource.len() + template.scopes.len()) as u64);
-        self.whole.extend_from_slice(resource);
-        let begin = self.whole.len();
-        self.whole.extend_from_slice(&template.scopes);
-        let Some(scopes) = self.whole.get_mut(begin..) else { return };
-        for (at, (start, value)) in template.numbers.iter().zip(numbers) {
-            let mut put = |at: usize, bits: u64| {
-                if let Some(bytes) = scopes.get_mut(at..at + 8) {
-                    bytes.copy_from_slice(&bits.to_le_bytes());
-                }
-            };
-            // Each is a tag and 8 bytes.
-            let time_at = if start == 0 { *at } else { *at + 9 };
-            if start != 0 {
-                put(*at + 1, start);
+        self.numbers.resize(template.form.len(), (0, Number::Int(0)));
+        for (place, number) in template.places.iter().zip(numbers) {
+            if let Some(at) = self.numbers.get_mut(*place) {
+                *at = number;
             }
-            put(time_at + 1, time);
-            put(time_at + 10, value.bits());
         }
+        self.whole.again(head, &template.form, time, &self.numbers);
     }
 
     /// Whether there is nothing to write.
@@ -141,14 +129,16 @@ impl Pieces {
 
     /// The batch.
     pub(crate) fn finish(mut self) -> Batch {
-        decoded(Bytes::from(self.written()))
+        let points = self.pieces.len();
+        let written = self.written();
+        self.whole.encoded(&written, points);
+        self.whole.finish()
     }
 
     fn written(&mut self) -> Vec<u8> {
         // By place in memory: the points of one resource come to lie together, and that is all that matters.
         self.pieces.sort_by_key(|piece| (piece.resource.as_ptr() as usize, piece.desc.id));
-        let mut out = std::mem::take(&mut self.whole);
-        out.reserve(2 * self.points.len());
+        let mut out = Vec::with_capacity(2 * self.points.len());
         for of_resource in self.pieces.chunk_by(|a, b| Arc::ptr_eq(&a.resource, &b.resource)) {
             let Some(first) = of_resource.first() else { continue };
             let message = open(&mut out, 1);
@@ -169,45 +159,38 @@ impl Pieces {
 /// What is written of a resource that says these series, but for the resource and the numbers: groups mostly say the same
 /// as their neighbours, and as they did before.
 pub(crate) struct Template {
-    /// The `ScopeMetrics` fields.
-    scopes: Bytes,
-    /// Where the numbers of each series begin in them, in the order in which the series were named.
-    numbers: Vec<usize>,
+    form: Form,
+    /// The place of each series in it, in the order in which they were named.
+    places: Vec<usize>,
 }
 
 impl Template {
     /// Of number series by description, attributes, and a value of the same type under a start of the same kind: set or not.
-    fn new<'s>(series: impl Iterator<Item = (&'s Arc<Desc>, &'s [u8], (u64, Number))>) -> Self {
+    fn new<'s>(series: impl Iterator<Item = (&'s Arc<Desc>, &'s [u8], (u64, Number))>) -> Option<Self> {
         let mut pieces = Pieces::default();
         let nobody: Arc<[u8]> = Arc::default();
         let mut order = Vec::new();
         for (desc, attributes, (start, value)) in series {
-            order.push((desc.id, order.len(), if start == 0 { 18 } else { 27 }));
+            order.push((desc.id, order.len()));
             pieces.number(&nobody, desc, attributes, (start, 1), value);
         }
-        let message = Bytes::from(pieces.written());
-        // Behind a tag of one byte and the length.
-        let begin = message.iter().skip(1).position(|byte| *byte < 0x80).map_or(0, |last| last + 2);
+        let (_, form) = pattern(&pieces.written())?;
         // As they were written: in the order of the descriptions, and then in that in which they came.
         order.sort_unstable();
-        let mut numbers = vec![0; order.len()];
-        let batch = decoded(message.clone());
-        for ((_, place, length), point) in order.into_iter().zip(batch.series()) {
-            let end = point.body().as_ptr_range().end as usize - message.as_ptr() as usize;
-            if let Some(number) = numbers.get_mut(place) {
-                *number = end - length - begin;
-            }
+        let mut places = vec![0; order.len()];
+        for (at, (_, named)) in order.into_iter().enumerate() {
+            *places.get_mut(named)? = at;
         }
-        Template { scopes: message.slice(begin..), numbers }
+        (places.len() == form.len()).then_some(Template { form, places })
     }
 }
 
 /// The templates that were of use.
 #[derive(Default)]
 pub(crate) struct Templates {
-    known: HashMap<Vec<u64>, Arc<Template>>,
+    known: HashMap<Vec<u64>, Option<Arc<Template>>>,
     /// The last one that was asked for.
-    last: Option<(Vec<u64>, Arc<Template>)>,
+    last: Option<(Vec<u64>, Option<Arc<Template>>)>,
     key: Vec<u64>,
 }
 
@@ -215,38 +198,32 @@ pub(crate) struct Templates {
 const TEMPLATES: usize = 256;
 
 impl Templates {
-    /// The template for what a resource says of these series, each given with the number that its identity has.
+    /// The template for what a resource says of these series, each given with the number that its identity has; `None` where an
+    /// attribute of theirs hides the numbers.
     pub(crate) fn of<'s>(
         &mut self,
         series: impl Iterator<Item = (u64, &'s Arc<Desc>, &'s [u8], (u64, Number))> + Clone,
-    ) -> Arc<Template> {
+    ) -> Option<Arc<Template>> {
         let Templates { known, last, key } = self;
         key.clear();
         key.extend(series.clone().map(|(ident, _, _, (start, value))| {
             ident << 2 | u64::from(start != 0) << 1 | u64::from(matches!(value, Number::Double(_)))
         }));
         if let Some((_, template)) = last.as_ref().filter(|(known, _)| known == key) {
-            return Arc::clone(template);
+            return template.clone();
         }
-        let template = known.get(key.as_slice()).map(Arc::clone).unwrap_or_else(|| {
+        let template = known.get(key.as_slice()).cloned().unwrap_or_else(|| {
             if known.len() >= TEMPLATES {
                 known.clear();
             }
             let template = Template::new(series.map(|(_, desc, attributes, point)| (desc, attributes, point)));
-            let template = Arc::new(template);
-            known.insert(key.clone(), Arc::clone(&template));
+            let template = template.map(Arc::new);
+            known.insert(key.clone(), template.clone());
             template
         });
-        *last = Some((key.clone(), Arc::clone(&template)));
+        *last = Some((key.clone(), template.clone()));
         template
     }
-}
-
-/// A batch of what was written here: it is well-formed, and only what no index can address is empty.
-fn decoded(request: Bytes) -> Batch {
-    let batch = Batch::decode(request, &Limits::NONE);
-    debug_assert!(batch.is_ok(), "{batch:?}");
-    batch.unwrap_or_default()
 }
 
 fn scope(out: &mut Vec<u8>, pieces: &[Piece], points: &[u8]) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use phoenix_pipeline::Class;
 use phoenix_telemetry::write::{put_attribute, put_bytes};
-use phoenix_telemetry::{AnyValue, Number, Resource, Temporality};
+use phoenix_telemetry::{AnyValue, Head, Number, Resource, Temporality};
 
 use super::distribution::Distribution;
 use super::emit::{Pieces, Templates};
@@ -43,6 +43,8 @@ struct OfLayout {
 pub(crate) struct Group {
     key: Vec<u8>,
     resource: Arc<[u8]>,
+    /// The same, to be written again and again; once it was.
+    head: Option<Box<Head>>,
     series: Vec<GroupSeries>,
     /// Their places, by what they are.
     places: ByKey<u32>,
@@ -136,6 +138,7 @@ impl Groups {
         let group = Group {
             key,
             resource,
+            head: None,
             rest,
             series: Vec::new(),
             places: ByKey::default(),
@@ -446,9 +449,15 @@ impl Group {
             Said::Nothing | Said::Histogram => None,
         });
         let numbers = numbers.chain(count.map(|count| (0, entities, &[][..], count)));
+        let mut template = None;
         if alone && !said.contains(&Said::Histogram) {
-            let template = templates.of(numbers.clone());
-            out.resource(&self.resource, &template, time, numbers.map(|(.., number)| number));
+            template = templates.of(numbers.clone());
+            if self.head.is_none() {
+                self.head = Head::parse(&self.resource).map(Box::new);
+            }
+        }
+        if let (Some(head), Some(template)) = (&self.head, template) {
+            out.resource(head, &template, time, numbers.map(|(.., number)| number));
         } else {
             for (_, desc, attributes, (start, value)) in numbers {
                 out.number(&self.resource, desc, attributes, (start, time), value);

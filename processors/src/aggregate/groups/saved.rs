@@ -61,6 +61,7 @@ impl Group {
         let mut group = Group {
             key: from.bytes()?.to_vec(),
             resource: from.set()?,
+            head: None,
             entities: from.long()?,
             inhabited: from.long()?,
             counted: from.long()?,
