@@ -21,7 +21,7 @@ const FIRST: usize = 4;
 /// A case: its name, and what makes its work. What is done to make it is not counted.
 type Case = (&'static str, fn() -> Box<dyn FnMut()>);
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 13] = [
     ("build", || Box::new(|| drop(black_box(process_metrics(PROCESSES))))),
     ("index", || {
         let bytes = Bytes::from(process_metrics(PROCESSES));
@@ -45,6 +45,7 @@ const CASES: [Case; 12] = [
     ("aggregate, nothing folded", || pushed(&["aggregate"])),
     ("topk, aggregate", || pushed(THIN)),
     ("topk, aggregate, answered when exported", || answered(THIN)),
+    ("topk, aggregate, in requests of 90 points", in_parts),
     ("full chain", || pushed(FULL)),
 ];
 
@@ -82,6 +83,28 @@ fn passed(ids: &[&str], delivery: fn() -> Delivery) -> Box<dyn FnMut()> {
     let (bytes, now) = load.scrape();
     let mut next = decode(&bytes);
     Box::new(move || chain.push(std::mem::take(&mut next), delivery(), now))
+}
+
+/// A scrape that comes in many small requests.
+fn in_parts() -> Box<dyn FnMut()> {
+    let mut load = Load::new(1, PROCESSES);
+    let mut chain = chain(THIN, vec![Arc::new(Encode)], &Site::for_test("counts")).expect("it is right");
+    let mut requests = move || {
+        let (bytes, now) = load.scrape();
+        let mut rest = decode(&bytes);
+        let mut parts = Vec::new();
+        while !rest.is_empty() {
+            let next = rest.split_off(10 * POINTS_PER_PROCESS);
+            parts.push(decode(&std::mem::replace(&mut rest, next).encode()));
+        }
+        (parts, now)
+    };
+    for _ in 0..FIRST {
+        let (parts, now) = requests();
+        parts.into_iter().for_each(|part| chain.push(part, Delivery::new(|_| ()), now));
+    }
+    let (mut next, now) = requests();
+    Box::new(move || next.drain(..).for_each(|part| chain.push(part, Delivery::new(|_| ()), now)))
 }
 
 fn main() {

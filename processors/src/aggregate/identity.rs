@@ -160,6 +160,8 @@ pub(crate) struct Interner {
     idents: HashMap<(u64, usize), Arc<Ident>>,
     /// By the ids and forms of their series.
     layouts: HashMap<Vec<(u64, Form)>, Arc<Layout>>,
+    /// The last one that was asked for.
+    last: Option<Arc<Layout>>,
     next: u64,
     sweep_at: usize,
     scratch: Vec<u8>,
@@ -174,6 +176,7 @@ impl Default for Interner {
             sets: HashSet::new(),
             idents: HashMap::new(),
             layouts: HashMap::new(),
+            last: None,
             next: 1,
             sweep_at: SWEEP_FROM,
             scratch: Vec::new(),
@@ -222,19 +225,33 @@ impl Interner {
         ident
     }
 
-    /// The layout of these series; `None` where one is there twice.
-    pub(crate) fn layout(&mut self, series: Box<[(Arc<Ident>, Form)]>) -> Option<Arc<Layout>> {
+    /// The layout of these series; `None` where one is there twice, or cannot be in a layout.
+    pub(crate) fn layout<'s, S>(&mut self, series: impl Fn() -> S) -> Option<Arc<Layout>>
+    where
+        S: Iterator<Item = Option<(&'s Arc<Ident>, Form)>>,
+    {
+        // Small requests have it found again every few points.
+        if let Some(last) = self.last.as_ref().filter(|last| last.is_of(series())) {
+            return Some(Arc::clone(last));
+        }
+        let series: Box<[(Arc<Ident>, Form)]> =
+            series().map(|one| one.map(|(ident, form)| (Arc::clone(ident), form))).collect::<Option<_>>()?;
         let key: Vec<(u64, Form)> = series.iter().map(|(ident, form)| (ident.id, *form)).collect();
-        if let Some(known) = self.layouts.get(&key) {
-            return Some(Arc::clone(known));
-        }
-        let different: HashSet<u64> = key.iter().map(|(id, _)| *id).collect();
-        if different.len() < key.len() {
-            return None;
-        }
-        let layout = Arc::new(Layout::new(self.next, series));
-        self.next += 1;
-        self.layouts.insert(key, Arc::clone(&layout));
+        let known = self.layouts.get(&key).map(Arc::clone);
+        let layout = match known {
+            Some(known) => known,
+            None => {
+                let different: HashSet<u64> = key.iter().map(|(id, _)| *id).collect();
+                if different.len() < key.len() {
+                    return None;
+                }
+                let layout = Arc::new(Layout::new(self.next, series));
+                self.next += 1;
+                self.layouts.insert(key, Arc::clone(&layout));
+                layout
+            }
+        };
+        self.last = Some(Arc::clone(&layout));
         Some(layout)
     }
 
@@ -328,6 +345,7 @@ impl Interner {
         }
         // What others hold last: a layout holds pairs, and a pair a description and a set.
         self.hints = ByKey::default();
+        self.last = None;
         self.layouts.retain(|_, layout| Arc::strong_count(layout) > 1);
         self.idents.retain(|_, ident| Arc::strong_count(ident) > 1);
         self.descs.retain(|_, desc| Arc::strong_count(desc) > 1);

@@ -64,6 +64,15 @@ impl Layout {
         Layout { id, counters: of(true), levels: of(false), series }
     }
 
+    /// Whether it is that of these series.
+    pub(crate) fn is_of<'s>(&self, mut series: impl Iterator<Item = Option<(&'s Arc<Ident>, Form)>>) -> bool {
+        let mut own = self.series.iter();
+        let alike = own.all(|(ident, form)| {
+            series.next().flatten().is_some_and(|(other, its)| Arc::ptr_eq(ident, other) && its == *form)
+        });
+        alike && series.next().is_none()
+    }
+
     /// Whether a series is one of them.
     pub(crate) fn has(&self, ident: &Arc<Ident>) -> bool {
         self.series.iter().any(|(own, _)| Arc::ptr_eq(own, ident))
@@ -118,14 +127,14 @@ impl Meaning {
     }
 
     /// What such a point is in a column; `None` where it cannot be in one.
-    fn in_column(&self, point: Point<'_>) -> Option<(Arc<Ident>, Form)> {
+    fn in_column(&self, point: Point<'_>) -> Option<(&Arc<Ident>, Form)> {
         let kind = self.usual.filter(|_| self.rest.is_none())?;
         let form = Form {
             counter: kind == Kind::Counter,
             double: matches!(point.value()?, Number::Double(_)),
             has_start: point.start_time() > 0,
         };
-        Some((Arc::clone(&self.ident), form))
+        Some((&self.ident, form))
     }
 }
 
@@ -196,8 +205,9 @@ impl Layouts {
         let Layouts { of_shapes, meanings } = self;
         let Known { begin, layout, heard } = of_shapes.get_mut(scope.shape()?)?.as_mut()?;
         let layout = layout.get_or_insert_with(|| {
-            let points = scope.points().zip(meanings.get(*begin..)?);
-            interner.layout(points.map(|(point, meaning)| meaning.as_ref()?.in_column(point?)).collect::<Option<_>>()?)
+            let meanings = meanings.get(*begin..)?;
+            let points = || scope.points().zip(meanings);
+            interner.layout(|| points().map(|(point, meaning)| meaning.as_ref()?.in_column(point?)))
         });
         Some((layout.as_ref()?, heard))
     }

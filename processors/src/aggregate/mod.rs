@@ -230,6 +230,7 @@ impl Aggregate {
 
     /// Adds what was said to the batch, or keeps it for the next where it finds no room.
     fn send(&mut self, batch: &mut Batch, early: Pieces, out: Pieces) {
+        let spoke = !(early.is_empty() && out.is_empty());
         let mut finish = |pieces: Pieces| {
             let batch = pieces.finish();
             self.wrote = batch.encoded_len();
@@ -249,12 +250,13 @@ impl Aggregate {
                 "points of groups were lost: a batch and what waits for the next are both larger than 4 GiB"
             );
         }
-        let mut pending = self.books.ends.exported;
-        let mut groups = 0;
-        for host in self.books.hosts.values_mut() {
-            groups += host.groups.len();
-            pending.join(host.pending());
+        let groups = self.books.hosts.values().map(|host| host.groups.len()).sum();
+        if groups > 0 && !spoke {
+            // Once a scrape, not for each of its parts: it is a sum over all groups.
+            return;
         }
+        let mut pending = self.books.ends.exported;
+        self.books.hosts.values_mut().for_each(|host| pending.join(host.pending()));
         self.counts.show(groups, self.books.ends.taken.error(&pending));
     }
 
