@@ -50,6 +50,8 @@ struct Bench {
     folds: Arc<[AttributeFold]>,
     /// Every point is sent twice, see [`attributes::doubled`].
     doubled: bool,
+    /// No deltas are sent, see [`rows::without_deltas`].
+    without_deltas: bool,
     /// No scope is a column, see [`rows::apart`].
     apart: bool,
     /// Scopes that were.
@@ -65,13 +67,17 @@ impl Bench {
         let stage = build(&site, config);
         let (out, input) = (Readers::default(), Readers::of_input());
         let (now, folds) = (Instant::now(), Arc::default());
-        Bench { site, config, stage, now, out, input, folds, doubled: false, apart: false, columns: 0 }
+        let (doubled, without_deltas, apart) = (false, false, false);
+        Bench { site, config, stage, now, out, input, folds, doubled, without_deltas, apart, columns: 0 }
     }
 
     /// Sends points through the stage; `wire` says that somebody waits for them.
     fn send(&mut self, mut sent: Vec<Sent>, wire: bool) -> Batch {
         if self.doubled {
             attributes::doubled(&mut sent);
+        }
+        if self.without_deltas {
+            rows::without_deltas(&mut sent);
         }
         let folds: Vec<bool> = sent.iter().map(|sent| sent.fold).collect();
         let resources: Vec<ResourceMetrics> = sent.into_iter().map(|sent| sent.resource).collect();
