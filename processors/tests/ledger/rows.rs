@@ -105,3 +105,22 @@ proptest! {
         same(&script, "{ max_groups: 3, state: { interval: 0s } }")?;
     }
 }
+
+#[test]
+fn one_counter_that_falls_leaves_its_row() {
+    for fold in [false, true] {
+        let outs = [false, true].map(|apart| {
+            let mut bench = Bench { apart, ..Bench::new("") };
+            for (i, (one, other)) in [(5, 5), (6, 6), (7, 7), (8, 8), (3, 9), (4, 10), (5, 11)].into_iter().enumerate()
+            {
+                let time = BEGIN + 10 * SECOND * i as u64;
+                let of = |name, value| counter(name, BEGIN - SECOND, time, value);
+                bench.send(vec![Sent { resource: wrap(0, vec![of("one", one), of("other", other)]), fold }], false);
+            }
+            bench.flush(true);
+            assert_eq!(bench.columns == 0, apart);
+            format!("{:?}", bench.out)
+        });
+        assert_eq!(outs[0], outs[1], "{fold}");
+    }
+}
