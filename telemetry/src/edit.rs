@@ -66,11 +66,13 @@ impl Batch {
         self.arena.reserve(self.bytes.len().min(points.len() * BYTES_PER_POINT));
         let mut rest = points;
         while let Some(((id, start, value), others)) = rest.split_first() {
-            let done = self.renumber(rest);
-            if done == 0 {
-                self.rewrite_point(*id, *start, *value);
-            }
-            rest = rest.get(done..).filter(|_| done > 0).unwrap_or(others);
+            rest = match self.renumber(rest) {
+                0 => {
+                    self.rewrite_point(*id, *start, *value);
+                    others
+                }
+                done => rest.get(done..).unwrap_or_default(),
+            };
         }
     }
 

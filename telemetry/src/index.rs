@@ -382,9 +382,12 @@ impl Index {
         metrics.iter_mut().for_each(|metric| metric.count(points, verdicts));
     }
 
-    /// Gives a scope entries of its own, which may change.
-    pub(crate) fn own(&mut self, scope: usize) {
-        let Some(scope) = self.scopes.get_mut(scope).filter(|scope| scope.shared) else { return };
+    /// Gives a scope entries of its own, which may change. Returns where those of its points lie.
+    pub(crate) fn own(&mut self, scope: usize) -> Range<usize> {
+        let Some(scope) = self.scopes.get_mut(scope) else { return 0..0 };
+        if !scope.shared {
+            return scope.table();
+        }
         let (metrics, points) = (slice(&scope.metrics), scope.table());
         let first = self.metrics.len() as u32;
         scope.metrics = first..first + metrics.len() as u32;
@@ -395,6 +398,7 @@ impl Index {
         for point in self.points.get_mut(scope.table()).unwrap_or_default() {
             (point.start_time, point.time) = scope.times(point);
         }
+        scope.table()
     }
 }
 

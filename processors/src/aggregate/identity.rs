@@ -237,9 +237,8 @@ impl Interner {
         let series: Box<[(Arc<Ident>, Form)]> =
             series().map(|one| one.map(|(ident, form)| (Arc::clone(ident), form))).collect::<Option<_>>()?;
         let key: Vec<(u64, Form)> = series.iter().map(|(ident, form)| (ident.id, *form)).collect();
-        let known = self.layouts.get(&key).map(Arc::clone);
-        let layout = match known {
-            Some(known) => known,
+        let layout = match self.layouts.get(&key) {
+            Some(known) => Arc::clone(known),
             None => {
                 let different: HashSet<u64> = key.iter().map(|(id, _)| *id).collect();
                 if different.len() < key.len() {

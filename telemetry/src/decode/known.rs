@@ -91,11 +91,9 @@ impl Scan<'_> {
             index.scopes.push(fresh);
             if !shared {
                 // The starts are not one, so each point keeps its own.
-                let at = index.scopes.len() - 1;
-                index.own(at);
-                let Some(scope) = index.scopes.get_mut(at) else { continue };
-                scope.common = Common::default();
-                let points = index.points.get_mut(scope.table()).unwrap_or_default();
+                let table = index.own(index.scopes.len() - 1);
+                index.scopes.last_mut().into_iter().for_each(|scope| scope.common = Common::default());
+                let points = index.points.get_mut(table).unwrap_or_default();
                 points.iter_mut().zip(numbers).for_each(|(point, (start, _))| point.start_time = *start);
             }
         }

@@ -5,10 +5,9 @@
 //! nothing left to validate or to hash.
 
 use super::Scan;
-use crate::index::{Common, DOUBLE, INT, InCommon, PointEntry, Span, ValueKind, slice};
+use crate::index::{Common, DOUBLE, INT, InCommon, PointEntry, Span, ValueKind};
 use crate::kind::Number;
 use crate::wire::{Reader, same};
-use std::ops::Range;
 
 /// The last scope of each length serves as a pattern for the next. This many are kept, by the length's remainder: a
 /// resource has few scopes, and those of one scraper have few lengths.
@@ -30,9 +29,9 @@ impl<'a> Scan<'a> {
         if old.len() != new.len() || self.room < entries {
             return false;
         }
-        let (table, pattern_common) = (pattern.table(), pattern.common);
+        let pattern_common = pattern.common;
         let first = self.index.bits.len();
-        let alike = self.index.points.get(table.clone()).unwrap_or_default();
+        let alike = self.index.points.get(pattern.table()).unwrap_or_default();
         let bits = &mut self.index.bits;
         let mut common = None;
         if pattern_common.time != 0 {
@@ -53,18 +52,17 @@ impl<'a> Scan<'a> {
         let mut scope = pattern.clone();
         scope.whole = Span::new(whole, start + new.len());
         (scope.by, scope.place, scope.points) = (by, place, points);
-        (scope.common, scope.resource, scope.shared) = (common, resource, shared);
+        (scope.common, scope.resource, scope.shared) = (common, resource, true);
+        self.index.scopes.push(scope);
         if !shared {
             // The times are not one, so each point keeps its own.
-            scope.metrics = copied(&mut self.index.metrics, slice(&scope.metrics));
-            scope.entries = copied(&mut self.index.points, table).start;
-            for point in self.index.points.get_mut(scope.table()).unwrap_or_default() {
+            let table = self.index.own(self.index.scopes.len() - 1);
+            for point in self.index.points.get_mut(table).unwrap_or_default() {
                 let core = new.get(self::place(point, origin)..).and_then(core);
                 let Some(Core { start, time, .. }) = core else { continue };
                 (point.start_time, point.time) = (start.unwrap_or(point.start_time), time);
             }
         }
-        self.index.scopes.push(scope);
         self.room -= entries;
         true
     }
@@ -144,13 +142,6 @@ fn put_fields<const N: usize>(core: &mut [u8], fields: [(u8, u64); N]) {
 #[inline(always)]
 fn place(point: &PointEntry, origin: u32) -> usize {
     (point.body.start - origin) as usize + usize::from(point.core) - 1
-}
-
-/// Copies a range to the end and says where it lies.
-fn copied<T: Clone>(entries: &mut Vec<T>, range: Range<usize>) -> Range<u32> {
-    let first = entries.len() as u32;
-    entries.extend_from_within(range);
-    first..entries.len() as u32
 }
 
 /// Does what [`renumber`] does where the scope is a column, as the pattern is, which has `common`: where tags and times need
