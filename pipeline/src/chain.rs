@@ -55,6 +55,11 @@ impl Stage {
         let (incoming, outgoing) = (metrics.counter(&INCOMING, &labels), metrics.counter(&OUTGOING, &labels));
         Stage { id, processor, incoming, outgoing }
     }
+
+    /// The id of its processor.
+    pub fn id(&self) -> &ComponentId {
+        &self.id
+    }
 }
 
 /// Stages in order, without an end: what a chain is made of, and what a stage that is made of others holds.

@@ -15,7 +15,7 @@ use phoenix_pipeline::{
 use phoenix_telemetry::Batch;
 
 use super::folding::Folding;
-use super::shadow::Followed;
+use super::followed::Path;
 use crate::aggregate::settings_of;
 
 /// Processors that only mark: a shadow runs them on the batch of the profile at work.
@@ -136,8 +136,9 @@ impl Control {
     }
 
     /// A profile's stages before its `aggregate`, to be followed without being at work: they count nothing in public and
-    /// explain nothing. `None` where one of them holds batches back, or cannot be built (then the profile cannot either).
-    pub(super) fn follow(&self, profile: usize) -> Option<Followed> {
+    /// explain nothing; and the rules of that. `None` where one of them holds batches back, or cannot be built (then the
+    /// profile cannot either).
+    pub(super) fn follow(&self, profile: usize) -> Option<Path> {
         let members = self.profiles.get(profile).map(|profile| profile.members.as_slice()).unwrap_or_default();
         let before = members.iter().position(|id| id.kind() == "aggregate").unwrap_or(members.len());
         let (before, after) = members.split_at_checked(before)?;
@@ -161,7 +162,7 @@ impl Control {
             None => None,
             Some(id) => Some(Folding::new(settings_of((self.siblings)(id, &site).ok()?.as_mut())?)),
         };
-        Some(Followed { stages: Stages::new(stages), edits, folding })
+        Some(Path { stages, edits, folding })
     }
 
     /// The pressure that was asked for.

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use phoenix_pipeline::estimates::{Count, Publisher, Thinning};
-use phoenix_pipeline::{ComponentId, Handover, Instrument, Level, Marks, Metrics, Site, Stages};
+use phoenix_pipeline::{ComponentId, Handover, Instrument, Level, Marks, Metrics, Processor, Site, Stages};
 use phoenix_sketch::{COMMON_SEED, Distinct, STANDARD_ERROR, Window};
 use phoenix_telemetry::Batch;
 
 use super::config::Estimation;
 use super::facts::Facts;
-use super::shadow::{Followed, Shadow};
+use super::followed::{Followed, Path};
+use super::shadow::Shadow;
 
 static SERIES: Instrument = Instrument {
     name: "phoenix_adaptive_series",
@@ -60,21 +61,29 @@ pub(super) struct Meter {
     bytes: (u64, u64),
     /// By profile; none where it cannot be followed.
     shadows: Vec<Option<Shadow>>,
+    followed: Followed,
     gauges: Vec<Gauges>,
     series: [metrics::Gauge; 2],
 }
 
 impl Meter {
-    /// `followed` are the profiles in order, by name.
+    /// `profiles` are all in order, by name.
     pub(super) fn new(
         settings: Estimation,
-        followed: Vec<(Arc<str>, Option<Followed>)>,
+        profiles: Vec<(Arc<str>, Option<Path>)>,
         pipeline: &Arc<str>,
         site: &Site,
     ) -> Self {
         let length = u64::try_from(settings.window.as_nanos()).unwrap_or(u64::MAX);
         let window = || Window::new(length, EPOCHS, &Distinct::dense(COMMON_SEED));
         let labels = |direction| [("pipeline", &**pipeline), ("processor", site.id.as_str()), ("direction", direction)];
+        let gauges = profiles.iter().map(|(name, _)| gauges(&site.metrics, pipeline, &site.id, name)).collect();
+        let (mut shadows, mut paths) = (Vec::new(), Vec::new());
+        for (name, mut path) in profiles {
+            let shadow = path.as_mut().map(|path| Shadow::new(name, path.edits, path.folding.take(), window()));
+            shadows.push(shadow);
+            paths.push(path);
+        }
         Meter {
             publisher: site.estimates.thinning.publisher(pipeline, &site.id),
             began: None,
@@ -85,11 +94,9 @@ impl Meter {
             newest: 0,
             points: (0, 0),
             bytes: (0, 0),
-            gauges: followed.iter().map(|(name, _)| gauges(&site.metrics, pipeline, &site.id, name)).collect(),
-            shadows: followed
-                .into_iter()
-                .map(|(name, followed)| Some(Shadow::new(name, followed?, window())))
-                .collect(),
+            gauges,
+            shadows,
+            followed: Followed::new(paths),
             series: ["in", "out"].map(|direction| site.metrics.gauge(&SERIES, &labels(direction))),
             settings,
         }
@@ -101,21 +108,29 @@ impl Meter {
         u64::try_from(now.saturating_duration_since(began).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// A batch came in, with these marks; every profile but the one at work follows it.
-    pub(super) fn came_in(&mut self, batch: &mut Batch, marks: &Marks, active: usize, now: Instant) {
+    /// A batch came in.
+    pub(super) fn came_in(&mut self, batch: &Batch, now: Instant) {
         let at = self.since(now);
         self.newest = batch.points() as u64;
         self.points.0 += self.newest;
         self.bytes.0 += batch.encoded_len() as u64;
         self.input.advance(at);
-        let Meter { shadows, facts, settings, input, .. } = self;
+        let Meter { facts, input, .. } = self;
         facts.read(batch, (at, input.epoch()), |series| input.insert(series));
-        if settings.shadows {
-            let others = shadows.iter_mut().enumerate().filter(|(profile, _)| *profile != active);
-            others
-                .filter_map(|(_, shadow)| shadow.as_mut())
-                .for_each(|shadow| shadow.follow(batch, facts, marks, (now, at)));
+    }
+
+    /// The first `done` stages of the profile at work have marked it: those profiles follow that have no more in common with it.
+    pub(super) fn follow(&mut self, active: (usize, usize), batch: &mut Batch, marks: &Marks, now: Instant) {
+        if !self.settings.shadows {
+            return;
         }
+        let at = self.since(now);
+        let Meter { shadows, facts, followed, .. } = self;
+        followed.follow(active, batch, marks, now, &mut |profile, batch, marks| {
+            if let Some(Some(shadow)) = shadows.get_mut(profile) {
+                shadow.count(batch, facts, marks, at);
+            }
+        });
     }
 
     /// The profile at work has marked a batch and is about to fold.
@@ -180,34 +195,18 @@ impl Meter {
         });
     }
 
-    /// The stages of all shadows.
-    pub(super) fn stages(&mut self) -> impl Iterator<Item = &mut Stages> {
-        self.shadows.iter_mut().flatten().map(|shadow| &mut shadow.followed.stages)
+    /// The processors of all shadows.
+    pub(super) fn processors(&mut self) -> impl Iterator<Item = &mut dyn Processor> {
+        self.followed.processors()
     }
 
-    /// One profile gives way to another: the new stages take over from the old, by id. What only the profile that leaves
-    /// had goes on in its shadow, and what only the one that comes has comes from its own. Says what became of the old.
+    /// One profile gives way to another, see [`Followed::exchange`]; without shadows only what both have goes on.
     pub(super) fn exchange(
         &mut self,
-        (from, old): (usize, &mut Stages),
-        (to, new): (usize, &mut Stages),
+        old: (usize, &mut Stages),
+        new: (usize, &mut Stages),
     ) -> Vec<(ComponentId, Handover)> {
-        if !self.settings.shadows {
-            return new.adopt(old);
-        }
-        let shadows = self.shadows.get_disjoint_mut([from, to]);
-        let Ok([Some(from), Some(to)]) = shadows else { return new.adopt(old) };
-        let (from, to) = (&mut from.followed.stages, &mut to.followed.stages);
-        // In this order: a stage gives its state away once.
-        from.inherit(to);
-        let mut report = new.adopt(old);
-        for (id, handover) in from.inherit(old) {
-            if let Some((_, told)) = report.iter_mut().find(|(known, _)| *known == id) {
-                *told = handover;
-            }
-        }
-        new.inherit(to);
-        report
+        if self.settings.shadows { self.followed.exchange(old, new) } else { new.1.adopt(old.1) }
     }
 
     /// Takes over what the meter it replaces knows.
@@ -224,12 +223,17 @@ impl Meter {
             // The window is a new one.
             self.facts.forget_told();
         }
-        for shadow in self.shadows.iter_mut().flatten() {
-            let same = previous.shadows.iter_mut().flatten().find(|other| other.name() == shadow.name());
-            if let Some(same) = same {
-                shadow.adopt(same, alike);
+        let mut same = Vec::new();
+        for (ours, shadow) in self.shadows.iter_mut().enumerate() {
+            let Some(shadow) = shadow else { continue };
+            let others = previous.shadows.iter_mut().enumerate();
+            let named = |(theirs, other): (usize, _)| Some((theirs, Option::as_mut(other)?));
+            if let Some((theirs, other)) = others.filter_map(named).find(|(_, other)| other.name() == shadow.name()) {
+                shadow.adopt(other, alike);
+                same.push((ours, theirs));
             }
         }
+        self.followed.adopt(&mut previous.followed, &same);
     }
 }
 

@@ -7,12 +7,14 @@
 //! inside the run of a batch.
 //!
 //! Around its members the stage measures: `meter` what comes in and goes out, `shadow` what every profile lets out or
-//! would, by `facts` of a batch that are found once and by `folding`, which foresees what `aggregate` writes.
+//! would, by the marks that the stages of all profiles in `followed` make, by `facts` of a batch that are found once, and by
+//! `folding`, which foresees what `aggregate` writes.
 
 mod config;
 mod control;
 mod facts;
 mod folding;
+mod followed;
 mod meter;
 mod shadow;
 mod steering;
@@ -116,11 +118,9 @@ impl Adaptive {
             return;
         }
         self.pressed = Some(pressure);
-        for stages in self.meter.stages().chain([&mut self.stages]) {
-            for member in stages.processors() {
-                if let Some(filter) = member.as_any().downcast_ref::<AdaptiveFilter>() {
-                    filter.press(pressure);
-                }
+        for member in self.meter.processors().chain(self.stages.processors()) {
+            if let Some(filter) = member.as_any().downcast_ref::<AdaptiveFilter>() {
+                filter.press(pressure);
             }
         }
     }
@@ -171,8 +171,14 @@ impl Processor for Adaptive {
         self.register();
         self.press();
         self.control.mark_folded(batch, cx.marks);
-        self.meter.came_in(batch, cx.marks, self.profile, cx.now);
-        self.stages.process_some(0..self.folds_at, batch, cx);
+        self.meter.came_in(batch, cx.now);
+        for done in 0..=self.folds_at {
+            self.meter.follow((self.profile, done), batch, cx.marks, cx.now);
+            self.stages.process_some(done..self.folds_at.min(done + 1), batch, cx);
+            if batch.is_empty() {
+                break;
+            }
+        }
         if !batch.is_empty() {
             self.meter.decided(self.profile, batch, cx.marks, cx.now);
             self.stages.process(self.folds_at, batch, cx);

@@ -1,8 +1,6 @@
-//! What one profile lets out: counted from its marks while it is at work, and from those of stages of its own, which see
-//! the same batches, while it is not.
+//! What one profile lets out: counted from its marks, whether it is at work or only [followed](super::followed).
 //!
-//! Individual series are those of the batch itself. Those of groups are foreseen ([`Folding`]). The stages of a shadow
-//! count nothing in public and explain nothing; when the profile is chosen they give their state to the real ones.
+//! Individual series are those of the batch itself. Those of groups are foreseen ([`Folding`]).
 //!
 //! A resource that comes again with the same series, and with the same fate, adds nothing new to an epoch of the window or
 //! to a group: it is known by one look ([`Seen`]), however many points it has.
@@ -10,26 +8,16 @@
 //! Who goes into the fold, or comes back from it, speaks as the ledger has it, after whatever absence ([`Held`]). Only
 //! where stages mark single points and not resources that is not foreseen.
 
-use std::sync::Arc;
-use std::time::Instant;
-
 use phoenix_pipeline::estimates::{Attribution, Count, ProfileEstimate};
-use phoenix_pipeline::{Context, Decision, Delivery, Entity, Mark, Marks, Stages};
+use phoenix_pipeline::{Decision, Entity, Mark, Marks};
 use phoenix_sketch::{COMMON_SEED, Ordered, STANDARD_ERROR, Window};
 use phoenix_telemetry::{AnyValue, Batch, Metric, Point, Resource};
+use std::sync::Arc;
 
 use super::facts::{Facts, Of, Shares, attribute};
 use super::folding::Folding;
 use crate::aggregate::{folds, is_cpu};
 use crate::entity::mix;
-
-/// The stages of a profile before its `aggregate`, and the rules of that.
-pub(super) struct Followed {
-    pub(super) stages: Stages,
-    /// Whether a stage changes more than marks, so that it needs a batch of its own.
-    pub(super) edits: bool,
-    pub(super) folding: Option<Folding>,
-}
 
 /// Resources that are remembered by what became of them, at some 90 bytes each 9 MB; further ones are counted point by point.
 const MAX_SEEN: usize = 100_000;
@@ -66,7 +54,10 @@ struct Sums {
 /// One profile's estimate.
 pub(super) struct Shadow {
     name: Arc<str>,
-    pub(super) followed: Followed,
+    /// Whether its stages change more than marks.
+    edits: bool,
+    /// The rules of its `aggregate`.
+    folding: Option<Folding>,
     window: Window,
     /// When the batch before was counted, nanoseconds.
     counted: u64,
@@ -77,23 +68,22 @@ pub(super) struct Shadow {
     room: usize,
     latest: ProfileEstimate,
     /// Reused from batch to batch.
-    marks: Marks,
     hosts: Vec<u64>,
 }
 
 impl Shadow {
-    pub(super) fn new(name: Arc<str>, followed: Followed, window: Window) -> Self {
+    pub(super) fn new(name: Arc<str>, edits: bool, folding: Option<Folding>, window: Window) -> Self {
         let latest = ProfileEstimate { name: Arc::clone(&name), ..ProfileEstimate::default() };
         Shadow {
             name,
-            followed,
+            edits,
+            folding,
             window,
             counted: 0,
             held: Vec::new(),
             seen: Ordered::new(COMMON_SEED),
             room: MAX_SEEN,
             latest,
-            marks: Marks::default(),
             hosts: Vec::new(),
         }
     }
@@ -101,23 +91,6 @@ impl Shadow {
     /// The profile's name.
     pub(super) fn name(&self) -> &str {
         &self.name
-    }
-
-    /// Follows a batch with stages of its own, and leaves it as it is; `marks` are those of the stages before.
-    pub(super) fn follow(&mut self, batch: &mut Batch, facts: &Facts, marks: &Marks, (now, at): (Instant, u64)) {
-        let mut own = std::mem::take(&mut self.marks);
-        own.clone_from(marks);
-        let mut delivery = Delivery::none();
-        let mut cx = Context { now, delivery: &mut delivery, marks: &mut own };
-        if self.followed.edits {
-            let mut own_batch = batch.clone();
-            self.followed.stages.process(0, &mut own_batch, &mut cx);
-            self.count(&own_batch, facts, &own, at);
-        } else {
-            self.followed.stages.process(0, batch, &mut cx);
-            self.count(batch, facts, &own, at);
-        }
-        self.marks = own;
     }
 
     /// Counts what these marks would let out of a batch, at `now` (nanoseconds since the stage began).
@@ -132,7 +105,7 @@ impl Shadow {
         let mut sums = Sums::default();
         // Facts are those of the batch as it came in, and marks of points are looked at one by one.
         let by_resource = !marks.any_point();
-        let alike = by_resource && !self.followed.edits && marks.attributes().is_empty();
+        let alike = by_resource && !self.edits && marks.attributes().is_empty();
         for resource in batch.resources() {
             let of = facts.of_resource(resource.id());
             if self.hosts.last() != Some(&of.host) {
@@ -147,7 +120,7 @@ impl Shadow {
             self.hold(&of, by_resource.then_some(folded), now);
         }
         self.counted = now;
-        let Shadow { followed: Followed { folding, .. }, window, latest, hosts, .. } = self;
+        let Shadow { folding, window, latest, hosts, .. } = self;
         hosts.sort_unstable();
         hosts.dedup();
         let spoken = |folding: &mut Folding| folding.speak(hosts, (now, epoch), |series| window.insert(series));
@@ -163,14 +136,14 @@ impl Shadow {
 
     /// Whether the resource was folded when it last came, as far as `aggregate` still knows it.
     fn folded_before(&self, of: &Of) -> Option<bool> {
-        let expiry = self.followed.folding.as_ref()?.member_expiry();
+        let expiry = self.folding.as_ref()?.member_expiry();
         let held = self.held.get(of.slot? as usize)?;
         (held.resource == of.resource && held.at.saturating_add(expiry) >= self.counted).then_some(held.folded)
     }
 
     /// Remembers that, where it is known.
     fn hold(&mut self, of: &Of, folded: Option<bool>, now: u64) {
-        let Some(slot) = of.slot.map(|slot| slot as usize).filter(|_| self.followed.folding.is_some()) else { return };
+        let Some(slot) = of.slot.map(|slot| slot as usize).filter(|_| self.folding.is_some()) else { return };
         if self.held.len() <= slot {
             self.held.resize(slot + 1, Held::default());
         }
@@ -188,7 +161,7 @@ impl Shadow {
         now: u64,
         sums: &mut Sums,
     ) -> Option<bool> {
-        let Shadow { followed: Followed { folding, .. }, window, seen, .. } = self;
+        let Shadow { folding, window, seen, .. } = self;
         let at = seen.find(key)?;
         let seen = seen.get_mut(at)?;
         let folded = seen.group.is_some();
@@ -223,7 +196,7 @@ impl Shadow {
         now: u64,
         (key, sums): (Option<u64>, &mut Sums),
     ) -> bool {
-        let Shadow { followed: Followed { folding, .. }, window, seen, room, .. } = self;
+        let Shadow { folding, window, seen, room, .. } = self;
         let (mut group, mut individual, mut lasts, mut measured, mut folded) = (None, 0, true, false, false);
         for metric in resource.metrics() {
             let mut folding = folding.as_mut().and_then(|folding| Some((folding.kind(metric)?, folding)));
@@ -306,8 +279,7 @@ impl Shadow {
 
     /// Takes over what another one of the same profile knows; its windows only where they are `alike`.
     pub(super) fn adopt(&mut self, previous: &mut Shadow, alike: bool) {
-        self.followed.stages.inherit(&mut previous.followed.stages);
-        if let (Some(folding), Some(previous)) = (&mut self.followed.folding, &mut previous.followed.folding) {
+        if let (Some(folding), Some(previous)) = (&mut self.folding, &mut previous.folding) {
             folding.adopt(previous);
         }
         // Groups may mean something else now.
@@ -365,10 +337,8 @@ mod tests {
     fn both() -> [Shadow; 2] {
         let of = |room| {
             let config = Config { group_expiry: Duration::from_secs(150), max_groups: 4, ..Config::default() };
-            let followed =
-                Followed { stages: Stages::new(Vec::new()), edits: false, folding: Some(Folding::new(config)) };
             let window = Window::new(100_000_000_000, 10, &Distinct::dense(COMMON_SEED));
-            Shadow { room, ..Shadow::new("p".into(), followed, window) }
+            Shadow { room, ..Shadow::new("p".into(), false, Some(Folding::new(config)), window) }
         };
         [of(5), of(0)]
     }
