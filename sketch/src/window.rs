@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::Distinct;
+use crate::distinct::{Distinct, Put};
 
 /// The distinct hashes of the last `length`, to within one epoch.
 #[derive(Clone, Debug)]
@@ -17,8 +17,8 @@ pub struct Window {
     newest: Distinct,
     /// Number of the newest epoch.
     epoch: u64,
-    /// Older epochs and their numbers, oldest first.
-    older: VecDeque<(u64, Distinct)>,
+    /// Older epochs and their numbers, oldest first. They are only joined, so they are kept small.
+    older: VecDeque<(u64, Put)>,
     /// The union of all, the newest too: to join them at every estimate costs more than all else here.
     all: Distinct,
     /// The last estimate, while it holds: a host that sends the same series again changes no register.
@@ -47,16 +47,12 @@ impl Window {
         if epoch <= self.epoch {
             return;
         }
-        let fresh = self.newest.empty();
-        self.older.push_back((self.epoch, std::mem::replace(&mut self.newest, fresh)));
+        self.older.push_back((self.epoch, self.newest.put()));
         self.epoch = epoch;
         self.known = None;
         self.older.retain(|(old, _)| old + self.epochs > epoch);
         self.all.clear();
-        for (_, old) in &self.older {
-            // All are of one seed and form.
-            let _ = self.all.merge(old);
-        }
+        self.older.iter().for_each(|(_, old)| old.join(&mut self.all));
     }
 
     /// The epoch that began with the last [`Window::advance`], in order: a hash that was inserted in it needs no second
