@@ -23,6 +23,7 @@ pub mod memory_limiter;
 pub mod priority;
 pub mod resource;
 pub mod resource_detection;
+mod shapes;
 #[cfg(test)]
 mod testing;
 pub mod topk;

@@ -89,6 +89,12 @@ impl<T> Ordered<T> {
 
     /// What is in a place.
     #[inline]
+    pub fn get(&self, at: u32) -> Option<&T> {
+        self.places.get(at as usize)?.value.as_ref()
+    }
+
+    /// The same, to be changed.
+    #[inline]
     pub fn get_mut(&mut self, at: u32) -> Option<&mut T> {
         self.places.get_mut(at as usize)?.value.as_mut()
     }

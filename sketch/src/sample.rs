@@ -110,10 +110,12 @@ impl<T> Sample<T> {
         Some((if again { Met::Again } else { Met::First }, at))
     }
 
-    /// Forgets whom nobody met within the window before `now`, and tells of each.
-    pub fn expire(&mut self, now: u64, mut gone: impl FnMut(&T)) {
+    /// Forgets whom nobody met within the window before `now`, and tells of each. `elsewhere` is when one was met for the
+    /// last time without this sample being told of it, or 0.
+    pub fn expire(&mut self, now: u64, elsewhere: impl Fn(&T) -> u64, mut gone: impl FnMut(&T)) {
         let window = self.window;
         self.all.retain(|_, seen| {
+            seen.last = seen.last.max(elsewhere(&seen.value));
             let stays = seen.last.saturating_add(window) > now;
             if !stays {
                 gone(&seen.value);
@@ -165,7 +167,7 @@ mod tests {
         let (mut gone, mut new) = (0, 0);
         for now in 1..300 {
             new += meet(&mut sample, 0..100, now);
-            sample.expire(now, |_| gone += 1);
+            sample.expire(now, |_| 0, |_| gone += 1);
         }
         assert_eq!((sample.len(), sample.stands_for(), new), (100, 1, 0));
         assert!(gone * level > 80_000, "{gone}");

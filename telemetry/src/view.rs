@@ -150,6 +150,12 @@ impl<'a> Scope<'a> {
         Some(self.entry.shape as usize).filter(|shape| *shape > 0)
     }
 
+    /// Whether none of its points was dropped.
+    #[inline]
+    pub fn is_whole(self) -> bool {
+        self.entry.live as usize == self.entry.points.len()
+    }
+
     /// The points of all its metrics in order, `None` for one that was dropped: in scopes of one shape, what comes at one place
     /// differs only in times and values.
     pub fn points(self) -> impl Iterator<Item = Option<Point<'a>>> + use<'a> {

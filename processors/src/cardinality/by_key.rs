@@ -73,7 +73,7 @@ impl ByKey {
     /// Forgets values that were not met within the window, and attributes that have none.
     pub(super) fn expire(&mut self, now: u64) {
         let ByKey { values, rows, places, .. } = self;
-        values.expire(now, |place| forgotten(rows, *place));
+        values.expire(now, |_| 0, |place| forgotten(rows, *place));
         for row in rows.iter_mut() {
             if let Some(gone) = row.take_if(|row| row.values == 0) {
                 places.remove(&gone.id);

@@ -4,6 +4,7 @@
 //! one: all of them while there is room, and then exact; a fair part of them, chosen by hash, when there is not. The stage
 //! changes nothing, and its windows run by the agent's clock.
 
+mod again;
 mod attributes;
 mod by_key;
 mod by_metric;
@@ -23,10 +24,13 @@ use phoenix_pipeline::{
     BuildError, Context, Handover, Instrument, Level, Processor, ProcessorFactory, Site, Stability,
 };
 use phoenix_sketch::{COMMON_SEED, Distinct, Met, STANDARD_ERROR, Sample, Window};
-use phoenix_telemetry::{Batch, Point, Resource};
+use phoenix_telemetry::{Batch, Point, Resource, Scope};
 
 pub use config::Config;
 
+use crate::shapes::{Content, Shapes};
+
+use again::{Again, Left};
 use attributes::{Attributes, Weight};
 use by_key::ByKey;
 use by_metric::ByMetric;
@@ -81,12 +85,20 @@ fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
 /// What is remembered of a series.
 struct Known {
     /// Place in the table of metrics.
-    metric: usize,
-    /// When it was last counted in the total, and its attributes in their half window; `NEVER` at first.
+    metric: u32,
+    /// The resource it came with, as [`Again`] knows it.
+    with: u32,
+    /// When it was last counted in the total, and its attributes in their half window; `NEVER` at first. Since then it may have
+    /// been counted in the total with its resource.
     epoch: u64,
 }
 
 const NEVER: u64 = u64::MAX;
+
+/// Whether two epochs are of one half of the window.
+fn same_half(one: u64, other: u64) -> bool {
+    one / EPOCHS_OF_HALF == other / EPOCHS_OF_HALF
+}
 
 /// Series that come and go, by minute.
 #[derive(Default)]
@@ -109,6 +121,9 @@ struct Stage {
     time: u64,
     all: Window,
     sample: Sample<Known>,
+    again: Again,
+    /// What is in the scopes of the batch.
+    contents: Shapes<Content>,
     metrics: ByMetric,
     attributes: Attributes,
     keys: ByKey,
@@ -130,6 +145,8 @@ impl Stage {
             time: 0,
             all: Window::new(window, EPOCHS, &Distinct::dense(COMMON_SEED)),
             sample: Sample::new(config.max_series, window, COMMON_SEED),
+            again: Again::default(),
+            contents: Shapes::default(),
             metrics: ByMetric::new(config.max_metrics),
             attributes: Attributes::new(config.max_attributes, config.leading),
             keys: ByKey::new(config.max_metrics, config.max_series, window),
@@ -149,13 +166,18 @@ impl Stage {
         });
         let minute = now / MINUTE;
         if minute > self.rates.minute {
-            let Stage { sample, metrics, rates, .. } = self;
+            let Stage { sample, again, metrics, rates, .. } = self;
             let weight = sample.stands_for();
             let mut gone = 0;
-            sample.expire(now, |known| {
+            let forget = |known: &Known| {
                 gone += weight;
-                metrics.forget(known.metric);
-            });
+                metrics.forget(known.metric as usize);
+            };
+            sample.expire(now, |known| again.last(known.with), forget);
+            again.expire(now, nanos(self.config.window));
+            if sample.stands_for() < weight {
+                again.look_again();
+            }
             // After a silence nothing came within the last full minute.
             let last = minute == rates.minute + 1;
             *rates = Rates {
@@ -174,26 +196,37 @@ impl Stage {
         self.all.epoch() / EPOCHS_OF_HALF
     }
 
-    /// Counts the series of a resource. One that was met in this epoch is only marked as still there.
+    /// Counts the series of a resource, as far as it is not known that they were.
     fn meet(&mut self, resource: Resource<'_>, now: u64) {
-        let (mut turned, mut maker) = (Weight::default(), None);
+        let mut content = Content::default();
         for scope in resource.scopes() {
-            for point in scope.points().flatten().filter(|point| !point.no_recorded_value()) {
-                self.time = self.time.max(point.time());
-                let (weight, place) = self.count(point, now);
-                if weight.all == 0 {
-                    continue;
-                }
-                if weight.new > 0 {
-                    let maker = maker.get_or_insert_with(|| maker_of(resource));
-                    self.makers.made(place, maker.as_ref(), weight.new);
-                }
-                turned = Weight { all: turned.all + weight.all, new: turned.new + weight.new };
-                let metric = point.metric();
-                for (key, value) in point.attributes().iter() {
-                    self.attributes.meet(key, value, weight);
-                    self.keys.meet((metric.hash(), metric.name()), key, value, now);
-                }
+            content = content.and(*self.contents.of(scope, Content::of));
+            self.time = self.time.max(newest(scope));
+        }
+        match self.again.meet(content.within(resource.hash()), now, self.all.epoch()) {
+            Left::Nothing => {}
+            Left::Total => live(resource).for_each(|point| self.all.insert(point.series())),
+            Left::All(place) => self.count_all(resource, place, now),
+        }
+    }
+
+    /// Counts the series of a resource one by one; `with` is its place.
+    fn count_all(&mut self, resource: Resource<'_>, with: u32, now: u64) {
+        let (mut turned, mut maker) = (Weight::default(), None);
+        for point in live(resource) {
+            let (weight, place) = self.count(point, with, now);
+            if weight.all == 0 {
+                continue;
+            }
+            if weight.new > 0 {
+                let maker = maker.get_or_insert_with(|| maker_of(resource));
+                self.makers.made(place, maker.as_ref(), weight.new);
+            }
+            turned = Weight { all: turned.all + weight.all, new: turned.new + weight.new };
+            let metric = point.metric();
+            for (key, value) in point.attributes().iter() {
+                self.attributes.meet(key, value, weight);
+                self.keys.meet((metric.hash(), metric.name()), key, value, now);
             }
         }
         if turned.all > 0 {
@@ -205,27 +238,26 @@ impl Stage {
 
     /// Counts a series; returns its weight if its attributes are to be counted, and the place of its metric.
     #[inline]
-    fn count(&mut self, point: Point<'_>, now: u64) -> (Weight, usize) {
+    fn count(&mut self, point: Point<'_>, with: u32, now: u64) -> (Weight, usize) {
         let series = point.series();
-        let Stage { sample, metrics, all, rates, .. } = self;
+        let Stage { sample, again, metrics, all, rates, .. } = self;
         let epoch = all.epoch();
-        let make = || Known { metric: 0, epoch: NEVER };
-        let Some((met, known)) = sample.meet(series, now, make, |known| metrics.forget(known.metric)) else {
-            all.insert(series);
+        all.insert(series);
+        let make = || Known { metric: 0, with, epoch: NEVER };
+        let Some((met, known)) = sample.meet(series, now, make, |known| metrics.forget(known.metric as usize)) else {
             return (Weight::default(), 0);
         };
-        let before = std::mem::replace(&mut known.epoch, epoch);
-        if before == epoch {
-            return (Weight::default(), 0);
+        if known.with != with {
+            again.lose(std::mem::replace(&mut known.with, with));
         }
-        all.insert(series);
-        if before / EPOCHS_OF_HALF == epoch / EPOCHS_OF_HALF {
+        let before = std::mem::replace(&mut known.epoch, epoch);
+        if same_half(before, epoch) {
             return (Weight::default(), 0);
         }
         if before == NEVER {
-            known.metric = metrics.admit(point.metric().name());
+            known.metric = metrics.admit(point.metric().name()) as u32;
         }
-        let place = known.metric;
+        let place = known.metric as usize;
         let weight = sample.stands_for();
         let new = if met == Met::First { weight } else { 0 };
         metrics.came(place, new);
@@ -260,6 +292,18 @@ impl Stage {
     }
 }
 
+/// The points of a resource that hold a value.
+fn live(resource: Resource<'_>) -> impl Iterator<Item = Point<'_>> {
+    let points = resource.scopes().flat_map(|scope| scope.points()).flatten();
+    points.filter(|point| !point.no_recorded_value())
+}
+
+/// The newest time of a scope's points that hold a value.
+fn newest(scope: Scope<'_>) -> u64 {
+    let each = || scope.points().flatten().filter(|point| !point.no_recorded_value()).map(|point| point.time()).max();
+    scope.column().map_or_else(|| each().unwrap_or(0), |column| column.time())
+}
+
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -269,6 +313,7 @@ impl Processor for Stage {
         let began = *self.began.get_or_insert(cx.now);
         let now = nanos(cx.now.saturating_duration_since(began));
         self.advance(now);
+        self.contents.clear();
         batch.resources().for_each(|resource| self.meet(resource, now));
         self.publish(cx.now, now);
     }

@@ -2,6 +2,8 @@ use std::time::{Duration, Instant};
 
 use phoenix_pipeline::estimates::Share;
 use phoenix_pipeline::{Delivery, Marks};
+use phoenix_telemetry::{AnyValue, BatchBuilder, Descriptor, Number, Shape};
+use proptest::prelude::*;
 
 use super::by_metric::OTHER;
 use super::*;
@@ -232,5 +234,76 @@ fn every_mistake_is_named() {
     let found = mistakes(&FACTORY, "{ window: 1ms, max_series: 0, max_metrics: 1000000000, leading: 0 }");
     for key in ["window", "max_series", "max_metrics", "leading"] {
         assert!(found.contains(&format!("{key}: must be from 1")), "{key} in {found}");
+    }
+}
+
+/// A resource: its number, which of its metrics it sends, whether in another order, whether one of its series has ended.
+type Sent = (i64, u8, bool, bool);
+
+fn batch_of_these(second: u64, sent: &[Sent]) -> Batch {
+    let mut builder = BatchBuilder::new();
+    for (pid, metrics, turned, ended) in sent {
+        let mut resource = builder.resource();
+        resource.attribute("process.executable.name", format!("p{}", pid % 3).as_str());
+        resource.attribute("process.pid", *pid);
+        let mut scope = resource.scope("s", "");
+        let mut names = ["a", "b", "c", "d"];
+        if *turned {
+            names.reverse();
+        }
+        for (bit, name) in names.into_iter().enumerate().filter(|(bit, _)| metrics & 1 << bit != 0) {
+            let mut metric = scope.metric(&Descriptor { name, unit: "1", description: "", shape: Shape::Gauge });
+            for state in 0..2 {
+                let (time, state) = (second * 1_000_000_000, [("state", AnyValue::Int(state))]);
+                match *ended && bit == 1 {
+                    true => metric.closed(1, time + 1, &state),
+                    false => metric.point(1, time, Number::Int(second as i64), &state),
+                };
+            }
+        }
+    }
+    builder.finish()
+}
+
+fn sent() -> impl Strategy<Value = Vec<Sent>> {
+    let metrics = prop_oneof![3 => Just(0b111u8), 1 => 1u8..16];
+    let one = (0i64..12, metrics, prop::bool::weighted(0.2), prop::bool::weighted(0.2));
+    prop::collection::vec(one, 0..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Resources vanish, come back, come twice, with other series and as before, with points dropped, while epochs and halves
+    /// turn and the sample loses and regains its room: what is left out never shows.
+    #[test]
+    fn to_know_a_resource_by_one_look_changes_nothing(
+        kinds in prop::collection::vec((sent(), any::<bool>()), 1..5),
+        steps in prop::collection::vec((0usize..5, 1usize..10, prop_oneof![4 => 0u64..12, 1 => 0u64..130]), 1..20),
+        window in prop_oneof![Just(50), Just(60), Just(200)],
+        max_series in prop_oneof![3 => Just(24usize), 1 => Just(1_000)],
+    ) {
+        let config = Config { max_series, window: Duration::from_secs(window), ..Config::default() };
+        let sites = ["ours", "plain"].map(Site::for_test);
+        let mut stages = sites.each_ref().map(|site| Stage::new(config.clone(), site));
+        stages[1].again = Again::without_room();
+        let (began, mut second) = (Instant::now(), 0);
+        for (kind, wait) in steps.into_iter().flat_map(|(kind, times, wait)| std::iter::repeat_n((kind, wait), times)) {
+            second += wait;
+            let (sent, thinned) = &kinds[kind % kinds.len()];
+            let mut batch = batch_of_these(second, sent);
+            if *thinned {
+                batch.drop_points(|point| point.series().is_multiple_of(3));
+            }
+            let now = began + Duration::from_secs(second);
+            for stage in &mut stages {
+                let (mut delivery, mut marks) = (Delivery::none(), Marks::default());
+                stage.published = None;
+                stage.process(&mut batch, &mut Context { now, delivery: &mut delivery, marks: &mut marks });
+            }
+            let [ours, plain] = sites.each_ref().map(|site| format!("{:?}", site.estimates.cardinality.list()[0].snapshot));
+            prop_assert_eq!(ours, plain, "after {} s", second);
+            prop_assert_eq!(stages[0].pieces(), stages[1].pieces());
+        }
     }
 }
