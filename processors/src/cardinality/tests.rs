@@ -283,27 +283,47 @@ proptest! {
         window in prop_oneof![Just(50), Just(60), Just(200)],
         max_series in prop_oneof![3 => Just(24usize), 1 => Just(1_000)],
     ) {
-        let config = Config { max_series, window: Duration::from_secs(window), ..Config::default() };
-        let sites = ["ours", "plain"].map(Site::for_test);
-        let mut stages = sites.each_ref().map(|site| Stage::new(config.clone(), site));
-        stages[1].again = Again::without_room();
-        let (began, mut second) = (Instant::now(), 0);
-        for (kind, wait) in steps.into_iter().flat_map(|(kind, times, wait)| std::iter::repeat_n((kind, wait), times)) {
-            second += wait;
-            let (sent, thinned) = &kinds[kind % kinds.len()];
-            let mut batch = batch_of_these(second, sent);
-            if *thinned {
-                batch.drop_points(|point| point.series().is_multiple_of(3));
-            }
-            let now = began + Duration::from_secs(second);
-            for stage in &mut stages {
-                let (mut delivery, mut marks) = (Delivery::none(), Marks::default());
-                stage.published = None;
-                stage.process(&mut batch, &mut Context { now, delivery: &mut delivery, marks: &mut marks });
-            }
-            let [ours, plain] = sites.each_ref().map(|site| format!("{:?}", site.estimates.cardinality.list()[0].snapshot));
-            prop_assert_eq!(ours, plain, "after {} s", second);
-            prop_assert_eq!(stages[0].pieces(), stages[1].pieces());
-        }
+        let steps = steps.into_iter().flat_map(|(kind, times, wait)| std::iter::repeat_n((kind, wait), times));
+        let steps = steps.map(|(kind, wait)| (wait, &kinds[kind % kinds.len()]));
+        looked_at_alike(Config { max_series, window: Duration::from_secs(window), ..Config::default() }, steps)?;
     }
+}
+
+/// Sends all that, after so many seconds each, some with a third of the series dropped, to a stage that knows resources and to
+/// one that has no room for any.
+fn looked_at_alike<'a>(
+    config: Config,
+    steps: impl IntoIterator<Item = (u64, &'a (Vec<Sent>, bool))>,
+) -> Result<(), TestCaseError> {
+    let sites = ["ours", "plain"].map(Site::for_test);
+    let mut stages = sites.each_ref().map(|site| Stage::new(config.clone(), site));
+    stages[1].again = Again::without_room();
+    let (began, mut second) = (Instant::now(), 0);
+    for (wait, (sent, thinned)) in steps {
+        second += wait;
+        let mut batch = batch_of_these(second, sent);
+        if *thinned {
+            batch.drop_points(|point| point.series().is_multiple_of(3));
+        }
+        let now = began + Duration::from_secs(second);
+        for stage in &mut stages {
+            let (mut delivery, mut marks) = (Delivery::none(), Marks::default());
+            stage.published = None;
+            stage.process(&mut batch, &mut Context { now, delivery: &mut delivery, marks: &mut marks });
+        }
+        let [ours, plain] = sites.each_ref().map(|site| format!("{:?}", site.estimates.cardinality.list()[0].snapshot));
+        prop_assert_eq!(ours, plain, "after {} s", second);
+        prop_assert_eq!(stages[0].pieces(), stages[1].pieces());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_known_resource_is_looked_at_again_when_there_is_room_for_more_of_its_series() {
+    let config = Config { max_series: 24, window: Duration::from_secs(50), ..Config::default() };
+    let flood = ((0..60).map(|pid| (pid, 0b1111, false, false)).collect(), false);
+    let few = ((0..2).map(|pid| (pid, 0b0001, false, false)).collect(), false);
+    // At 60 s the flood is forgotten, within an epoch of the window and within a half.
+    let steps = [(1, &flood)].into_iter().chain([(55, &few)]).chain([1; 140].map(|second| (second, &few)));
+    looked_at_alike(config, steps).unwrap();
 }
