@@ -37,10 +37,10 @@ fn sketches(criterion: &mut Criterion) {
             );
         });
     };
-    run("own, dense, fresh", Distinct::dense(1));
-    run("own, dense, full", full(Distinct::dense(1)));
-    run("library, sparse, fresh", Distinct::sparse(1));
-    run("library, dense by then", full(Distinct::sparse(1)));
+    run("dense, fresh", Distinct::dense(1));
+    run("dense, full", full(Distinct::dense(1)));
+    run("sparse, fresh", Distinct::sparse(1));
+    run("sparse, dense by then", full(Distinct::sparse(1)));
     group.bench_function("sample, all known", |bencher| {
         let mut sample = Sample::new(20_000, 10, 1);
         bencher.iter(|| {

@@ -1,16 +1,14 @@
 //! How many different hashes were seen: HyperLogLog with 2^14 registers, standard error 0.81 %.
 //!
-//! Two forms behind one type. The *dense* one is ours: a byte a register, an insert is a multiplication and a comparison,
-//! and one estimator that holds over the whole range, so that no band around a switch of estimators is worse than the
-//! rest (Ertl, "New cardinality estimation algorithms for HyperLogLog sketches", 2017, arXiv:1702.01284, algorithm 6).
-//! The *sparse* one is the crate `hyperloglogplus`: some bytes while few were seen, and ten times slower to insert; for
-//! the many small counts off the hot path. Both are fed 64-bit hashes and mix in a seed, so that nobody who does not
-//! know it can choose values that count as one.
+//! Two forms behind one type. The *dense* one has a byte a register, an insert is a multiplication and a comparison, and one
+//! estimator holds over the whole range, so that no band around a switch of estimators is worse than the rest (Ertl, "New
+//! cardinality estimation algorithms for HyperLogLog sketches", 2017, arXiv:1702.01284, algorithm 6). The *sparse* one is the
+//! set of the hashes themselves, exact, for as long as it is smaller; with more it becomes the dense one that was given the
+//! same. Both are fed 64-bit hashes and mix in a seed, so that nobody who does not know it can choose values that count as one.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
-
-use hyperloglogplus::{HyperLogLog, HyperLogLogPlus};
 
 /// Bits of a hash that choose a register.
 const PRECISION: u32 = 14;
@@ -18,7 +16,11 @@ const REGISTERS: usize = 1 << PRECISION;
 /// Highest rank a register can hold: the remaining bits, and one.
 const RANKS: usize = (64 - PRECISION) as usize + 2;
 
-/// Relative standard error of [`Distinct::estimate`]: 1.04 / √m for m registers (Flajolet et al., 2007).
+/// Hashes a sparse sketch holds: what 1,024 places have room for, 9 KiB. Twice as many places would be larger than the
+/// registers.
+const FEW: usize = 896;
+
+/// Relative standard error of [`Distinct::estimate`] of many, few are exact: 1.04 / √m for m registers (Flajolet et al., 2007).
 pub const STANDARD_ERROR: f64 = 1.04 / 128.0;
 
 /// The seed for sketches that are to merge with those of other agents: the same everywhere, and so no secret.
@@ -34,9 +36,6 @@ pub enum SketchError {
     /// They were fed hashes mixed with different seeds.
     #[error("the sketches have different seeds")]
     Seed,
-    /// One is dense, the other sparse.
-    #[error("the sketches have different forms")]
-    Form,
     /// Not bytes of this version of a sketch, or damaged ones.
     #[error("these bytes are no sketch of this version, or damaged")]
     Bytes,
@@ -61,12 +60,52 @@ impl Dense {
     fn new(registers: [u8; REGISTERS]) -> Self {
         Dense { registers: Box::new(registers), counts: None }
     }
+
+    fn of(hashes: &HashSet<u64, AsIs>) -> Self {
+        let mut dense = Dense::new([0; REGISTERS]);
+        dense.take(hashes);
+        dense
+    }
+
+    /// Takes in mixed hashes.
+    fn take(&mut self, hashes: &HashSet<u64, AsIs>) {
+        for hash in hashes {
+            self.raise(*hash);
+        }
+    }
+
+    /// Takes in a mixed hash; `false` if it changes nothing.
+    #[inline]
+    fn raise(&mut self, hash: u64) -> bool {
+        let Dense { registers, counts } = self;
+        let rank = ((hash << PRECISION) | (1 << (PRECISION - 1))).leading_zeros() as u8 + 1;
+        match registers.get_mut((hash >> (64 - PRECISION)) as usize) {
+            Some(register) if *register < rank => {
+                let before = std::mem::replace(register, rank);
+                if let Some(counts) = counts {
+                    // A register holds no other rank than these.
+                    counts.get_mut(usize::from(before)).into_iter().for_each(|count| *count -= 1);
+                    counts.get_mut(usize::from(rank)).into_iter().for_each(|count| *count += 1);
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes in all that another was given.
+    fn merge(&mut self, other: &Dense) {
+        let both = self.registers.iter_mut().zip(other.registers.iter());
+        both.for_each(|(our, their)| *our = (*their).max(*our));
+        self.counts = None;
+    }
 }
 
 #[derive(Clone)]
 enum Form {
     Dense(Dense),
-    Sparse(HyperLogLogPlus<u64, AsIs>),
+    /// As they are mixed, at most [`FEW`].
+    Sparse(HashSet<u64, AsIs>),
 }
 
 impl fmt::Debug for Form {
@@ -93,13 +132,9 @@ impl Distinct {
         Distinct { seed, form: Form::Dense(Dense::new([0; REGISTERS])) }
     }
 
-    /// An empty one that grows to 12 KiB with what it is given.
+    /// An empty one that takes memory as it is given hashes, at first exactly counted.
     pub fn sparse(seed: u64) -> Self {
-        match HyperLogLogPlus::new(PRECISION as u8, AsIs(0)) {
-            Ok(library) => Distinct { seed, form: Form::Sparse(library) },
-            // It refuses precisions outside of 4..=18 only.
-            Err(_) => Distinct::dense(seed),
-        }
+        Distinct { seed, form: Form::Sparse(HashSet::default()) }
     }
 
     /// Another of the same seed and form with nothing in it.
@@ -121,24 +156,13 @@ impl Distinct {
     pub(crate) fn raise(&mut self, hash: u64) -> bool {
         let hash = mixed(hash, self.seed);
         match &mut self.form {
-            Form::Dense(Dense { registers, counts }) => {
-                let rank = ((hash << PRECISION) | (1 << (PRECISION - 1))).leading_zeros() as u8 + 1;
-                match registers.get_mut((hash >> (64 - PRECISION)) as usize) {
-                    Some(register) if *register < rank => {
-                        let before = std::mem::replace(register, rank);
-                        if let Some(counts) = counts {
-                            // A register holds no other rank than these.
-                            counts.get_mut(usize::from(before)).into_iter().for_each(|count| *count -= 1);
-                            counts.get_mut(usize::from(rank)).into_iter().for_each(|count| *count += 1);
-                        }
-                        true
-                    }
-                    _ => false,
+            Form::Dense(dense) => dense.raise(hash),
+            Form::Sparse(hashes) => {
+                let new = hashes.insert(hash);
+                if hashes.len() > FEW {
+                    self.form = Form::Dense(Dense::of(hashes));
                 }
-            }
-            Form::Sparse(library) => {
-                library.insert(&hash);
-                true
+                new
             }
         }
     }
@@ -149,28 +173,34 @@ impl Distinct {
             Form::Dense(Dense { registers, counts }) => {
                 dense_estimate(counts.get_or_insert_with(|| Box::new(by_rank(registers))))
             }
-            Form::Sparse(library) => library.count(),
+            Form::Sparse(hashes) => hashes.len() as f64,
         }
     }
 
     /// Takes in all that another was given; the order of inserts and merges does not matter.
     ///
     /// # Errors
-    /// Seeds or forms differ; nothing has changed then.
+    /// Seeds differ; nothing has changed then.
     pub fn merge(&mut self, other: &Distinct) -> Result<(), SketchError> {
         if self.seed != other.seed {
             return Err(SketchError::Seed);
         }
         match (&mut self.form, &other.form) {
-            (Form::Dense(ours), Form::Dense(theirs)) => {
-                let both = ours.registers.iter_mut().zip(theirs.registers.iter());
-                both.for_each(|(our, their)| *our = (*their).max(*our));
-                ours.counts = None;
-                Ok(())
+            (Form::Dense(ours), Form::Dense(theirs)) => ours.merge(theirs),
+            (Form::Dense(ours), Form::Sparse(theirs)) => ours.take(theirs),
+            (Form::Sparse(ours), Form::Dense(theirs)) => {
+                let mut dense = Dense::of(ours);
+                dense.merge(theirs);
+                self.form = Form::Dense(dense);
             }
-            (Form::Sparse(ours), Form::Sparse(theirs)) => ours.merge(theirs).map_err(|_| SketchError::Form),
-            _ => Err(SketchError::Form),
+            (Form::Sparse(ours), Form::Sparse(theirs)) => {
+                ours.extend(theirs);
+                if ours.len() > FEW {
+                    self.form = Form::Dense(Dense::of(ours));
+                }
+            }
         }
+        Ok(())
     }
 
     /// Forgets everything.
@@ -180,21 +210,26 @@ impl Distinct {
                 registers.fill(0);
                 *counts = None;
             }
-            Form::Sparse(_) => *self = Distinct::sparse(self.seed),
+            Form::Sparse(hashes) => hashes.clear(),
         }
     }
 
     /// The sketch as bytes whose form does not change within a version: magic, seed, registers, CRC-32 of all that,
-    /// little endian. `None` for the sparse form, whose inside is the library's: what is to be merged with other agents'
-    /// counts is kept dense from its first insert on, with [`COMMON_SEED`], and sparse sketches never leave the process.
-    pub fn to_bytes(&self) -> Option<Vec<u8>> {
-        let Form::Dense(Dense { registers, .. }) = &self.form else { return None };
-        let mut out = Vec::with_capacity(HEADER + REGISTERS + size_of::<u32>());
-        out.extend(MAGIC);
-        out.extend(self.seed.to_le_bytes());
-        out.extend(registers.iter());
-        out.extend(crc32fast::hash(&out).to_le_bytes());
-        Some(out)
+    /// little endian. A sparse one is written as the dense one that was given the same. What is to be merged with other
+    /// agents' counts has [`COMMON_SEED`].
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let written = |registers: &[u8; REGISTERS]| {
+            let mut out = Vec::with_capacity(HEADER + REGISTERS + size_of::<u32>());
+            out.extend(MAGIC);
+            out.extend(self.seed.to_le_bytes());
+            out.extend(registers);
+            out.extend(crc32fast::hash(&out).to_le_bytes());
+            out
+        };
+        match &self.form {
+            Form::Dense(dense) => written(&dense.registers),
+            Form::Sparse(hashes) => written(&Dense::of(hashes).registers),
+        }
     }
 
     /// The sketch that was written as these bytes.
@@ -325,7 +360,7 @@ fn tau(mut x: f64) -> f64 {
     }
 }
 
-/// Gives the library the hash it is given: it is mixed already.
+/// Gives the table the hash it is given: it is mixed already.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct AsIs(u64);
 
@@ -408,10 +443,9 @@ mod tests {
     }
 
     #[test]
-    fn different_seeds_and_forms_do_not_mix() {
+    fn different_seeds_do_not_mix() {
         let mut dense = of(Distinct::dense(1), [1]);
         assert_eq!(dense.merge(&Distinct::dense(2)), Err(SketchError::Seed));
-        assert_eq!(dense.merge(&Distinct::sparse(1)), Err(SketchError::Form));
         assert!((dense.estimate() - 1.0).abs() < 0.01);
         dense.clear();
         assert_eq!(dense.estimate(), 0.0);
@@ -419,10 +453,10 @@ mod tests {
 
     #[test]
     fn bytes_are_stable_and_every_flipped_one_is_found() {
-        let bytes = of(Distinct::dense(7), 0..1000).to_bytes().unwrap();
+        let bytes = of(Distinct::dense(7), 0..1000).to_bytes();
         assert_eq!((bytes.len(), crc32fast::hash(&bytes[..bytes.len() - 4])), (16_400, WRITTEN));
         let mut back = Distinct::from_bytes(&bytes).unwrap();
-        assert_eq!(back.to_bytes().unwrap(), bytes);
+        assert_eq!(back.to_bytes(), bytes);
         assert!((back.estimate() / 1000.0 - 1.0).abs() < 0.03);
         for i in (0..bytes.len()).step_by(97).chain([0, 3, 4, 11, 12, bytes.len() - 1]) {
             let mut damaged = bytes.clone();
@@ -430,7 +464,6 @@ mod tests {
             assert_eq!(Distinct::from_bytes(&damaged).unwrap_err(), SketchError::Bytes, "byte {i}");
             assert!(Distinct::from_bytes(&bytes[..i]).is_err());
         }
-        assert!(Distinct::sparse(1).to_bytes().is_none());
     }
 
     /// Other versions and other agents hold these bytes: a change here is a break of the format.
@@ -459,10 +492,28 @@ mod tests {
             prop_assert_eq!(other.estimate(), ab.estimate());
             ab.merge(&ba).unwrap();
             prop_assert_eq!(ab.to_bytes(), together, "nothing counts twice");
-            let mut sparse = of(Distinct::sparse(seed), a.clone());
-            sparse.merge(&of(Distinct::sparse(seed), b.clone())).unwrap();
-            let mut one = of(Distinct::sparse(seed), b.iter().chain(&a).copied());
-            prop_assert!((sparse.estimate() - one.estimate()).abs() < 1e-6);
+        }
+
+        /// Whether it is given them one by one or by merges, from either form, below and above where it becomes dense.
+        #[test]
+        fn a_sparse_sketch_is_the_dense_one_given_the_same(a in 0u64..2_000, b in 0u64..2_000, start in 0u64..2_000, seed: u64) {
+            let (first, second) = (|| 0..a, || start..start + b);
+            let dense = of(Distinct::dense(seed), first().chain(second())).to_bytes();
+            let mut sparse = of(Distinct::sparse(seed), first());
+            let mut other = of(Distinct::dense(seed), first());
+            let number = sparse.estimate();
+            prop_assert!(number == a as f64 || a > FEW as u64 && (number / a as f64 - 1.0).abs() < 6.0 * STANDARD_ERROR);
+            prop_assert_eq!(sparse.to_bytes(), other.to_bytes());
+            let by_one = of(sparse.clone(), second());
+            sparse.merge(&of(Distinct::sparse(seed), second())).unwrap();
+            other.merge(&of(Distinct::sparse(seed), second())).unwrap();
+            let mut mixed = of(Distinct::sparse(seed), second());
+            mixed.merge(&of(Distinct::dense(seed), first())).unwrap();
+            for one in [by_one, sparse, other, mixed] {
+                prop_assert_eq!(one.to_bytes(), dense.clone());
+                let held = match &one.form { Form::Sparse(hashes) => hashes.len(), Form::Dense(_) => 0 };
+                prop_assert!(held <= FEW);
+            }
         }
 
         #[test]

@@ -1,7 +1,6 @@
 //! The values of each attribute key: how many different ones, and which most series have.
 //!
-//! It is fed once per series and half window, all series of a resource at once, so the sparse sketch's slower insert does
-//! not matter. Values are kept as text cut short; keys, sketches and leaders are bounded.
+//! It is fed once per series and half window, all series of a resource at once. Values are kept as text cut short; keys, sketches and leaders are bounded.
 
 use std::borrow::Borrow;
 use std::cmp::{Ordering, Reverse};
@@ -84,6 +83,8 @@ struct Key {
     kept: bool,
     /// This half of the window and the one before it.
     halves: [Half; 2],
+    /// The values of both: to join them at every estimate costs more than all else here.
+    values: Distinct,
 }
 
 /// All keys.
@@ -108,13 +109,14 @@ impl Attributes {
         let Some(place) = self.place_of(key) else { return };
         self.next = place + 1;
         self.known = None;
-        let Some(Key { kept, halves: [half, _], .. }) = self.keys.get_mut(place) else { return };
+        let Some(Key { kept, halves: [half, _], values, .. }) = self.keys.get_mut(place) else { return };
         let hash = match value {
             AnyValue::Str(text) => rapidhash_v3(text.as_bytes()),
             value => hash_of(value),
         };
         if half.last.replace(hash) != Some(hash) {
             half.values.insert(hash);
+            values.insert(hash);
         }
         if *kept {
             let named = || Named { hash, text: text_of(value, hash).into() };
@@ -138,7 +140,8 @@ impl Attributes {
         let (name, place): (Arc<str>, _) = (key.into(), self.keys.len());
         self.places.insert(Arc::clone(&name), place);
         let halves = [(); 2].map(|()| Half::new(self.leading));
-        self.keys.push(Key { name, kept: !NEVER_KEPT.contains(&key), halves });
+        let values = Distinct::sparse(COMMON_SEED);
+        self.keys.push(Key { name, kept: !NEVER_KEPT.contains(&key), halves, values });
         Some(place)
     }
 
@@ -146,8 +149,9 @@ impl Attributes {
     pub(super) fn turn(&mut self) {
         let leading = self.leading;
         self.known = None;
-        self.keys.retain_mut(|Key { halves: [half, before], .. }| {
+        self.keys.retain_mut(|Key { halves: [half, before], values, .. }| {
             *before = std::mem::replace(half, Half::new(leading));
+            values.clone_from(&before.values);
             before.values.estimate() > 0.0
         });
         self.places = (0..).zip(&self.keys).map(|(place, key)| (Arc::clone(&key.name), place)).collect();
@@ -159,17 +163,8 @@ impl Attributes {
             return known.clone();
         }
         let leading = self.leading;
-        let one = |Key { name: key, halves: [half, before], .. }: &mut Key| {
-            // Asked first, each puts in order what it was given since: its copy need not do that again.
-            let (of_half, of_before) = (half.values.estimate(), before.values.estimate());
-            let values = if of_before == 0.0 {
-                of_half
-            } else {
-                let mut values = half.values.clone();
-                // Both have one seed and form.
-                let _ = values.merge(&before.values);
-                values.estimate()
-            };
+        let one = |Key { name: key, halves: [half, before], values, .. }: &mut Key| {
+            let (of_half, of_before, values) = (half.values.estimate(), before.values.estimate(), values.estimate());
             // Every living series is met in each half: the fuller one knows most of them.
             let fuller = if of_half < of_before { &mut *before } else { &mut *half };
             // At least: what may be another's, who was forgotten for want of room, is left out.
