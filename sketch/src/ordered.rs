@@ -99,6 +99,13 @@ impl<T> Ordered<T> {
         self.places.get_mut(at as usize)?.value.as_mut()
     }
 
+    /// Takes out the value of a hash.
+    pub fn remove(&mut self, hash: u64) -> Option<T> {
+        let at = self.by_hash.remove(&hash)?;
+        self.free.push(at);
+        self.places.get_mut(at as usize)?.value.take()
+    }
+
     /// Keeps those for which `stays` says so, and their places.
     pub fn retain(&mut self, mut stays: impl FnMut(u64, &mut T) -> bool) {
         for (at, place) in (0u32..).zip(&mut self.places) {
@@ -195,7 +202,7 @@ mod tests {
     proptest! {
         /// Against a plain table, for hashes that come, go, come back, and change order.
         #[test]
-        fn it_is_a_table(steps in prop::collection::vec((0u64..40, 0u8..8), 0..400)) {
+        fn it_is_a_table(steps in prop::collection::vec((0u64..40, 0u8..10), 0..400)) {
             let (mut table, mut truth) = (Ordered::new(3), BTreeMap::new());
             for (step, (hash, what)) in steps.into_iter().enumerate() {
                 match what {
@@ -208,6 +215,7 @@ mod tests {
                         truth.insert(hash, step);
                         prop_assert_eq!(table.get_mut(at).copied(), Some(step));
                     }
+                    3 | 4 => prop_assert_eq!(table.remove(hash), truth.remove(&hash)),
                     _ => {
                         let found = table.find(hash).and_then(|at| table.get_mut(at).copied());
                         prop_assert_eq!(found, truth.get(&hash).copied());

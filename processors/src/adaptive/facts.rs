@@ -3,22 +3,25 @@
 //! For a point: how much of the host's CPU, memory or I/O it stands for. For a resource: its host, whether it is a process,
 //! and what it is made of, so that one that comes again need not be looked at point by point.
 
+mod counters;
+
 use std::ops::Range;
 
 use phoenix_sketch::{COMMON_SEED, Ordered};
-use phoenix_telemetry::{AnyValue, Batch, MetricKind, Point, PointId, Resource, ResourceId, Scope, Temporality};
+use phoenix_telemetry::{AnyValue, Batch, MetricKind, Number, PointId, Resource, ResourceId, Scope, Temporality};
 use rapidhash::v3::rapidhash_v3;
 
 use crate::entity::{self, host_of, is_process, mix};
+use crate::shapes::{Content, Shapes};
+
+use counters::{Counters, Measured, Row};
 
 /// The measures of attribution and their metrics, in the order of [`Shares`].
 const MEASURES: [&str; 3] = ["process.cpu.time", "process.memory.usage", "process.disk.io"];
 /// One number a measure: CPU, memory, I/O.
 pub(super) type Shares = [f64; MEASURES.len()];
 
-/// Counters whose last value is remembered: 50,000 processes, at some 80 bytes each 16 MB.
-const MAX_SERIES: usize = 200_000;
-/// Resources whose host is remembered, at some 60 bytes each; of further ones it is looked for in every batch.
+/// Resources whose host is remembered, at some 150 bytes each; of further ones it is looked for in every batch.
 const MAX_RESOURCES: usize = 100_000;
 /// A counter or a resource not heard of for so long is forgotten, nanoseconds.
 const SILENCE: u64 = 600_000_000_000;
@@ -57,7 +60,7 @@ pub(super) struct Of {
     pub(super) is_process: bool,
     /// Points that hold a value.
     pub(super) live: u64,
-    /// Hash of the resource and of the series of those, in order.
+    /// Hash of the resource and of the series of those, whatever their order.
     pub(super) content: u64,
     /// What all its points stand for.
     pub(super) all: Shares,
@@ -67,13 +70,6 @@ pub(super) struct Of {
     pub(super) slot: Option<u32>,
 }
 
-/// The last value of a counter, its time, and when it came.
-struct Last {
-    value: f64,
-    time: u64,
-    heard: u64,
-}
-
 /// What is remembered of a resource.
 struct Known {
     host: u64,
@@ -81,31 +77,23 @@ struct Known {
     heard: u64,
     /// The content that was last told, and in which epoch.
     told: (u64, u64),
+    /// Its counters, if they came alike twice: those of one scope.
+    row: Option<Row>,
+    /// [`Made::order`] of the last scope that had some and was no row.
+    order: u64,
 }
 
 /// A content that was never told.
 const NOTHING: (u64, u64) = (0, u64::MAX);
 
-/// A point of a scope that is of one of [`MEASURES`].
-#[derive(Clone, Copy, Debug)]
-struct Measured {
-    /// Its place among the points of its scope.
-    place: usize,
-    measure: usize,
-    /// Whether it grows for as long as it lives.
-    counts: bool,
-}
-
-/// What a scope is made of. Those of one shape have it in common, so that it is found once for all of them.
-#[derive(Clone, Debug, Default)]
+/// What a scope is made of.
+#[derive(Clone, Debug)]
 struct Made {
     /// Which of [`Facts::measured`] are its.
     measured: Range<usize>,
-    /// Points, and of those how many hold a value.
-    points: usize,
-    live: u64,
-    /// Hash of the series of the latter, in order and without the resource.
-    content: u64,
+    content: Content,
+    /// Hash of its counters and their places; 0 where it has none.
+    order: u64,
 }
 
 /// The facts of the newest batch.
@@ -115,11 +103,11 @@ pub(super) struct Facts {
     resources: Vec<Of>,
     /// Newest time of the batch, Unix nanoseconds.
     pub(super) time: u64,
-    last: Ordered<Last>,
+    counters: Counters,
     known: Ordered<Known>,
-    /// Of all scopes. To look at all points of every one would cost more than all else here.
+    /// Of all scopes.
     measured: Vec<Measured>,
-    of_shapes: Vec<Option<Made>>,
+    made: Shapes<Made>,
     swept: u64,
 }
 
@@ -129,10 +117,10 @@ impl Default for Facts {
             points: Vec::new(),
             resources: Vec::new(),
             time: 0,
-            last: Ordered::new(COMMON_SEED),
+            counters: Counters::default(),
             known: Ordered::new(COMMON_SEED),
             measured: Vec::new(),
-            of_shapes: Vec::new(),
+            made: Shapes::default(),
             swept: 0,
         }
     }
@@ -145,19 +133,18 @@ impl Facts {
         self.points.clear();
         self.resources.clear();
         self.measured.clear();
-        self.of_shapes.clear();
+        self.made.clear();
         self.sweep(now);
         for resource in batch.resources() {
             let mut of = self.place(resource, now);
-            let points: usize = resource.scopes().map(|scope| self.made(scope).points).sum();
-            let whole = points == resource.live_points();
-            of.content = of.resource;
+            let mut content = Content::default();
             for scope in resource.scopes() {
-                let made = if whole { self.made(scope) } else { self.look_at(scope) };
-                of.content = mix(of.content, made.content);
-                of.live += made.live;
-                self.measure(scope, made.measured, now, &mut of.all);
+                let Facts { made, measured, .. } = self;
+                let made = made.of(scope, |scope| look_at(scope, measured)).clone();
+                content = content.and(made.content);
+                self.measure(scope, made, now, &mut of);
             }
+            (of.content, of.live) = (content.within(of.resource), content.live);
             let known = of.slot.and_then(|slot| self.known.get_mut(slot));
             let again = known.is_some_and(|known| {
                 let told = (of.content, epoch);
@@ -172,50 +159,42 @@ impl Facts {
     }
 
     /// Adds up what a scope's measured points stand for.
-    fn measure(&mut self, scope: Scope<'_>, measured: Range<usize>, now: u64, shares: &mut Shares) {
-        let Facts { measured: all, points, last, time, .. } = self;
-        *time = scope.points().flatten().map(|point| point.time()).fold(*time, u64::max);
-        let places = scope.places();
-        for Measured { place, measure, counts } in all.get(measured).unwrap_or_default() {
-            let (Some(point), Some(share)) = (places.get(*place), shares.get_mut(*measure)) else { continue };
-            let amount = amount(last, point, *counts, now);
+    fn measure(&mut self, scope: Scope<'_>, made: Made, now: u64, of: &mut Of) {
+        let Facts { measured, points, counters, known, time, .. } = self;
+        let column = scope.column();
+        let newest = || scope.points().flatten().map(|point| point.time()).max();
+        *time = (*time).max(column.map_or_else(|| newest().unwrap_or(0), |column| column.time()));
+        let measured = measured.get(made.measured).unwrap_or_default();
+        let mut note = |point: Option<PointId>, measured: &Measured, amount: f64| {
+            let (Some(point), Some(share)) = (point, of.all.get_mut(measured.measure)) else { return };
             *share += amount;
-            points.push(Fact { point: point.id().index() as u32, measure: *measure as u8, amount });
-        }
-    }
-
-    /// What a scope is made of, if it has lost no points.
-    fn made(&mut self, scope: Scope<'_>) -> Made {
-        let Some(shape) = scope.shape() else { return self.look_at(scope) };
-        if let Some(Some(known)) = self.of_shapes.get(shape) {
-            return known.clone();
-        }
-        let made = self.look_at(scope);
-        if scope.points().all(|point| point.is_some()) {
-            put(&mut self.of_shapes, shape, Some(made.clone()));
-        }
-        made
-    }
-
-    /// What a scope is made of, found point by point.
-    fn look_at(&mut self, scope: Scope<'_>) -> Made {
-        let begin = self.measured.len();
-        let mut made = Made::default();
-        for (place, point) in scope.points().enumerate() {
-            let Some(point) = point else { continue };
-            let metric = point.metric();
-            made.points += 1;
-            if !point.no_recorded_value() {
-                made.live += 1;
-                made.content = mix(made.content, mix(metric.hash(), point.hash()));
+            points.push(Fact { point: point.index() as u32, measure: measured.measure as u8, amount });
+        };
+        let column = column.map(|column| (made.order, column));
+        let mut known = of.slot.filter(|_| made.order != 0).and_then(|slot| known.get_mut(slot));
+        if let Some(known) = &mut known
+            && let Some(mut row) = known.row.take()
+        {
+            let as_before = column.is_some_and(|(order, column)| {
+                let note = |measured: &Measured, amount: f64| note(column.id(measured.place), measured, amount);
+                row.go_on((order, &column), measured, now, note)
+            });
+            if as_before {
+                known.row = Some(row);
+                return;
             }
-            if let Some(measure) = MEASURES.iter().position(|known| *known == metric.name()) {
-                let sum = metric.kind() == MetricKind::Sum && metric.is_monotonic();
-                let counts = sum && metric.temporality() == Temporality::Cumulative;
-                self.measured.push(Measured { place, measure, counts });
-            }
+            counters.dissolve(row);
         }
-        Made { measured: begin..self.measured.len(), ..made }
+        let places = scope.places();
+        for measured in measured {
+            let Some(point) = places.get(measured.place) else { continue };
+            note(Some(point.id()), measured, counters.amount(point, measured.counts, now));
+        }
+        if let (Some(known), Some((order, column))) = (known, column)
+            && std::mem::replace(&mut known.order, order) == order
+        {
+            known.row = counters.row((order, &column), (&places, measured), now);
+        }
     }
 
     /// What is known of a resource without its points.
@@ -229,7 +208,7 @@ impl Facts {
         let attributes = resource.attributes();
         let (host, is_process) = (text(host_of(attributes)), is_process(attributes));
         let room = self.known.len() < MAX_RESOURCES;
-        let known = Known { host, is_process, heard: now, told: NOTHING };
+        let known = Known { host, is_process, heard: now, told: NOTHING, row: None, order: 0 };
         let slot = if room { self.known.insert(hash, known) } else { None };
         Of { host, is_process, resource: hash, slot, ..Of::default() }
     }
@@ -256,35 +235,34 @@ impl Facts {
     fn sweep(&mut self, now: u64) {
         if now >= self.swept.saturating_add(SILENCE / 4) {
             self.swept = now;
-            let silent = |heard: u64| now.saturating_sub(heard) >= SILENCE;
-            self.last.retain(|_, last| !silent(last.heard));
-            self.known.retain(|_, known| !silent(known.heard));
+            // What came in the beginning counts as heard for as long.
+            let Some(since) = now.checked_sub(SILENCE) else { return };
+            let Facts { counters, known, .. } = self;
+            counters.sweep(since);
+            known.retain(|_, known| {
+                known.row.take_if(|row| row.is_silent(since)).iter().for_each(|row| counters.forget(row));
+                known.heard > since
+            });
         }
     }
 }
 
-/// What a point stands for: the increment of a counter, the value of a level; 0 while a counter has no past.
-fn amount(last: &mut Ordered<Last>, point: Point<'_>, counts: bool, now: u64) -> f64 {
-    let value = point.value().map_or(f64::NAN, |value| value.as_f64());
-    if !(0.0..f64::INFINITY).contains(&value) {
-        return 0.0;
-    }
-    if !counts {
-        return value;
-    }
-    let (series, next) = (point.series(), Last { value, time: point.time(), heard: now });
-    match last.find(series).and_then(|at| last.get_mut(at)) {
-        Some(last) => {
-            let before = std::mem::replace(last, next);
-            if before.time < point.time() && before.value <= value { value - before.value } else { 0.0 }
+/// What a scope is made of, found point by point; what is of [`MEASURES`] is put behind the others.
+fn look_at(scope: Scope<'_>, all: &mut Vec<Measured>) -> Made {
+    let (begin, mut order) = (all.len(), 0);
+    for (place, point) in scope.points().enumerate() {
+        let Some(point) = point else { continue };
+        let metric = point.metric();
+        let Some(measure) = MEASURES.iter().position(|known| *known == metric.name()) else { continue };
+        let sum = metric.kind() == MetricKind::Sum && metric.is_monotonic();
+        let counts = sum && metric.temporality() == Temporality::Cumulative;
+        if counts {
+            order = mix(mix(order, place as u64), mix(metric.hash(), point.hash())).max(1);
         }
-        None => {
-            if last.len() < MAX_SERIES {
-                last.insert(series, next);
-            }
-            0.0
-        }
+        let integer = matches!(point.value(), Some(Number::Int(_)));
+        all.push(Measured { place, measure, counts, integer });
     }
+    Made { measured: begin..all.len(), content: Content::of(scope), order }
 }
 
 fn put<T: Clone + Default>(table: &mut Vec<T>, place: usize, value: T) {
@@ -307,3 +285,6 @@ pub(super) fn attribute(key: &str, value: AnyValue<'_>) -> u64 {
         value => mix(text(key), entity::hash_of(value)),
     }
 }
+
+#[cfg(test)]
+mod tests;
