@@ -165,30 +165,31 @@ impl Facts {
         let newest = || scope.points().flatten().map(|point| point.time()).max();
         *time = (*time).max(column.map_or_else(|| newest().unwrap_or(0), |column| column.time()));
         let measured = measured.get(made.measured).unwrap_or_default();
-        let mut note = |point: Option<PointId>, measured: &Measured, amount: f64| {
-            let (Some(point), Some(share)) = (point, of.all.get_mut(measured.measure)) else { return };
-            *share += amount;
-            points.push(Fact { point: point.index() as u32, measure: measured.measure as u8, amount });
+        let mut note = |point: usize, Measured { measure, .. }: &Measured, amount: f64| {
+            if let Some(share) = of.all.get_mut(*measure) {
+                *share += amount;
+            }
+            points.push(Fact { point: point as u32, measure: *measure as u8, amount });
         };
         let column = column.map(|column| (made.order, column));
         let mut known = of.slot.filter(|_| made.order != 0).and_then(|slot| known.get_mut(slot));
         if let Some(known) = &mut known
-            && let Some(mut row) = known.row.take()
+            && let Some(row) = &mut known.row
         {
             let as_before = column.is_some_and(|(order, column)| {
-                let note = |measured: &Measured, amount: f64| note(column.id(measured.place), measured, amount);
+                let first = column.id(0).map_or(0, PointId::index);
+                let note = |measured: &Measured, amount: f64| note(first + measured.place, measured, amount);
                 row.go_on((order, &column), measured, now, note)
             });
             if as_before {
-                known.row = Some(row);
                 return;
             }
-            counters.dissolve(row);
+            known.row.take().into_iter().for_each(|row| counters.dissolve(row));
         }
         let places = scope.places();
         for measured in measured {
             let Some(point) = places.get(measured.place) else { continue };
-            note(Some(point.id()), measured, counters.amount(point, measured.counts, now));
+            note(point.id().index(), measured, counters.amount(point, measured.counts, now));
         }
         if let (Some(known), Some((order, column))) = (known, column)
             && std::mem::replace(&mut known.order, order) == order

@@ -25,12 +25,21 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    /// Its value in a column.
+    /// The bits of its value in a column.
     #[inline]
-    fn value(&self, column: &Column<'_>) -> f64 {
-        let bits = column.at(self.place).unwrap_or(f64::NAN.to_bits());
-        let number = if self.integer { Number::Int(bits as i64) } else { Number::Double(f64::from_bits(bits)) };
-        number.as_f64()
+    fn bits(&self, column: &Column<'_>) -> u64 {
+        column.at(self.place).unwrap_or(u64::MAX)
+    }
+
+    /// Whether they are those of a number from 0 on: one comparison, where the number itself takes five.
+    #[inline]
+    fn is_usual(&self, bits: u64) -> bool {
+        bits < if self.integer { 1 << 63 } else { f64::INFINITY.to_bits() }
+    }
+
+    #[inline]
+    fn value(&self, bits: u64) -> f64 {
+        if self.integer { Number::Int(bits as i64) } else { Number::Double(f64::from_bits(bits)) }.as_f64()
     }
 }
 
@@ -62,14 +71,14 @@ impl Row {
         mut each: impl FnMut(&Measured, f64),
     ) -> bool {
         let mut counters = measured.iter().filter(|measured| measured.counts);
-        if order != self.order || counters.any(|counter| !is_amount(counter.value(column))) {
+        if order != self.order || counters.any(|counter| !counter.is_usual(counter.bits(column))) {
             return false;
         }
         let later = self.time < column.time();
         (self.time, self.heard) = (column.time(), now);
         let mut values = self.values.iter_mut();
         for measured in measured {
-            let value = measured.value(column);
+            let value = measured.value(measured.bits(column));
             let amount = match if measured.counts { values.next() } else { None } {
                 None => level(value),
                 Some((_, last)) => grown(std::mem::replace(last, value), value, later),
