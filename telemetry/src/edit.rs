@@ -64,6 +64,8 @@ impl Batch {
     /// each other here as they do in their scope cost a fraction of what they do alone.
     pub fn rewrite_points(&mut self, points: &[(PointId, u64, Number)]) {
         self.arena.reserve(self.bytes.len().min(points.len() * BYTES_PER_POINT));
+        // Their scopes are given entries of their own, which are as many at least.
+        self.index.points.reserve(points.len());
         let mut rest = points;
         while let Some(((id, start, value), others)) = rest.split_first() {
             rest = match self.renumber(rest) {

@@ -109,12 +109,12 @@ impl<'a> Resource<'a> {
 /// An instrumentation scope of a resource.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
-    batch: &'a Batch,
-    entry: &'a ScopeEntry,
+    pub(crate) batch: &'a Batch,
+    pub(crate) entry: &'a ScopeEntry,
 }
 
 impl<'a> Scope<'a> {
-    fn text(self) -> &'a ScopeText {
+    pub(crate) fn text(self) -> &'a ScopeText {
         &self.batch.index.texts[self.entry.text as usize]
     }
 
@@ -288,6 +288,12 @@ impl<'a> Column<'a> {
     #[inline]
     pub fn bits(self) -> impl ExactSizeIterator<Item = u64> + use<'a> {
         self.bits.iter().copied()
+    }
+
+    /// The same at once.
+    #[inline]
+    pub fn values(self) -> &'a [u64] {
+        self.bits
     }
 
     /// The bits of the value at a place.

@@ -27,6 +27,9 @@ use series::{Said, number};
 /// Where a member last found its series in a group; what is found there is compared, so it may be of another group.
 pub(crate) type Hint = u32;
 
+/// What series say: the place of each, and the start and number.
+pub(crate) type Numbers = Vec<(usize, (u64, Number))>;
+
 /// Layouts that a group remembers: its members mostly have one or two.
 const LAYOUTS: usize = 8;
 
@@ -314,12 +317,12 @@ impl Group {
     }
 
     /// Adds what the counters of a member's row grew by since a time.
-    pub(crate) fn add_row(&mut self, layout: &Arc<Layout>, since: u64, grown: impl Iterator<Item = Number>) {
+    pub(crate) fn add_row(&mut self, layout: &Arc<Layout>, since: u64, grown: &[Number]) {
         let (of_layout, series) = self.of_layout(layout, since);
         for (place, increment) in of_layout.counters.iter().zip(grown) {
             if let Some(series) = series.get_mut(*place as usize) {
                 series.begins(since);
-                series.add(increment);
+                series.add(*increment);
             }
         }
     }
@@ -420,21 +423,25 @@ impl Group {
     }
 
     /// Writes the points that are due. `heard` says whether a metric was heard of since the last time, `alone` that nothing
-    /// else is written of the group's resource; `exported` is given the increments a reader sees.
+    /// else is written of the group's resource; `exported` is given the increments a reader sees. `said` is for its memory.
     pub(crate) fn speak(
         &mut self,
         (time, alone): (u64, bool),
         entities: &Arc<Desc>,
         heard: impl Fn(&Desc) -> bool,
         exported: &mut Sum,
-        (templates, out): (&mut Templates, &mut Pieces),
+        (templates, said, out): (&mut Templates, &mut Numbers, &mut Pieces),
     ) {
-        let mut said: Vec<Said> = Vec::with_capacity(self.series.len());
-        for series in &mut self.series {
-            let heard = heard(&series.ident.desc);
-            said.push(series.speak(&self.resource, time, heard, exported, out));
+        said.clear();
+        let mut histogram = false;
+        for (place, series) in self.series.iter_mut().enumerate() {
+            match series.speak(&self.resource, time, &heard, exported, out) {
+                Said::Nothing => {}
+                Said::Number(start, value) => said.push((place, (start, value))),
+                Said::Histogram => histogram = true,
+            }
         }
-        if said.iter().all(|said| *said == Said::Nothing) {
+        if said.is_empty() && !histogram {
             return;
         }
         let mut count = None;
@@ -442,22 +449,21 @@ impl Group {
             count = Some((0, Number::Int(i64::try_from(self.entities).unwrap_or(i64::MAX))));
             self.counted = time;
         }
-        let numbers = self.series.iter().zip(&said).filter_map(|(series, said)| match said {
-            Said::Number(start, value) => {
-                Some((series.ident.id, &series.ident.desc, &*series.ident.attributes, (*start, *value)))
-            }
-            Said::Nothing | Said::Histogram => None,
+        let series = &self.series;
+        let numbers = said.iter().filter_map(|(place, number)| {
+            let ident = &series.get(*place)?.ident;
+            Some((ident.id, &ident.desc, &*ident.attributes, *number))
         });
         let numbers = numbers.chain(count.map(|count| (0, entities, &[][..], count)));
         let mut template = None;
-        if alone && !said.contains(&Said::Histogram) {
+        if alone && !histogram {
             template = templates.of(numbers.clone());
             if self.head.is_none() {
                 self.head = Head::parse(&self.resource).map(Box::new);
             }
         }
         if let (Some(head), Some(template)) = (&self.head, template) {
-            out.resource(head, &template, time, numbers.map(|(.., number)| number));
+            out.resource(head, &template, time, said.iter().map(|(_, number)| *number).chain(count));
         } else {
             for (_, desc, attributes, (start, value)) in numbers {
                 out.number(&self.resource, desc, attributes, (start, time), value);

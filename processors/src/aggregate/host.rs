@@ -312,10 +312,11 @@ impl Host {
         let heard = std::mem::take(&mut self.heard);
         // A sum over attributes has the resource of an entity or a group.
         let alone = !self.groups.iter().any(Group::is_rest);
+        let mut said = Vec::new();
         for group in self.groups.iter_mut() {
             let exported = &mut tools.ends.exported;
             group.use_cpus((since, time), self.cpus);
-            let out = (&mut *tools.templates, &mut *tools.out);
+            let out = (&mut *tools.templates, &mut said, &mut *tools.out);
             group.speak((time, alone), tools.entities, |desc| heard.contains(&desc.id), exported, out);
         }
     }

@@ -337,11 +337,13 @@ impl Interner {
         shared
     }
 
+    /// Whether it is time to look for what nobody holds any more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() >= self.sweep_at
+    }
+
     /// Forgets what nobody holds any more. Not while a batch is at work: it holds what it met.
     pub(crate) fn sweep(&mut self) {
-        if self.len() < self.sweep_at {
-            return;
-        }
         // What others hold last: a layout holds pairs, and a pair a description and a set.
         self.hints = ByKey::default();
         self.last = None;

@@ -84,7 +84,7 @@ const NOT_FOUND: Found = Found { host: None, seen: None };
 /// All that crosses a swap.
 #[derive(Debug, Default)]
 struct Books {
-    hosts: HashMap<Box<str>, Host>,
+    hosts: HashMap<Arc<str>, Host>,
     interner: Interner,
     ends: Ends,
     /// What an earlier run wrote and this one knows nothing of.
@@ -102,6 +102,11 @@ struct Aggregate {
     layouts: Layouts,
     templates: Templates,
     orders: Orders,
+    /// What was found of the resources of a batch, and the host that the last one ended with; for their memory.
+    found: Vec<Found>,
+    host: Arc<str>,
+    /// How many hosts the batches so far were of, each time anew.
+    visits: usize,
     /// Points that found no room in their batch.
     unsent: Batch,
     /// How many bytes it last had to say of groups.
@@ -129,6 +134,9 @@ impl Aggregate {
             layouts: Layouts::default(),
             templates: Templates::default(),
             orders: Orders::default(),
+            found: Vec::new(),
+            host: Arc::default(),
+            visits: 0,
             unsent: Batch::default(),
             wrote: 0,
             swept: None,
@@ -137,31 +145,42 @@ impl Aggregate {
     }
 
     /// What every host's points of a batch span in time, in the order of first sight; and what there is of each resource, by
-    /// its place in the batch.
-    fn windows<'b>(batch: &'b Batch, hosts: &HashMap<Box<str>, Host>) -> (Vec<(&'b str, Window)>, Vec<Found>) {
-        let mut windows: Vec<(&str, Window)> = Vec::new();
+    /// its place in the batch, which is put into `of_resources`.
+    fn windows(
+        batch: &Batch,
+        hosts: &HashMap<Arc<str>, Host>,
+        (recent, of_resources): (&mut Arc<str>, &mut Vec<Found>),
+    ) -> Vec<(Arc<str>, Window)> {
+        let mut windows: Vec<(Arc<str>, Window)> = Vec::new();
         let mut places: HashMap<&str, usize> = HashMap::new();
-        let mut of_resources = Vec::new();
+        of_resources.clear();
         let mut without = Vec::new();
-        // A resource is most likely of the host of the one before.
-        let mut last: Option<(usize, &Host)> = None;
+        // A resource is most likely of the host of the one before, and the first one of that of the last batch.
+        let mut last = hosts.get_key_value(recent).map(|host| (None, host));
         let mut before = None;
         for resource in batch.resources() {
             let Some((earliest, latest)) = resource.times() else {
                 without.push((resource.id().index(), host_of(resource.attributes())));
                 continue;
             };
-            let mut seen = last.and_then(|(_, host)| host.sight(resource, before));
-            let place = match last {
-                Some((place, _)) if seen.is_some() => place,
-                _ => {
-                    let name = host_of(resource.attributes());
+            let mut seen = last.and_then(|(_, (_, host))| host.sight(resource, before));
+            let place = match last.filter(|_| seen.is_some()) {
+                Some((Some(place), _)) => place,
+                by_bytes => {
+                    let (name, known) = match by_bytes {
+                        Some((_, (name, host))) => (&**name, Some((name, host))),
+                        None => {
+                            let name = host_of(resource.attributes());
+                            (name, hosts.get_key_value(name))
+                        }
+                    };
                     let place = *places.entry(name).or_insert(windows.len());
                     if place == windows.len() {
+                        let name = known.map_or_else(|| name.into(), |(name, _)| Arc::clone(name));
                         windows.push((name, Window { earliest, latest }));
                     }
-                    last = hosts.get(name).map(|host| (place, host));
-                    seen = last.and_then(|(_, host)| host.sight(resource, None));
+                    last = known.map(|known| (Some(place), known));
+                    seen = seen.or_else(|| known?.1.sight(resource, None));
                     place
                 }
             };
@@ -180,22 +199,29 @@ impl Aggregate {
                 found.host = places.get(host).copied();
             }
         }
-        (windows, of_resources)
+        if let Some((_, (name, _))) = last {
+            *recent = Arc::clone(name);
+        }
+        windows
     }
 
     /// Works off a batch: says what becomes of its points, and what is said beside them: of earlier times, and of its own.
     fn work(&mut self, batch: &Batch, cx: &Context<'_>) -> (Pieces, Pieces) {
         let Aggregate { config, counts, books, entities, layouts, templates, orders, wrote, .. } = self;
         let Books { hosts, interner, ends, lost } = books;
-        layouts.clear();
-        let (mut early, mut out) = (Pieces::with_room(*wrote), Pieces::with_room(*wrote));
+        layouts.begin(cx.marks.attributes());
+        // A little more than was written before, as a move costs as much as the writing.
+        let room = *wrote + *wrote / 16;
+        let (mut early, mut out) = (Pieces::with_room(room), Pieces::with_room(room));
         let mut tools = Tools { config, interner, ends, counts, out: &mut early, templates, entities };
-        let (mut windows, of_resources) = Self::windows(batch, hosts);
+        let windows = Self::windows(batch, hosts, (&mut self.host, &mut self.found));
+        let visits = self.visits + 1;
+        self.visits += windows.len();
         for (name, window) in &windows {
-            if !hosts.contains_key(*name) && hosts.len() >= MAX_HOSTS {
+            if !hosts.contains_key(name) && hosts.len() >= MAX_HOSTS {
                 continue;
             }
-            let host = hosts.entry((*name).into()).or_insert_with(|| {
+            let host = hosts.entry(Arc::clone(name)).or_insert_with(|| {
                 let mut host = Host::new(name, cx.now);
                 host.reopens = lost.since(name, window.latest);
                 host
@@ -208,16 +234,17 @@ impl Aggregate {
         // The hosts are lent out one at a time: resources of one mostly lie together.
         let mut last: Option<(usize, &mut Host)> = None;
         for resource in batch.resources() {
-            let Some(&Found { host: Some(place), seen }) = of_resources.get(resource.id().index()) else { continue };
-            let Some(&mut (name, window)) = windows.get_mut(place) else { continue };
+            let Some(&Found { host: Some(place), seen }) = self.found.get(resource.id().index()) else { continue };
+            let Some((name, window)) = windows.get(place) else { continue };
             if last.as_ref().is_none_or(|(known, _)| *known != place) {
                 last = hosts.get_mut(name).map(|host| (place, host));
             }
             let Some((_, host)) = &mut last else { continue };
-            one_resource(host, (resource, seen), (place + 1, window.latest), cx.marks, layouts, &mut tools, orders);
+            let visit = (visits + place, window.latest);
+            one_resource(host, (resource, seen), visit, cx.marks, layouts, &mut tools, orders);
         }
         for (name, window) in &windows {
-            let Some(host) = hosts.get_mut(*name) else { continue };
+            let Some(host) = hosts.get_mut(name) else { continue };
             host.worked_off(window.earliest, window.latest);
             if cx.delivery.is_awaited() {
                 host.deadline.get_or_insert(cx.now + WAIT);
@@ -301,15 +328,15 @@ fn one_resource(
     };
     let all = tools.config.fold == Fold::All && is_process(resource.attributes());
     let mut visit = host.visit((resource, seen), window, (verdict(mark, all), mark.class), tools);
-    let asked = (tools.config, marks.attributes());
+    let (config, fold) = (tools.config, folds(mark, all));
     let folded = orders.folded.len();
     for scope in resource.scopes() {
-        let begin = layouts.of(scope, tools.interner, asked);
-        let column = scope.column().filter(|_| !one_by_one);
-        let of_column = column.and_then(|column| Some((column, layouts.column(scope, tools.interner)?)));
+        let at = layouts.of(scope, tools.interner, config);
         let mut layout = None;
-        if let Some((column, of_column)) = of_column {
-            if host.row((scope, column), of_column, (&visit, folds(mark, all)), tools, orders) {
+        if let Some(column) = scope.column().filter(|_| !one_by_one)
+            && let Some(of_column) = layouts.column(at, scope, tools.interner)
+        {
+            if host.row((scope, column), of_column, (&visit, fold), tools, orders) {
                 continue;
             }
             layout = Some(Arc::clone(of_column.0));
@@ -327,13 +354,13 @@ fn one_resource(
                 (mark, end) = (marks.decide(resource.id(), point.id()), place + 1);
             }
             let decided = Decided { fold: folds(mark, all), sum: mark.decision != Decision::Keep };
-            let known = layouts.from(begin);
+            let known = layouts.from(at);
             place = host.usual((&points, place..end), known, (&mut visit, decided), tools, orders);
             if place == end {
                 continue;
             }
             if let Some(point) = points.get(place)
-                && let Some(meaning) = layouts.meaning(begin + place, point, tools.interner, asked)
+                && let Some(meaning) = layouts.meaning((at, place), point, tools.interner, config)
             {
                 let rest = meaning.rest.as_ref().filter(|_| decided.sum);
                 match host.point((point, meaning), &mut visit, (decided.fold, rest), tools) {
@@ -345,7 +372,7 @@ fn one_resource(
             place += 1;
         }
         if let Some(layout) = layout {
-            host.pack(&visit, &layout, folds(mark, all));
+            host.pack(&visit, &layout, fold);
         }
     }
     // Points are in the order of the batch: if none of the resource is left, it goes as a whole.
@@ -404,7 +431,7 @@ impl Processor for Aggregate {
         batch.drop_ids(folded);
         folded.clear();
         self.counts.folded((before - batch.points()) as u64);
-        let mut rewritten = Vec::new();
+        let mut rewritten = Vec::with_capacity(others.len());
         for (point, order) in others.drain(..) {
             match order {
                 Action::Pass => {}
@@ -424,7 +451,10 @@ impl Processor for Aggregate {
             });
             asked.tell(processes);
         }
-        self.books.interner.sweep();
+        if self.books.interner.is_full() {
+            self.layouts.forget();
+            self.books.interner.sweep();
+        }
         if let Some(store) = &mut self.store {
             store.changed();
             store.keep(&self.books, cx.now, false, &self.counts);
@@ -466,6 +496,8 @@ impl Processor for Aggregate {
     fn adopt(&mut self, previous: &mut dyn Processor) -> Handover {
         let Some(previous) = previous.as_any().downcast_mut::<Aggregate>() else { return Handover::default() };
         self.books = std::mem::take(&mut previous.books);
+        // It is of the former interner.
+        self.layouts.forget();
         // Whose group is which is the settings' to say, and these may be others.
         self.books.hosts.values_mut().for_each(|host| host.groups.changes += 1);
         self.counts.adopt(&mut previous.counts);

@@ -101,6 +101,12 @@ impl Sum {
         }
     }
 
+    /// Adds many at once: so many integers' sum, and doubles' if there were any.
+    pub(crate) fn grow(&mut self, ints: i128, doubles: Option<f64>) {
+        self.int = self.int.saturating_add(ints);
+        doubles.into_iter().for_each(|value| self.add(Number::Double(value)));
+    }
+
     /// Knuth's two-sum: what `high` cannot hold goes to `low`.
     fn add_double(&mut self, value: f64) {
         let sum = self.high + value;
@@ -122,7 +128,9 @@ impl Sum {
     }
 
     pub(crate) fn as_f64(&self) -> f64 {
-        self.int as f64 + self.high + self.low
+        // Mostly it is one of either; the conversion is a call.
+        let int = if self.int == 0 { 0.0 } else { self.int as f64 };
+        int + self.high + self.low
     }
 
     /// How far two sums lie apart: 0 for equal integers; relative to their size once a double was added.

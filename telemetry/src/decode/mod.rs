@@ -22,7 +22,7 @@ use known::Placed;
 pub(crate) use known::{Known, Written};
 use points::Data;
 use repeat::PATTERNS;
-pub(crate) use repeat::{START, put_core, put_level};
+pub(crate) use repeat::{START, core, put_core, put_level};
 
 type Outcome<T> = Result<T, DecodeError>;
 

@@ -76,18 +76,18 @@ const CORE: usize = 27;
 const STARTLESS: usize = 18;
 
 /// What a core says, and how long it is.
-pub(super) struct Core {
+pub(crate) struct Core {
     /// `None` where the core has none: it may lie elsewhere.
     pub(super) start: Option<u64>,
     pub(super) time: u64,
     pub(super) bits: u64,
-    pub(super) value: ValueKind,
-    pub(super) len: usize,
+    pub(crate) value: ValueKind,
+    pub(crate) len: usize,
 }
 
 /// The core that bytes begin with, if they do.
 #[inline(always)]
-pub(super) fn core(bytes: &[u8]) -> Option<Core> {
+pub(crate) fn core(bytes: &[u8]) -> Option<Core> {
     if bytes.first() == Some(&START) {
         let core: &[u8; CORE] = bytes.first_chunk()?;
         let (time, bits, value) = level(core.last_chunk()?)?;

@@ -7,7 +7,7 @@ use phoenix_telemetry::{Number, Temporality};
 use crate::aggregate::config::GaugeFunction;
 use crate::aggregate::distribution::Distribution;
 use crate::aggregate::emit::Pieces;
-use crate::aggregate::identity::Ident;
+use crate::aggregate::identity::{Desc, Ident};
 use crate::aggregate::number::{Sum, is_finite, zero_of};
 
 /// What a series of a group holds.
@@ -113,12 +113,13 @@ impl GroupSeries {
         }
     }
 
-    /// Says what is due at a time: a number, of which the start is returned with it, or a histogram, which is written.
+    /// Says what is due at a time: a number, of which the start is returned with it, or a histogram, which is written. `heard` says
+    /// whether its metric was heard of.
     pub(super) fn speak(
         &mut self,
         resource: &Arc<[u8]>,
         time: u64,
-        heard: bool,
+        heard: impl Fn(&Desc) -> bool,
         exported: &mut Sum,
         out: &mut Pieces,
     ) -> Said {
@@ -155,7 +156,7 @@ impl GroupSeries {
         let due = if delta {
             self.touched && (self.start < time || value.as_f64() != 0.0)
         } else {
-            self.touched || heard || changed
+            self.touched || changed || heard(&self.ident.desc)
         };
         if !due {
             return Said::Nothing;
@@ -181,6 +182,7 @@ impl GroupSeries {
                 self.start = time;
             } else {
                 match self.spoken {
+                    Some(_) if !changed => {}
                     Some((_, last)) => {
                         exported.add(value);
                         exported.subtract(last);

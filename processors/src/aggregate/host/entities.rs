@@ -62,6 +62,7 @@ impl Entities {
     }
 
     /// The entity of a resource that may have been seen already, or the key of one that is not there.
+    #[inline]
     pub(super) fn find(
         &mut self,
         resource: Resource<'_>,
@@ -69,7 +70,15 @@ impl Entities {
         interner: &mut Interner,
     ) -> Result<Slot, Key> {
         let is_there = |seen: &Sighting| self.get(seen.slot).is_some_and(|entity| entity.key == seen.key);
-        if let Some(seen) = seen.filter(is_there).or_else(|| self.by_bytes(resource)) {
+        match seen.filter(is_there) {
+            Some(seen) => Ok(seen.slot),
+            None => self.look_for(resource, interner),
+        }
+    }
+
+    #[cold]
+    fn look_for(&mut self, resource: Resource<'_>, interner: &mut Interner) -> Result<Slot, Key> {
+        if let Some(seen) = self.by_bytes(resource) {
             return Ok(seen.slot);
         }
         let key = interner.resource(resource);

@@ -265,7 +265,8 @@ impl Host {
         }
         let groups = &mut self.groups;
         let class = visit.class;
-        match *visit.group.get_or_insert_with(|| entity.group((point.metric().resource(), class), groups, tools)) {
+        let own = || Found::of(&mut entity.group, (point.metric().resource(), class), groups, tools);
+        match *visit.group.get_or_insert_with(own) {
             None => {
                 tools.counts.unfolded("no_group_key");
                 Holder::Individual
@@ -283,23 +284,26 @@ impl Host {
 /// The series has a newer point in the other temporality.
 struct Newer;
 
-impl Entity {
-    /// Its group and whether that is `other`; looked for only if it may have become another one.
-    pub(super) fn group(
-        &mut self,
+impl Found {
+    /// The group of an entity and whether that is `other`; looked for only if it may have become another one.
+    #[inline]
+    pub(super) fn of(
+        last: &mut Option<Found>,
         (resource, class): (Resource<'_>, Class),
         groups: &mut Groups,
         tools: &mut Tools<'_>,
     ) -> Option<(GroupId, bool)> {
-        if let Some(found) = self.group.filter(|found| found.is_of(class, groups)) {
+        if let Some(found) = last.filter(|found| found.is_of(class, groups)) {
             return Some((found.group, found.overflow));
         }
         let Config { group_by, max_groups, .. } = tools.config;
         let (group, overflow) = groups.of((resource, class), group_by, *max_groups, tools.interner)?;
-        self.group = Some(Found { group, overflow, class, changes: groups.changes });
+        *last = Some(Found { group, overflow, class, changes: groups.changes });
         Some((group, overflow))
     }
+}
 
+impl Entity {
     /// Whether it has the CPU time that a utilization is of, by the same attributes.
     fn has_time_of(&self, share: &Ident) -> bool {
         let is_it = |ident: &Arc<Ident>| {

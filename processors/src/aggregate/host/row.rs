@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use phoenix_telemetry::{Column, Number, Scope};
 
-use super::{Entity, Host, Tools, Visit};
+use super::{Entity, Found, Host, Tools, Visit};
 use crate::aggregate::Orders;
 use crate::aggregate::groups::Group;
 use crate::aggregate::identity::Ident;
 use crate::aggregate::layouts::{Form, Layout, Place, number};
 use crate::aggregate::ledger::{Holder, Life, Reading};
-use crate::aggregate::number::{LARGEST, Sum, is_finite, is_zero, less, zero_of};
+use crate::aggregate::number::{LARGEST, is_finite, is_zero, less, zero_of};
 use crate::aggregate::series::{Action, Kind, Series};
 
 /// Series of an entity, all individual or all of one group. Folded ones have nothing left to be closed.
@@ -145,36 +145,54 @@ impl Row {
         group.hold_row(layout, self.time, layout.levels.iter().map(value));
     }
 
-    /// Whether a column goes on where the row is: later, and no counter fell or began anew. By how much each counter grew is
-    /// written to `grown`.
+    /// How a column goes on where the row is: later, and no counter fell or began anew; else `None`. By how much each counter grew
+    /// is written to `grown`.
     #[inline]
-    fn goes_on(&self, column: Column<'_>, grown: &mut Vec<Number>) -> bool {
+    fn goes_on(&self, column: Column<'_>, grown: &mut Vec<Number>) -> Option<Growth> {
         let Row { layout, values, .. } = self;
-        let (start, time) = (column.start(), column.time());
+        let (start, time, bits) = (column.start(), column.time(), column.values());
         let written_alike = self.is_folded() || start == self.start;
         let later = time > self.time && start <= self.time;
-        if !later || !written_alike || column.bits().len() != values.len() {
-            return false;
+        if !later || !written_alike || bits.len() != values.len() {
+            return None;
         }
-        let is_good =
-            |place: &Place| !place.double || column.at(place.at).is_some_and(|bits| is_finite(number(true, bits)));
-        if !layout.levels.iter().all(is_good) {
-            return false;
+        let is_good = |at: &usize| bits.get(*at).is_some_and(|bits| is_finite(number(true, *bits)));
+        if !layout.double_levels.iter().all(is_good) {
+            return None;
         }
-        grown.clear();
-        for Place { at, double, .. } in &layout.counters {
-            let (Some(bits), Some(last)) = (column.at(*at), values.get(*at)) else { return false };
-            let increment = match (number(*double, bits), number(*double, *last)) {
-                (Number::Int(value), Number::Int(last)) if value >= last && last >= 0 => Number::Int(value - last),
-                (Number::Double(value), Number::Double(last)) if value >= last && last >= 0.0 && value <= LARGEST => {
-                    Number::Double(value - last)
+        grown.resize(layout.counters.len(), Number::Int(0));
+        let mut growth = Growth::default();
+        for (Place { at, double, cpu_time }, grown) in layout.counters.iter().zip(grown) {
+            let (bits, last) = (*bits.get(*at)?, *values.get(*at)?);
+            if *double {
+                let (value, last) = (f64::from_bits(bits), f64::from_bits(last));
+                if !(value >= last && last >= 0.0 && value <= LARGEST) {
+                    return None;
                 }
-                _ => return false,
-            };
-            grown.push(increment);
+                *growth.doubles.get_or_insert(0.0) += value - last;
+                *grown = Number::Double(value - last);
+            } else {
+                let (value, last) = (bits as i64, last as i64);
+                if !(value >= last && last >= 0) {
+                    return None;
+                }
+                growth.ints += i128::from(value - last);
+                *grown = Number::Int(value - last);
+            }
+            if *cpu_time {
+                *growth.cpu_time.get_or_insert(0.0) += grown.as_f64();
+            }
         }
-        true
+        Some(growth)
     }
+}
+
+/// What the counters of a row grew by, together.
+#[derive(Default)]
+struct Growth {
+    ints: i128,
+    doubles: Option<f64>,
+    cpu_time: Option<f64>,
 }
 
 impl Host {
@@ -190,39 +208,27 @@ impl Host {
     ) -> bool {
         let Host { entities, groups, heard, .. } = self;
         let Some(entity) = visit.slot.and_then(|slot| entities.get_mut(slot)) else { return false };
-        let Some(holder) = entity.series.row(layout).map(|row| row.holder) else { return false };
-        let decided = match fold {
-            false => None,
-            true if entity.is_group => return false,
-            true => entity.group((scope.resource(), visit.class), groups, tools),
-        };
-        let (is_its, overflow) = match (decided, holder) {
-            (None, Holder::Individual) => (!fold, false),
-            (Some((group, overflow)), Holder::Group(known)) => (group == known, overflow),
-            _ => (false, false),
-        };
-        let Entity { series, usage, .. } = entity;
-        let Some(row) = series.row(layout).filter(|row| is_its && row.goes_on(column, &mut orders.grown)) else {
+        let Entity { series, usage, group, is_group, .. } = entity;
+        let Some(row) = series.row(layout) else { return false };
+        let (holder, mut overflow) = (row.holder, false);
+        if fold {
+            let found = if *is_group { None } else { Found::of(group, (scope.resource(), visit.class), groups, tools) };
+            let Some((group, other)) = found else { return false };
+            if holder != Holder::Group(group) {
+                return false;
+            }
+            overflow = other;
+        } else if holder != Holder::Individual {
             return false;
-        };
-        let (since, time) = (row.time, column.time());
-        // Added up first: a row has few.
-        let (mut sum, mut doubles, mut used) = (Sum::default(), None, None);
-        for (increment, place) in orders.grown.iter().zip(&row.layout.counters) {
-            match increment {
-                Number::Int(_) => sum.add(*increment),
-                Number::Double(value) => *doubles.get_or_insert(0.0) += value,
-            }
-            if place.cpu_time {
-                *used.get_or_insert(0.0) += increment.as_f64();
-            }
         }
-        doubles.into_iter().for_each(|value| sum.add(Number::Double(value)));
-        used.into_iter().for_each(|seconds| usage.time((since, time), seconds, fold));
-        tools.ends.taken.join(&sum);
+        let Some(growth) = row.goes_on(column, &mut orders.grown) else { return false };
+        let Growth { ints, doubles, cpu_time } = growth;
+        let (since, time) = (row.time, column.time());
+        cpu_time.into_iter().for_each(|seconds| usage.time((since, time), seconds, fold));
+        tools.ends.taken.grow(ints, doubles);
         match holder {
             Holder::Individual => {
-                tools.ends.exported.join(&sum);
+                tools.ends.exported.grow(ints, doubles);
                 row.written = time;
                 if let Some(opened) = &row.opened {
                     let points =
@@ -235,7 +241,7 @@ impl Host {
             }
             Holder::Group(id) => {
                 if let Some(group) = groups.get(id) {
-                    group.add_row(&row.layout, since, orders.grown.iter().copied());
+                    group.add_row(&row.layout, since, &orders.grown);
                 }
                 if overflow {
                     column.ids().for_each(|_| tools.counts.overflow());
@@ -243,7 +249,7 @@ impl Host {
                 orders.folded.extend(column.ids());
             }
         }
-        row.values.iter_mut().zip(column.bits()).for_each(|(value, bits)| *value = bits);
+        row.values.iter_mut().zip(column.values()).for_each(|(value, bits)| *value = *bits);
         (row.start, row.time) = (column.start(), time);
         if heard_by.replace(visit.host) != visit.host {
             heard.extend(layout.series.iter().map(|(ident, _)| ident.desc.id));

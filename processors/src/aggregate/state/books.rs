@@ -20,12 +20,12 @@ pub(crate) enum Lost {
     /// It may be of any host, up to the first scrape of this run.
     All,
     /// Up to these times, by host.
-    Until(HashMap<Box<str>, u64>),
+    Until(HashMap<Arc<str>, u64>),
 }
 
 impl Lost {
     /// What hosts of a state that is of no use were seen to do.
-    pub(crate) fn of(hosts: &HashMap<Box<str>, Host>) -> Lost {
+    pub(crate) fn of(hosts: &HashMap<Arc<str>, Host>) -> Lost {
         Lost::Until(hosts.iter().filter_map(|(name, host)| Some((name.clone(), host.latest()?))).collect())
     }
 
