@@ -125,17 +125,19 @@ impl BatchBuilder {
         self.buffer.extend_from_slice(&pattern.bytes);
         let bytes = self.buffer.get_mut(scopes..).unwrap_or_default();
         let known = self.written.numbers.len();
+        let said = |(place, (start, number)): (&Place, &(u64, Number))| {
+            (if place.has_start { *start } else { 0 }, number.bits())
+        };
+        self.written.numbers.extend(pattern.numbers.iter().zip(numbers).map(said));
         let mut alike = true;
         for (place, (start, number)) in pattern.numbers.iter().zip(numbers) {
             let Some(rest) = bytes.get_mut(place.core as usize..) else { continue };
-            let start = if place.has_start { *start } else { 0 };
             if place.has_start {
-                rest.first_chunk_mut().into_iter().for_each(|core| put_core(core, start, time, *number));
+                rest.first_chunk_mut().into_iter().for_each(|core| put_core(core, *start, time, *number));
             } else {
                 rest.first_chunk_mut().into_iter().for_each(|core| put_level(core, time, *number));
             }
             alike &= place.value == (*number).into();
-            self.written.numbers.push((start, number.bits()));
         }
         self.points += numbers.len();
         if !alike {

@@ -198,17 +198,24 @@ pub(crate) struct Templates {
 const TEMPLATES: usize = 256;
 
 impl Templates {
-    /// The template for what a resource says of these series, each given with the number that its identity has; `None` where an
-    /// attribute of theirs hides the numbers.
+    /// Series are named from here on.
+    pub(crate) fn begin(&mut self) {
+        self.key.clear();
+    }
+
+    /// One more series, by the number that its identity has, with a value under a start.
+    #[inline]
+    pub(crate) fn name(&mut self, ident: u64, start: u64, value: Number) {
+        self.key.push(ident << 2 | u64::from(start != 0) << 1 | u64::from(matches!(value, Number::Double(_))));
+    }
+
+    /// The template for what a resource says of the series that were named, which are these; `None` where an attribute of theirs
+    /// hides the numbers.
     pub(crate) fn of<'s>(
         &mut self,
-        series: impl Iterator<Item = (u64, &'s Arc<Desc>, &'s [u8], (u64, Number))> + Clone,
+        series: impl Iterator<Item = (&'s Arc<Desc>, &'s [u8], (u64, Number))>,
     ) -> Option<Arc<Template>> {
         let Templates { known, last, key } = self;
-        key.clear();
-        key.extend(series.clone().map(|(ident, _, _, (start, value))| {
-            ident << 2 | u64::from(start != 0) << 1 | u64::from(matches!(value, Number::Double(_)))
-        }));
         if let Some((_, template)) = last.as_ref().filter(|(known, _)| known == key) {
             return template.clone();
         }
@@ -216,8 +223,7 @@ impl Templates {
             if known.len() >= TEMPLATES {
                 known.clear();
             }
-            let template = Template::new(series.map(|(_, desc, attributes, point)| (desc, attributes, point)));
-            let template = template.map(Arc::new);
+            let template = Template::new(series).map(Arc::new);
             known.insert(key.clone(), template.clone());
             template
         });

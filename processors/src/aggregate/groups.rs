@@ -333,7 +333,7 @@ impl Group {
         for (place, value) in of_layout.levels.iter().zip(values) {
             if let Some(series) = series.get_mut(*place as usize) {
                 series.begins(time);
-                series.hold(value, time);
+                series.hold_level(value);
             }
         }
     }
@@ -433,11 +433,15 @@ impl Group {
         (templates, said, out): (&mut Templates, &mut Numbers, &mut Pieces),
     ) {
         said.clear();
+        templates.begin();
         let mut histogram = false;
         for (place, series) in self.series.iter_mut().enumerate() {
             match series.speak(&self.resource, time, &heard, exported, out) {
                 Said::Nothing => {}
-                Said::Number(start, value) => said.push((place, (start, value))),
+                Said::Number(start, value) => {
+                    templates.name(series.ident.id, start, value);
+                    said.push((place, (start, value)));
+                }
                 Said::Histogram => histogram = true,
             }
         }
@@ -446,15 +450,17 @@ impl Group {
         }
         let mut count = None;
         if !self.rest && self.counted < time {
-            count = Some((0, Number::Int(i64::try_from(self.entities).unwrap_or(i64::MAX))));
+            let (start, entities) = (0, Number::Int(i64::try_from(self.entities).unwrap_or(i64::MAX)));
+            templates.name(0, start, entities);
+            count = Some((start, entities));
             self.counted = time;
         }
         let series = &self.series;
         let numbers = said.iter().filter_map(|(place, number)| {
             let ident = &series.get(*place)?.ident;
-            Some((ident.id, &ident.desc, &*ident.attributes, *number))
+            Some((&ident.desc, &*ident.attributes, *number))
         });
-        let numbers = numbers.chain(count.map(|count| (0, entities, &[][..], count)));
+        let numbers = numbers.chain(count.map(|count| (entities, &[][..], count)));
         let mut template = None;
         if alone && !histogram {
             template = templates.of(numbers.clone());
@@ -465,7 +471,7 @@ impl Group {
         if let (Some(head), Some(template)) = (&self.head, template) {
             out.resource(head, &template, time, said.iter().map(|(_, number)| *number).chain(count));
         } else {
-            for (_, desc, attributes, (start, value)) in numbers {
+            for (desc, attributes, (start, value)) in numbers {
                 out.number(&self.resource, desc, attributes, (start, time), value);
             }
         }

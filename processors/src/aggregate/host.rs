@@ -22,7 +22,7 @@ use phoenix_telemetry::Resource;
 use super::config::Config;
 use super::emit::{Pieces, Templates};
 use super::groups::{Group, Groups};
-use super::identity::{Desc, Ident, Interner, Key, encode_resource, is_group};
+use super::identity::{Desc, Ident, Interner, Key, Keyed, encode_resource, is_group};
 use super::ledger::{GroupId, Holder};
 use super::number::Sum;
 use super::own::Counts;
@@ -235,29 +235,39 @@ impl Host {
         (verdict, class): (Verdict, Class),
         tools: &mut Tools<'_>,
     ) -> Visit {
-        let mut visit = Visit { slot: None, class, group: None, guess: 0, host, before: None };
-        let key = match self.entities.find(resource, seen, tools.interner) {
+        let slot = match self.entities.find(resource, seen, tools.interner) {
             Ok(slot) => {
-                visit.slot = Some(slot);
                 if let Some(entity) = self.entities.get_mut(slot).filter(|entity| !is_same(entity.verdict, verdict)) {
                     tools.counts.entity(entity.verdict, -1);
                     tools.counts.entity(verdict, 1);
                     entity.verdict = verdict;
                 }
-                return visit;
+                Some(slot)
             }
-            Err(key) => key,
+            Err(keyed) => self.admit((resource, &keyed), time, verdict, tools),
         };
+        Visit { slot, class, group: None, guess: 0, host, before: None }
+    }
+
+    /// Makes room for a resource that is not there; where it is, `None` if there is none.
+    #[cold]
+    fn admit(
+        &mut self,
+        (resource, keyed): (Resource<'_>, &Keyed),
+        time: u64,
+        verdict: Verdict,
+        tools: &mut Tools<'_>,
+    ) -> Option<Slot> {
         if self.is_full(tools.config) {
             self.make_room(time, tools.counts);
         }
         if self.is_full(tools.config) {
             self.refused = Some(time);
-            return visit;
+            return None;
         }
         let entity = Entity {
-            key,
-            resource: tools.interner.share(encode_resource(resource)),
+            key: keyed.key,
+            resource: tools.interner.share(encode_resource(resource, keyed)),
             series: Table::with_room(resource.live_points().min(SERIES_PER_ENTITY)),
             group: None,
             is_group: is_group(resource, &tools.config.group_by),
@@ -266,8 +276,7 @@ impl Host {
             next: Cell::default(),
         };
         tools.counts.entity(verdict, 1);
-        visit.slot = Some(self.entities.insert(entity));
-        visit
+        Some(self.entities.insert(entity))
     }
 
     fn is_full(&self, config: &Config) -> bool {

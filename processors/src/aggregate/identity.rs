@@ -12,10 +12,16 @@ use super::config::Output;
 use super::layouts::{Form, Layout, Rest};
 use crate::measure::ByKey;
 use phoenix_telemetry::write::{put_attribute, put_bytes, put_number};
-use phoenix_telemetry::{AnyValue, Attributes, Metric, MetricKind, Point, Resource, Scope, Temporality};
+use phoenix_telemetry::{AnyValue, Metric, MetricKind, Point, Resource, Scope, Temporality};
 
 /// A resource.
 pub(crate) type Key = (u64, u64);
+
+/// The key of a resource, and its attributes as they came, encoded.
+pub(crate) struct Keyed {
+    pub(crate) key: Key,
+    attributes: Vec<u8>,
+}
 
 /// What a metric is to another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +170,6 @@ pub(crate) struct Interner {
     last: Option<Arc<Layout>>,
     next: u64,
     sweep_at: usize,
-    scratch: Vec<u8>,
 }
 
 impl Default for Interner {
@@ -179,15 +184,21 @@ impl Default for Interner {
             last: None,
             next: 1,
             sweep_at: SWEEP_FROM,
-            scratch: Vec::new(),
         }
     }
 }
 
 impl Interner {
-    /// The key of a resource.
-    pub(crate) fn resource(&mut self, resource: Resource<'_>) -> Key {
-        (resource.hash(), self.sum(resource.attributes()))
+    /// The key of a resource: by a keyed hash of its attributes, whatever their order.
+    pub(crate) fn resource(&self, resource: Resource<'_>) -> Keyed {
+        let mut attributes = Vec::with_capacity(256);
+        let mut sum = 0u64;
+        for (key, value) in resource.attributes().iter() {
+            let begin = attributes.len();
+            put_attribute(&mut attributes, 1, key, value);
+            sum = sum.wrapping_add(self.keyed.hash_one(attributes.get(begin..).unwrap_or_default()));
+        }
+        Keyed { key: (resource.hash(), sum), attributes }
     }
 
     /// What a point's series is, given the description of its metric.
@@ -252,17 +263,6 @@ impl Interner {
         };
         self.last = Some(Arc::clone(&layout));
         Some(layout)
-    }
-
-    /// A keyed hash of a set of attributes, whatever their order.
-    fn sum(&mut self, attributes: Attributes<'_>) -> u64 {
-        let mut sum = 0u64;
-        for (key, value) in attributes.iter() {
-            self.scratch.clear();
-            put_attribute(&mut self.scratch, 1, key, value);
-            sum = sum.wrapping_add(self.keyed.hash_one(self.scratch.as_slice()));
-        }
-        sum
     }
 
     /// The description of a metric, and of what it leaves as.
@@ -384,17 +384,11 @@ fn sorted<'a>(attributes: impl Iterator<Item = (&'a str, AnyValue<'a>)>, number:
     encoded.concat()
 }
 
-fn as_they_come(attributes: Attributes<'_>, number: u32) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64);
-    attributes.iter().for_each(|(key, value)| put_attribute(&mut out, number, key, value));
-    out
-}
-
 /// A whole resource, as the fields of `ResourceMetrics` but for the scopes. The attributes come first, and in their order: of the
 /// same bytes is the same resource.
-pub(crate) fn encode_resource(resource: Resource<'_>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(128);
-    put_bytes(&mut out, 1, &as_they_come(resource.attributes(), 1));
+pub(crate) fn encode_resource(resource: Resource<'_>, Keyed { attributes, .. }: &Keyed) -> Vec<u8> {
+    let mut out = Vec::with_capacity(attributes.len() + 4);
+    put_bytes(&mut out, 1, attributes);
     if !resource.schema_url().is_empty() {
         put_bytes(&mut out, 3, resource.schema_url().as_bytes());
     }

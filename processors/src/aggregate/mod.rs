@@ -30,14 +30,14 @@ use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
     BuildError, Context, Decision, Entity, Folded, Handover, Mark, Marks, Processor, ProcessorFactory, Site, Stability,
 };
-use phoenix_telemetry::{Batch, Number, PointId, Resource, ResourceId};
+use phoenix_telemetry::{Batch, Number, PointId, Resource, ResourceId, Scope};
 
 pub use config::{Config, Fold, GaugeFunction, Output, State};
 
 use crate::entity::{host_of, is_process, pid_of};
 use emit::{Pieces, Templates};
 pub(crate) use groups::class_name;
-use host::{Decided, Ends, Host, Sighting, Tools, Verdict};
+use host::{Decided, Ends, Host, Sighting, Tools, Verdict, Visit};
 pub(crate) use identity::{CLASS, is_cpu, is_cpu_share, is_group};
 use identity::{Desc, Interner, entities_desc};
 use layouts::Layouts;
@@ -337,40 +337,20 @@ fn one_resource(
             && let Some(of_column) = layouts.column(at, scope, tools.interner)
         {
             if host.row((scope, column), of_column, (&visit, fold), tools, orders) {
+                if fold && column.values().len() == resource.live_points() {
+                    // It is all there is of the resource, as of most processes.
+                    orders.gone.push(resource.id());
+                    return;
+                }
+                if fold {
+                    orders.folded.extend(column.ids());
+                }
                 continue;
             }
             layout = Some(Arc::clone(of_column.0));
         }
-        let points = scope.places();
-        let mut place = 0;
-        while place < points.len() {
-            let mut end = points.len();
-            let mut mark = mark;
-            if one_by_one {
-                let Some(point) = points.get(place) else {
-                    place += 1;
-                    continue;
-                };
-                (mark, end) = (marks.decide(resource.id(), point.id()), place + 1);
-            }
-            let decided = Decided { fold: folds(mark, all), sum: mark.decision != Decision::Keep };
-            let known = layouts.from(at);
-            place = host.usual((&points, place..end), known, (&mut visit, decided), tools, orders);
-            if place == end {
-                continue;
-            }
-            if let Some(point) = points.get(place)
-                && let Some(meaning) = layouts.meaning((at, place), point, tools.interner, config)
-            {
-                let rest = meaning.rest.as_ref().filter(|_| decided.sum);
-                match host.point((point, meaning), &mut visit, (decided.fold, rest), tools) {
-                    Action::Pass => {}
-                    Action::Fold => orders.folded.push(point.id()),
-                    order => orders.others.push((point.id(), order)),
-                }
-            }
-            place += 1;
-        }
+        let marks = one_by_one.then_some(marks);
+        scope_by_points(host, (scope, at), &mut visit, (mark, all, marks), layouts, tools, orders);
         if let Some(layout) = layout {
             host.pack(&visit, &layout, fold);
         }
@@ -382,6 +362,51 @@ fn one_resource(
     }
 }
 
+/// Works off the points of a scope, all of that mark or, with `marks`, each of its own. Not a part of [`one_resource`], as most
+/// resources do not need it and paid 6 instructions a point for its registers.
+#[inline(never)]
+fn scope_by_points(
+    host: &mut Host,
+    (scope, at): (Scope<'_>, usize),
+    visit: &mut Visit,
+    (mark, all, marks): (Mark, bool, Option<&Marks>),
+    layouts: &mut Layouts,
+    tools: &mut Tools<'_>,
+    orders: &mut Orders,
+) {
+    let (config, points) = (tools.config, scope.places());
+    let mut place = 0;
+    while place < points.len() {
+        let mut end = points.len();
+        let mut mark = mark;
+        if let Some(marks) = marks {
+            let Some(point) = points.get(place) else {
+                place += 1;
+                continue;
+            };
+            (mark, end) = (marks.decide(scope.resource().id(), point.id()), place + 1);
+        }
+        let decided = Decided { fold: folds(mark, all), sum: mark.decision != Decision::Keep };
+        let known = layouts.from(at);
+        place = host.usual((&points, place..end), known, (visit, decided), tools, orders);
+        if place == end {
+            continue;
+        }
+        if let Some(point) = points.get(place)
+            && let Some(meaning) = layouts.meaning((at, place), point, tools.interner, config)
+        {
+            let rest = meaning.rest.as_ref().filter(|_| decided.sum);
+            match host.point((point, meaning), visit, (decided.fold, rest), tools) {
+                Action::Pass => {}
+                Action::Fold => orders.folded.push(point.id()),
+                Action::Rewrite(start, value) => orders.rewritten.push((point.id(), start, value)),
+                order => orders.others.push((point.id(), order)),
+            }
+        }
+        place += 1;
+    }
+}
+
 /// What is to be done with the points of a batch that do not pass as they came.
 #[derive(Default)]
 struct Orders {
@@ -389,6 +414,8 @@ struct Orders {
     gone: Vec<ResourceId>,
     /// Of other resources these, in the order of the batch.
     folded: Vec<PointId>,
+    /// Points under another start and with another value.
+    rewritten: Vec<(PointId, u64, Number)>,
     others: Vec<Order>,
     /// What the counters of the row at hand grew by.
     grown: Vec<Number>,
@@ -425,17 +452,15 @@ impl Processor for Aggregate {
         let asked = batch.series().next().and_then(|point| self.folded.asked(point.time()));
         let mut processes: HashSet<u32> = asked.iter().flat_map(|_| batch.resources().filter_map(pid_of)).collect();
         let (early, out) = self.work(batch, cx);
-        let Orders { gone, folded, others, .. } = &mut self.orders;
+        let Orders { gone, folded, rewritten, others, .. } = &mut self.orders;
         let before = batch.points();
         gone.drain(..).for_each(|resource| batch.drop_resource(resource));
         batch.drop_ids(folded);
         folded.clear();
         self.counts.folded((before - batch.points()) as u64);
-        let mut rewritten = Vec::with_capacity(others.len());
         for (point, order) in others.drain(..) {
             match order {
-                Action::Pass => {}
-                Action::Rewrite(start, value) => rewritten.push((point, start, value)),
+                Action::Pass | Action::Rewrite(..) => {}
                 Action::Fold | Action::Replace => batch.set_verdict(point, phoenix_telemetry::Verdict::Drop),
                 Action::Drop(reason) => {
                     self.counts.dropped(reason);
@@ -443,7 +468,8 @@ impl Processor for Aggregate {
                 }
             }
         }
-        batch.rewrite_points(&rewritten);
+        batch.rewrite_points(rewritten);
+        rewritten.clear();
         self.send(batch, early, out);
         if let Some(asked) = asked {
             batch.resources().filter_map(pid_of).for_each(|left| {

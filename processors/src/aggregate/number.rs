@@ -128,9 +128,8 @@ impl Sum {
     }
 
     pub(crate) fn as_f64(&self) -> f64 {
-        // Mostly it is one of either; the conversion is a call.
-        let int = if self.int == 0 { 0.0 } else { self.int as f64 };
-        int + self.high + self.low
+        // Mostly it is one of either, and the conversion is a call.
+        if self.int == 0 { self.high + self.low } else { self.int as f64 + self.high + self.low }
     }
 
     /// How far two sums lie apart: 0 for equal integers; relative to their size once a double was added.

@@ -88,6 +88,16 @@ impl GroupSeries {
         }
     }
 
+    /// Adds a member's current value to a level, where it is a finite one.
+    #[inline]
+    pub(super) fn hold_level(&mut self, value: Number) {
+        if let Holding::Level(sum) = &mut self.holding
+            && is_finite(value)
+        {
+            sum.add(value);
+        }
+    }
+
     /// Adds a member's current value to a level or gauge; a gauge that is no number says nothing.
     pub(crate) fn hold(&mut self, value: Number, at: u64) {
         if !is_finite(value) {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use phoenix_telemetry::Resource;
 
 use super::Entity;
-use crate::aggregate::identity::{Interner, Key};
+use crate::aggregate::identity::{Interner, Key, Keyed};
 use crate::measure::ByKey;
 
 /// Where an entity is, until it is forgotten.
@@ -67,8 +67,8 @@ impl Entities {
         &mut self,
         resource: Resource<'_>,
         seen: Option<Sighting>,
-        interner: &mut Interner,
-    ) -> Result<Slot, Key> {
+        interner: &Interner,
+    ) -> Result<Slot, Keyed> {
         let is_there = |seen: &Sighting| self.get(seen.slot).is_some_and(|entity| entity.key == seen.key);
         match seen.filter(is_there) {
             Some(seen) => Ok(seen.slot),
@@ -77,13 +77,13 @@ impl Entities {
     }
 
     #[cold]
-    fn look_for(&mut self, resource: Resource<'_>, interner: &mut Interner) -> Result<Slot, Key> {
+    fn look_for(&mut self, resource: Resource<'_>, interner: &Interner) -> Result<Slot, Keyed> {
         if let Some(seen) = self.by_bytes(resource) {
             return Ok(seen.slot);
         }
-        let key = interner.resource(resource);
-        let slot = *self.by_key.get(&key).ok_or(key)?;
-        self.hints.insert(key.0, slot);
+        let keyed = interner.resource(resource);
+        let Some(&slot) = self.by_key.get(&keyed.key) else { return Err(keyed) };
+        self.hints.insert(keyed.key.0, slot);
         Ok(slot)
     }
 

@@ -293,9 +293,19 @@ impl Found {
         groups: &mut Groups,
         tools: &mut Tools<'_>,
     ) -> Option<(GroupId, bool)> {
-        if let Some(found) = last.filter(|found| found.is_of(class, groups)) {
-            return Some((found.group, found.overflow));
+        match last {
+            Some(found) if found.is_of(class, groups) => Some((found.group, found.overflow)),
+            _ => Found::anew(last, (resource, class), groups, tools),
         }
+    }
+
+    #[cold]
+    fn anew(
+        last: &mut Option<Found>,
+        (resource, class): (Resource<'_>, Class),
+        groups: &mut Groups,
+        tools: &mut Tools<'_>,
+    ) -> Option<(GroupId, bool)> {
         let Config { group_by, max_groups, .. } = tools.config;
         let (group, overflow) = groups.of((resource, class), group_by, *max_groups, tools.interner)?;
         *last = Some(Found { group, overflow, class, changes: groups.changes });

@@ -16,7 +16,7 @@ use crate::aggregate::identity::Ident;
 use crate::aggregate::layouts::{Form, Layout, Place, number};
 use crate::aggregate::ledger::{Holder, Life, Reading};
 use crate::aggregate::number::{LARGEST, is_finite, is_zero, less, zero_of};
-use crate::aggregate::series::{Action, Kind, Series};
+use crate::aggregate::series::{Kind, Series};
 
 /// Series of an entity, all individual or all of one group. Folded ones have nothing left to be closed.
 #[derive(Debug)]
@@ -197,7 +197,7 @@ struct Growth {
 
 impl Host {
     /// Works off all points of a scope at once, if they are a column that goes on where a row of the entity is; whether they are. It
-    /// does what [`Host::usual`] does with each of them, all decided on alike.
+    /// does what [`Host::usual`] does with each of them, all decided on alike; but where they are folded, the caller takes note.
     pub(crate) fn row(
         &mut self,
         (scope, column): (Scope<'_>, Column<'_>),
@@ -234,9 +234,9 @@ impl Host {
                     let points =
                         layout.counters.iter().zip(&opened.offsets).filter_map(|(Place { at, double, .. }, offset)| {
                             let value = less(number(*double, column.at(*at)?), number(*double, *offset));
-                            Some((column.id(*at)?, Action::Rewrite(opened.start, value)))
+                            Some((column.id(*at)?, opened.start, value))
                         });
-                    orders.others.extend(points);
+                    orders.rewritten.extend(points);
                 }
             }
             Holder::Group(id) => {
@@ -246,7 +246,6 @@ impl Host {
                 if overflow {
                     column.ids().for_each(|_| tools.counts.overflow());
                 }
-                orders.folded.extend(column.ids());
             }
         }
         row.values.iter_mut().zip(column.values()).for_each(|(value, bits)| *value = *bits);

@@ -81,10 +81,10 @@ impl Host {
         let first = entity.series.get(0).ok_or(Unreadable)?;
         pieces.closed(&entity.resource, &first.ident, (0, 1));
         let batch = pieces.finish();
-        let Err(key) = self.entities.find(batch.resources().next().ok_or(Unreadable)?, None, from.interner) else {
+        let Err(keyed) = self.entities.find(batch.resources().next().ok_or(Unreadable)?, None, from.interner) else {
             return Err(Unreadable);
         };
-        entity.key = key;
+        entity.key = keyed.key;
         let closing: Vec<_> =
             entity.series.iter().filter(|series| series.life.closing).map(|series| Arc::clone(&series.ident)).collect();
         let slot = self.entities.insert(entity);

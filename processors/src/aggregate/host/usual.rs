@@ -14,7 +14,7 @@ use crate::aggregate::identity::Role;
 use crate::aggregate::layouts::Meaning;
 use crate::aggregate::ledger::{Holder, Reading};
 use crate::aggregate::number::{is_finite, is_zero, less};
-use crate::aggregate::series::{Action, Kind};
+use crate::aggregate::series::Kind;
 
 /// How the points of a scope are decided on, all alike.
 #[derive(Clone, Copy)]
@@ -82,7 +82,7 @@ impl Host {
                         if life.out_start != start || !is_zero(life.offset) {
                             let written = less(value, life.offset);
                             read = less(written, less(last.value, life.offset));
-                            orders.others.push((point.id(), Action::Rewrite(life.out_start, written)));
+                            orders.rewritten.push((point.id(), life.out_start, written));
                         }
                         tools.ends.taken.add(increment);
                         tools.ends.exported.add(read);
