@@ -7,11 +7,13 @@
 #[path = "../../processors/src/measure/sample.rs"]
 mod sample;
 
+use std::hash::RandomState;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use hyperloglogplus::{HyperLogLog, HyperLogLogPlus};
 use phoenix_pipeline::config::parse;
 use phoenix_pipeline::{Context, Delivery, Marks, Processor, Site};
 use phoenix_processors::PROCESSORS;
@@ -41,6 +43,23 @@ fn sketches(criterion: &mut Criterion) {
     run("dense, full", full(Distinct::dense(1)));
     run("sparse, fresh", Distinct::sparse(1));
     run("sparse, dense by then", full(Distinct::sparse(1)));
+    for (name, before) in [("library, fresh", 0), ("library, dense by then", 1_000_000)] {
+        // As its sketch cannot be copied, one is begun anew each time.
+        let start = || {
+            let mut sketch: HyperLogLogPlus<u64, _> = HyperLogLogPlus::new(14, RandomState::new()).unwrap();
+            (0..before).for_each(|hash| sketch.insert(&hash));
+            sketch
+        };
+        let mut full = start();
+        group.bench_function(name, |bencher| {
+            let insert =
+                |sketch: &mut HyperLogLogPlus<u64, _>| (0..SERIES).for_each(|hash| sketch.insert(black_box(&hash)));
+            match before {
+                0 => bencher.iter_batched_ref(start, insert, BatchSize::LargeInput),
+                _ => bencher.iter(|| insert(&mut full)),
+            }
+        });
+    }
     group.bench_function("sample, all known", |bencher| {
         let mut sample = Sample::new(20_000, 10, 1);
         bencher.iter(|| {
