@@ -124,7 +124,7 @@ impl<S: Default> Tracker<S> {
     pub(crate) fn read(&mut self, batch: &Batch, now: Instant) {
         self.batch = self.batch.wrapping_add(1).max(1);
         self.targets.clear();
-        self.layouts.clear();
+        self.layouts.begin();
         self.seen.clear();
         self.newcomers.clear();
         self.last = None;

@@ -88,6 +88,17 @@ impl Form {
         Some(form)
     }
 
+    /// Whether it is the form of the column of these points, of which these are the same series as of the one it was made of.
+    pub(super) fn is_of(&self, points: &Places<'_>, layout: &[Measured]) -> bool {
+        self.cells.len() == layout.len()
+            && self.cells.iter().zip(layout).all(|(cell, Measured { place, .. })| {
+                points.get(*place).is_some_and(|point| {
+                    let is_int = matches!(point.value(), Some(Number::Int(_)));
+                    (cell.has_start, cell.is_int()) == (point.start_time() > 0, is_int)
+                })
+            })
+    }
+
     fn has(&self, measure: usize) -> bool {
         measure < self.sums && self.measures >> measure & 1 == 1
     }
@@ -99,6 +110,7 @@ pub(super) struct Forms(Vec<Arc<Form>>);
 
 impl Forms {
     /// The form of a column: the same one for all columns that are alike.
+    #[cold]
     pub(super) fn of(&mut self, points: &Places<'_>, layout: &[Measured], sums: usize) -> Option<Arc<Form>> {
         let form = Form::of(points, layout, sums)?;
         if let Some(known) = self.0.iter().find(|known| ***known == form) {

@@ -132,6 +132,28 @@ fn usual_processes_are_rows_and_come_back_as_the_series_they_were() {
     assert_eq!(rows(&packed), 0, "what is old is forgotten, as a row too");
 }
 
+/// Shapes that differ in nothing but whether their numbers are integers are remembered apart.
+#[test]
+fn integers_and_doubles_of_the_same_series_stay_rows_from_batch_to_batch() {
+    let (mut packed, mut plain) = (tracker(false), tracker(true));
+    for round in 0..5i64 {
+        let mut builder = BatchBuilder::new();
+        for pid in [0, 2, 1, 3, 4, 5i64] {
+            let value = if pid % 2 == 0 { Number::Int(7 * round) } else { Number::Double(0.5 * round as f64) };
+            let mut resource = builder.resource();
+            resource.attribute("process.pid", pid);
+            let mut scope = resource.scope("s", "");
+            let desc = Descriptor { name: "sum", unit: "1", description: "", shape: CUMULATIVE };
+            scope.metric(&desc).point(at(-100), at(10 * round), value, &[]);
+        }
+        let batch = builder.finish();
+        packed.read(&batch, Instant::now());
+        plain.read(&batch, Instant::now());
+        assert_eq!(known(&mut packed), known(&mut plain), "round {round}");
+        assert_eq!((rows(&packed), rows(&plain)), (if round > 0 { 6 } else { 0 }, 0), "round {round}");
+    }
+}
+
 fn tracker_of_processes(plain: bool) -> Tracker<()> {
     let mut tracker = tracker(plain);
     tracker.plan.measures =
