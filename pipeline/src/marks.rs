@@ -137,7 +137,7 @@ impl Marks {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn entry(&mut self, entity: Entity) -> &mut Mark {
         match entity {
             Entity::Point(id) => self.points.entry(id).or_default(),

@@ -55,7 +55,7 @@ impl<S: Default> Tracker<S> {
 
     /// Forgets entities that their scope has not shown for `expiry` and at least two scrapes, and scopes that are silent.
     pub(super) fn sweep(&mut self, expiry: u64, now: Instant) {
-        let Tracker { slots, by_key, free, scopes, batch, .. } = self;
+        let Tracker { slots, by_key, free, scopes, batch, forgotten, .. } = self;
         scopes.retain(|_, scope| now.saturating_duration_since(scope.heard) < SILENCE);
         let mut series = 0;
         for (at, place) in (0u32..).zip(slots.iter_mut()) {
@@ -67,6 +67,7 @@ impl<S: Default> Tracker<S> {
             if gone {
                 by_key.remove(&slot.key);
                 free.push(at);
+                *forgotten += 1;
                 *place = None;
                 continue;
             }

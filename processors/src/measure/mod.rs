@@ -18,7 +18,6 @@ mod slot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use phoenix_pipeline::Entity;
@@ -56,8 +55,10 @@ pub(crate) struct Tracker<S> {
     by_key: ByKey<u32>,
     slots: Vec<Option<Slot<S>>>,
     free: Vec<u32>,
-    scopes: HashMap<u64, Scope>,
+    scopes: ByKey<Scope>,
     series: usize,
+    /// How many entities were forgotten.
+    forgotten: u64,
     batch: u32,
     made_room: u32,
     newcomers: Vec<(u32, u32, Newcomer)>,
@@ -66,6 +67,8 @@ pub(crate) struct Tracker<S> {
     window: Seconds,
     seen: Vec<(u64, u32)>,
     targets: Vec<Target>,
+    /// Whether any of those came before its entity was known.
+    early: bool,
     layouts: Layouts,
     ignored: Ignored,
 }
@@ -85,8 +88,9 @@ impl<S: Default> Tracker<S> {
             by_key: ByKey::default(),
             slots: Vec::new(),
             free: Vec::new(),
-            scopes: HashMap::new(),
+            scopes: ByKey::default(),
             series: 0,
+            forgotten: 0,
             batch: 0,
             made_room: 0,
             newcomers: Vec::new(),
@@ -94,6 +98,7 @@ impl<S: Default> Tracker<S> {
             window: Seconds::default(),
             seen: Vec::new(),
             targets: Vec::new(),
+            early: false,
             layouts: Layouts::default(),
             ignored: Ignored::default(),
         }
@@ -124,6 +129,7 @@ impl<S: Default> Tracker<S> {
     pub(crate) fn read(&mut self, batch: &Batch, now: Instant) {
         self.batch = self.batch.wrapping_add(1).max(1);
         self.targets.clear();
+        self.early = false;
         self.layouts.begin();
         self.seen.clear();
         self.newcomers.clear();
@@ -177,6 +183,7 @@ impl<S: Default> Tracker<S> {
         let any = || resource.metrics().flat_map(|metric| metric.points()).next().map(Point::id);
         if let Some(sample) = sample.or_else(any) {
             let target = Target { key, entity: Entity::Resource(resource.id()), sample, place };
+            self.early |= place == Place::None;
             self.targets.push(target);
         }
     }
@@ -224,6 +231,7 @@ impl<S: Default> Tracker<S> {
                     Some(_) => Entity::Resource(resource.id()),
                 };
                 told = true;
+                self.early |= place == Place::None;
                 self.targets.push(Target { key, entity, sample: point.id(), place });
             }
         }
@@ -280,20 +288,26 @@ impl<S: Default> Tracker<S> {
         if !self.seen.is_sorted_by_key(|(scope, _)| *scope) {
             self.seen.sort_unstable();
         }
-        for group in self.seen.chunk_by(|a, b| a.0 == b.0) {
+        let Tracker { seen, scopes, slots, .. } = self;
+        let mut due = false;
+        for group in seen.chunk_by(|a, b| a.0 == b.0) {
             let Some((scope, _)) = group.first() else { continue };
-            let scope = self.scopes.entry(*scope).or_insert_with(|| Scope::new(now));
+            let scope = scopes.entry(*scope).or_insert_with(|| Scope::new(now));
+            let shown = || group.iter().filter_map(|(_, at)| slots.get(*at as usize)?.as_ref());
+            // Of a whole scrape the first says so.
+            let again = shown().any(|slot| slot.time > 0 && slot.newest > slot.time && slot.scrape == scope.scrape);
+            let newest = shown().map(|slot| slot.newest).max().unwrap_or(0);
             let is_new = scope.scrape == 0;
-            (scope.heard, scope.newest, scope.again) = (now, 0, false);
+            scope.heard = now;
+            scope.advance(newest, again);
+            due |= scope.now > scope.swept + EXPIRY / 4;
             for (_, at) in group {
-                let Some(Some(slot)) = self.slots.get(*at as usize) else { continue };
+                let Some(Some(slot)) = slots.get_mut(*at as usize) else { continue };
                 if is_new || slot.time == 0 {
                     scope.members.push(*at);
                 }
-                scope.newest = scope.newest.max(slot.newest);
-                scope.again |= slot.time > 0 && slot.newest > slot.time && slot.scrape == scope.scrape;
+                (slot.time, slot.scrape) = (slot.newest, scope.scrape);
             }
-            scope.advance();
         }
         let batch = self.batch;
         for (at, measure, newcomer) in self.newcomers.drain(..) {
@@ -301,18 +315,11 @@ impl<S: Default> Tracker<S> {
             let before = self.scopes.get(&slot.scope).map_or(0, |scope| scope.before);
             slot.readings.apart(slot.key).newcomer(measure, newcomer, before, batch);
         }
-        let mut due = false;
-        for group in self.seen.chunk_by(|a, b| a.0 == b.0) {
-            let Some(scope) = group.first().and_then(|(scope, _)| self.scopes.get(scope)) else { continue };
-            due |= scope.now > scope.swept + EXPIRY / 4;
-            for (_, at) in group {
-                let Some(Some(slot)) = self.slots.get_mut(*at as usize) else { continue };
-                slot.time = slot.newest;
-                slot.scrape = scope.scrape;
-            }
-        }
         if due {
             self.sweep(EXPIRY, now);
+        }
+        if !self.early {
+            return;
         }
         // Parts of an entity that came before its first measure.
         for target in &mut self.targets {
@@ -347,6 +354,11 @@ impl<S: Default> Tracker<S> {
     /// Whether the newest batch measured an entity.
     pub(crate) fn is_here(&self, slot: &Slot<S>) -> bool {
         slot.batch == self.batch
+    }
+
+    /// How many entities were ever forgotten: while that stays as it is, so do the places of all others.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     /// Number of the newest batch.

@@ -22,9 +22,6 @@ pub(super) struct Scope {
     pub(super) heard: Instant,
     /// Places of all its entities that were ever measured.
     pub(super) members: Vec<u32>,
-    /// Of the batch at hand: newest time, and whether an entity of the scrape at hand came again.
-    pub(super) newest: u64,
-    pub(super) again: bool,
 }
 
 impl Scope {
@@ -38,25 +35,23 @@ impl Scope {
             swept: 0,
             heard,
             members: Vec::new(),
-            newest: 0,
-            again: false,
         }
     }
 
-    /// Takes up a batch: a new scrape, if something came again that the scrape at hand already had, or if it is later by
-    /// more than half of what lay between the last two.
-    pub(super) fn advance(&mut self) {
+    /// Takes up a batch of that newest time: a new scrape, if something came again that the scrape at hand already had, or if it
+    /// is later by more than half of what lay between the last two.
+    pub(super) fn advance(&mut self, newest: u64, again: bool) {
         let usual = if self.before == 0 { 0 } else { self.now.saturating_sub(self.before) };
-        let later = self.newest > self.now.saturating_add((usual / 2).max(LEAST_INTERVAL));
-        if self.now == 0 || self.again || later {
+        let later = newest > self.now.saturating_add((usual / 2).max(LEAST_INTERVAL));
+        if self.now == 0 || again || later {
             self.before = self.now;
-            self.now = self.newest;
+            self.now = newest;
             self.scrape += 1;
             self.was_in_parts = self.in_parts;
             self.in_parts = false;
         } else {
             self.in_parts = true;
-            self.now = self.now.max(self.newest);
+            self.now = self.now.max(newest);
         }
     }
 }

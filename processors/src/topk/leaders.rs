@@ -62,12 +62,18 @@ impl Leaders {
             }
         }
         for inside in &mut rankings {
-            inside.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            let before = |a: &Leader, b: &Leader| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+            if inside.len() > Ranking::MOST {
+                inside.select_nth_unstable_by(Ranking::MOST, before);
+            }
+            let first = inside.len().min(Ranking::MOST);
+            inside.get_mut(..first).unwrap_or_default().sort_unstable_by(before);
         }
         let listed = || rankings.iter().flat_map(|inside| inside.iter().take(Ranking::MOST)).map(|(_, key, _)| *key);
         let mut known: ByKey<Named> = listed().filter_map(|key| Some((key, self.known.get(&key)?.clone()))).collect();
-        let unknown = listed().filter(|key| !known.contains_key(key)).collect();
-        for (key, sample) in samples(tracker, unknown) {
+        let unknown: Vec<u64> = listed().filter(|key| !known.contains_key(key)).collect();
+        // Mostly all are known, and there is nobody to look for.
+        for (key, sample) in (!unknown.is_empty()).then(|| samples(tracker, unknown)).into_iter().flatten() {
             let Some(point) = batch.point(sample) else { continue };
             known.entry(key).or_insert_with(|| self.named(point));
         }

@@ -13,7 +13,6 @@ mod sieve;
 mod tests;
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +24,7 @@ use phoenix_telemetry::Batch;
 
 pub use config::{Combine, Config};
 
-use crate::measure::{self, Plan, Report, Target, Tracker, interned};
+use crate::measure::{self, ByKey, Plan, Report, Target, Tracker, interned};
 use history::{Decay, History};
 use leaders::Leaders;
 use ranking::{Bands, Place, Turnover};
@@ -80,7 +79,7 @@ type Scope = Box<[(Turnover, Rest)]>;
 struct TopK {
     tracker: Tracker<State>,
     bands: Bands,
-    scopes: HashMap<u64, Scope>,
+    scopes: ByKey<Scope>,
     /// The weight of each measure, where they make one score.
     weights: Option<Vec<f64>>,
     /// Why an entity stays, by ranking.
@@ -122,7 +121,7 @@ impl TopK {
                 scope: config.scope.clone(),
                 max_entities: config.max_entities,
             }),
-            scopes: HashMap::new(),
+            scopes: ByKey::default(),
             weights: weighted.then(|| config.rank_by.iter().map(weight).collect()),
             reasons,
             report: Report::new(site, true),
@@ -169,7 +168,7 @@ impl TopK {
     fn rank_scope(&mut self, scope: u64, here: &[(u64, u32)], known: &mut Scope) {
         let (time, scrape) = (self.tracker.time_of(scope), self.tracker.in_parts(scope).unwrap_or(0));
         let totals = self.weights.as_ref().map(|weights| self.totals(scope, here, weights.len()));
-        let mut whole = Vec::with_capacity(known.len());
+        let mut whole = Vec::new();
         for (ranking, (_, rest)) in known.iter_mut().enumerate() {
             // A score goes by the totals of all, which every part changes.
             let further = scrape > 0 && rest.scrape == scrape && totals.is_none();
@@ -183,8 +182,10 @@ impl TopK {
             self.sift(whole, (here, &elsewhere), totals.as_deref(), (known, time));
         }
         for (ranking, ((turnover, rest), sieve)) in known.iter_mut().zip(&mut self.sieves).enumerate() {
-            self.bands.rank(sieve, rest, turnover, time);
+            rest.forgotten = self.tracker.forgotten();
+            let first = self.bands.rank(sieve, rest, turnover, time);
             settle(&mut self.tracker, ranking, sieve);
+            sieve.leave(first, rest);
         }
     }
 
@@ -203,7 +204,7 @@ impl TopK {
         let rest_of = |ranking: usize| known.get(ranking).map(|(_, rest)| rest);
         for ranking in &rankings {
             if let (Some(sieve), Some(rest)) = (sieves.get_mut(*ranking), rest_of(*ranking)) {
-                sieve.begin(rest, (time, false));
+                sieve.begin(rest, time);
             }
         }
         while !rankings.is_empty() {
@@ -232,19 +233,22 @@ impl TopK {
 
     /// The same for a further part of a scrape: of those elsewhere only the first, by the scores they had. `false` if others
     /// might be among the first now.
-    fn sift_part(&mut self, ranking: usize, here: &[(u64, u32)], rest: &Rest, time: u64) -> bool {
+    fn sift_part(&mut self, ranking: usize, here: &[(u64, u32)], rest: &mut Rest, time: u64) -> bool {
         let TopK { tracker, sieves, bands, .. } = self;
         let Some(sieve) = sieves.get_mut(ranking) else { return false };
         let mut decay = Decay::new(bands.half_life);
-        sieve.begin(rest, (time, true));
-        loop {
-            for before in &rest.known {
+        // Who has no bit of those here is elsewhere, and need not be looked up, unless some were forgotten since.
+        let bit = |at: u32| 1u64 << (at % u64::BITS);
+        let some = if rest.forgotten == tracker.forgotten() { 0 } else { u64::MAX };
+        let here_or_gone = here.iter().fold(some, |bits, (_, at)| bits | bit(*at));
+        sieve.go_on(rest, time, |known| {
+            here_or_gone & bit(known.at) == 0 || {
                 // Of who is gone the place may be another's.
-                let slot = tracker.at(before.rank.at).filter(|slot| slot.key == before.rank.key);
-                if slot.is_some_and(|slot| !tracker.is_here(slot)) {
-                    sieve.keep(*before);
-                }
+                let slot = tracker.at(known.at).filter(|slot| slot.key == known.key);
+                slot.is_some_and(|slot| !tracker.is_here(slot))
             }
+        });
+        loop {
             for (_, at) in here {
                 let Some(slot) = tracker.at_mut(*at).filter(|slot| slot.state.open) else { continue };
                 if let Some((value, estimated)) = slot.read(ranking, true) {
@@ -252,7 +256,7 @@ impl TopK {
                 }
             }
             if sieve.is_done(rest) {
-                return sieve.is_enough();
+                return sieve.is_enough(rest);
             }
         }
     }
@@ -268,8 +272,9 @@ impl TopK {
 }
 
 /// Writes down who is in after a ranking, and who was before.
-fn settle(tracker: &mut Tracker<State>, ranking: usize, sieve: &Sieve) {
-    for candidate in sieve.candidates.iter().filter(|candidate| candidate.is_or_was_inside()) {
+fn settle(tracker: &mut Tracker<State>, ranking: usize, sieve: &mut Sieve) {
+    for candidate in sieve.candidates.iter_mut().filter(|candidate| candidate.is_news) {
+        candidate.is_news = false;
         let Some(State { standings, inside, .. }) = tracker.at_mut(candidate.rank.at).map(|slot| &mut slot.state)
         else {
             continue;

@@ -38,17 +38,17 @@ pub(super) struct Candidate {
     /// Whether that is a measured one.
     measured: bool,
     pub(super) place: Place,
-    pub(super) was_inside: bool,
+    /// Whether there is something to write down: a place that it has or had, with its score, and that it was not left with.
+    pub(super) is_news: bool,
 }
 
 impl Candidate {
     pub(super) fn new(rank: Rank, surge: f64, measured: bool, place: Place) -> Self {
-        Candidate { rank, surge, measured, place, was_inside: place.inside }
+        Candidate { rank, surge, measured, place, is_news: place.inside }
     }
 
-    /// Whether a ranking has anything to say of it.
-    pub(super) fn is_or_was_inside(&self) -> bool {
-        self.place.inside || self.was_inside
+    fn put(&mut self, place: Place) {
+        (self.place, self.is_news) = (place, true);
     }
 
     /// Whether its place is its own for the time being: one that was taken on an estimate goes to whoever measures more.
@@ -86,75 +86,78 @@ impl Bands {
         self.leave.max(self.enter + 1)
     }
 
-    /// Gives all that the sieve has kept their new places, as of `time`. What has no score above zero is never among the
-    /// first.
-    pub(super) fn rank(&self, sieve: &mut Sieve, rest: &mut Rest, turnover: &mut Turnover, time: u64) {
+    /// Gives all that the sieve has kept their new places, as of `time`; how many of the first are in order then, and whether
+    /// there were enough. What has no score above zero is never among the first.
+    pub(super) fn rank(&self, sieve: &mut Sieve, rest: &Rest, turnover: &mut Turnover, time: u64) -> (usize, bool) {
         let begins = !sieve.is_settled();
-        let candidates = &mut sieve.candidates;
-        let positive = candidates.iter().filter(|candidate| candidate.rank.score > 0.0).count();
         let deciding = self.deciding();
-        let (enough, head) = (positive >= deciding, deciding.min(positive));
         // A few more are left for the next part of a scrape: some of the first may fall until then.
-        let more = if rest.scrape > 0 { deciding / 4 + 1 } else { 0 };
-        let kept = (head + more).min(positive);
-        if sieve.further {
-            // Nearly all are in order already, which this sort is quick to see.
-            candidates.sort_by(before);
-        } else {
-            if kept > 0 && kept < candidates.len() {
-                candidates.select_nth_unstable_by(kept - 1, before);
-            }
-            candidates.get_mut(..kept).unwrap_or_default().sort_unstable_by(before);
-        }
+        let most = deciding + if rest.scrape > 0 { deciding / 4 + 1 } else { 0 };
+        let positive = sieve.sort(most);
+        let candidates = &mut sieve.candidates;
+        let head = deciding.min(positive);
         let bar = candidates.get(self.enter).filter(|_| self.enter < head).map_or(0.0, |next| next.rank.score);
+        // Mostly the first are in for good, and there is nothing to do for them.
+        let in_for_good = |candidate: &&Candidate| candidate.place.inside && candidate.place.since > 0;
+        let settled = candidates.iter().take(self.enter.min(head)).take_while(in_for_good).count();
         // Places of those who are gone cost nobody anything.
-        let mut vacant = self.enter.saturating_sub(candidates.iter().filter(|candidate| candidate.holds()).count());
-        let mut inside = 0;
-        let (first, others) = candidates.split_at_mut(head);
-        let mut leaving: Vec<&mut Candidate> = Vec::new();
-        for (rank, candidate) in first.iter_mut().enumerate() {
+        let others = candidates.iter().skip(settled).filter(|candidate| candidate.holds());
+        let mut vacant = self.enter - settled;
+        vacant -= others.take(vacant).count();
+        let mut inside = settled;
+        for (rank, candidate) in candidates.iter_mut().enumerate().take(head).skip(settled) {
             if candidate.place.inside {
-                // A place taken on an estimate has no band.
-                let guest = candidate.place.since == 0 && candidate.measured;
-                if rank >= if guest { self.enter } else { self.leave } {
-                    leaving.push(candidate);
+                if self.is_leaving(candidate, rank) {
                     continue;
                 }
                 if candidate.place.since == 0 {
-                    candidate.place = self.entry(candidate, time);
+                    candidate.put(self.entry(candidate, time));
                 }
             } else if rank >= self.enter {
                 continue;
             } else if vacant > 0 {
                 vacant -= 1;
-                candidate.place = self.entry(candidate, time);
+                candidate.put(self.entry(candidate, time));
             } else if candidate.surge >= bar.max(f64::MIN_POSITIVE) || begins || self.admits(turnover, time) {
-                candidate.place = self.entry(candidate, time);
+                candidate.put(self.entry(candidate, time));
             } else {
                 continue;
             }
             inside += 1;
         }
-        leaving.extend(others.iter_mut().filter(|candidate| candidate.place.inside));
-        leaving.sort_unstable_by(|a, b| {
-            self.lingers(b.place, time).cmp(&self.lingers(a.place, time)).then_with(|| before(a, b))
-        });
-        for candidate in leaving {
-            let lingers = self.lingers(candidate.place, time) && inside < self.most;
-            let room = candidate.rank.score > 0.0 && inside < self.enter;
-            if lingers || room {
-                inside += 1;
-            } else {
-                candidate.place = Place::default();
+        // Those who linger have what is left before the others, who go unless there is room.
+        let mut others = false;
+        for lingering in [true, false] {
+            for (rank, candidate) in candidates.iter_mut().enumerate().skip(self.enter.min(head)) {
+                let leaves = candidate.place.inside && (rank >= head || self.is_leaving(candidate, rank));
+                if !leaves || self.lingers(candidate.place, time) != lingering {
+                    others |= leaves;
+                    continue;
+                }
+                let room = candidate.rank.score > 0.0 && inside < self.enter;
+                if room || lingering && inside < self.most {
+                    inside += 1;
+                } else {
+                    candidate.put(Place::default());
+                }
+            }
+            if !others {
+                break;
             }
         }
-        sieve.leave(kept, enough, rest);
+        (most.min(positive), positive >= deciding)
+    }
+
+    /// Whether one of the first who is in is beyond its band at that rank. A place taken on an estimate has no band.
+    fn is_leaving(&self, candidate: &Candidate, rank: usize) -> bool {
+        let guest = candidate.place.since == 0 && candidate.measured;
+        rank >= if guest { self.enter } else { self.leave }
     }
 
     /// What a newest value brings in at once.
     #[inline]
     pub(super) fn surge_of(&self, value: f64, measured: bool) -> f64 {
-        if measured { (value / self.surge).max(0.0) } else { 0.0 }
+        if measured && value > 0.0 { value / self.surge } else { 0.0 }
     }
 
     fn entry(&self, candidate: &Candidate, time: u64) -> Place {
@@ -178,6 +181,6 @@ impl Bands {
 }
 
 /// The higher score first; then class and identity.
-fn before(Candidate { rank: a, .. }: &Candidate, Candidate { rank: b, .. }: &Candidate) -> Ordering {
+pub(super) fn before(Candidate { rank: a, .. }: &Candidate, Candidate { rank: b, .. }: &Candidate) -> Ordering {
     b.score.total_cmp(&a.score).then(b.class.cmp(&a.class)).then(a.key.cmp(&b.key))
 }

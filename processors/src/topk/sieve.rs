@@ -6,7 +6,7 @@
 use phoenix_pipeline::Class;
 
 use super::history::{Decay, History};
-use super::ranking::{Bands, Candidate, Place, Rank};
+use super::ranking::{Bands, Candidate, Place, Rank, before};
 
 /// Part of the score that was the last to count: whoever had less the scrape before is not expected among the first.
 const EXPECTED: f64 = 0.75;
@@ -17,7 +17,9 @@ pub(super) struct Rest {
     /// Number of the scrape, where it comes in parts; else 0.
     pub(super) scrape: u64,
     /// Of such a scrape those who are in, and some more of the first than count, in order.
-    pub(super) known: Vec<Candidate>,
+    known: Vec<Candidate>,
+    /// How often entities had been forgotten when these were known: since then a place may be another's.
+    pub(super) forgotten: u64,
     /// No other one's score is above this.
     cut: f64,
     /// When the longest history begins; 0 = there is none.
@@ -34,8 +36,11 @@ pub(super) struct Sieve {
     pub(super) candidates: Vec<Candidate>,
     bands: Bands,
     time: u64,
-    /// Whether it is a further part of a scrape.
-    pub(super) further: bool,
+    /// Whether it is a further part of a scrape: then so many of the candidates are as they were left, in order.
+    further: bool,
+    left: usize,
+    /// The others of them, reused.
+    part: Vec<Candidate>,
     decay: Decay,
     /// When the longest history begins, as far as known before the pass, and what it turned out to be.
     earliest: u64,
@@ -70,6 +75,8 @@ impl Sieve {
             bands,
             time: 0,
             further: false,
+            left: 0,
+            part: Vec::new(),
             decay: Decay::new(bands.half_life),
             earliest: 0,
             found: 0,
@@ -81,10 +88,19 @@ impl Sieve {
         }
     }
 
-    /// Begins a ranking, as of a time; in a further part of a scrape all that is not there again counts as it was left.
-    pub(super) fn begin(&mut self, rest: &Rest, (time, further): (u64, bool)) {
-        (self.time, self.further) = (time, further);
-        self.floor = if further { rest.cut } else { rest.expected };
+    /// Begins a ranking of all, as of a time.
+    pub(super) fn begin(&mut self, rest: &Rest, time: u64) {
+        (self.time, self.further, self.left, self.floor) = (time, false, 0, rest.expected);
+        self.expect(rest.earliest);
+        self.restart(rest);
+    }
+
+    /// Begins a ranking of a further part of a scrape: of those elsewhere only the first can be in it, as they were left.
+    pub(super) fn go_on(&mut self, rest: &mut Rest, time: u64, is_elsewhere: impl Fn(&Rank) -> bool) {
+        (self.time, self.further, self.floor) = (time, true, rest.cut);
+        std::mem::swap(&mut self.candidates, &mut rest.known);
+        self.candidates.retain(|known| is_elsewhere(&known.rank));
+        self.left = self.candidates.len();
         self.expect(rest.earliest);
         self.restart(rest);
     }
@@ -92,12 +108,12 @@ impl Sieve {
     fn expect(&mut self, earliest: u64) {
         self.earliest = earliest;
         self.longest = if earliest > 0 { self.decay.presence(self.time.saturating_sub(earliest)) } else { 1.0 };
-        self.share = (earliest, 1.0);
     }
 
     fn restart(&mut self, rest: &Rest) {
-        self.candidates.clear();
-        self.above = 0;
+        self.candidates.truncate(self.left);
+        self.share = (0, 1.0);
+        self.above = self.candidates.partition_point(|known| known.rank.score > self.floor);
         (self.found, self.settled) = if self.further { (rest.earliest, rest.settled) } else { (0, false) };
     }
 
@@ -115,18 +131,45 @@ impl Sieve {
             history.mean() * self.share_of(first)
         };
         self.settled |= history.is_settled();
-        let score = past.max(surge);
+        // What is no number is not above either: `f64::max` takes five times as much to say so.
+        let score = if past > surge { past } else { surge };
         if score > self.floor || place.inside {
-            self.keep(Candidate::new(Rank { score, key, at, class }, surge, measured, place));
+            self.above += usize::from(score > self.floor);
+            self.candidates.push(Candidate::new(Rank { score, key, at, class }, surge, measured, place));
         }
     }
 
-    /// Takes one as it was left.
-    #[inline]
-    pub(super) fn keep(&mut self, mut candidate: Candidate) {
-        candidate.was_inside = candidate.place.inside;
-        self.above += usize::from(candidate.rank.score > self.floor);
-        self.candidates.push(candidate);
+    /// Puts in order the first `most` that have a score above zero, and behind them those who are in. How many have such a
+    /// score. Of a further part all are put in order, at a cost that goes by the part: to sort them with those who were left
+    /// took a sixth of a request of ten processes.
+    pub(super) fn sort(&mut self, most: usize) -> usize {
+        let Sieve { candidates, part, left, further, .. } = self;
+        let is_positive = |candidate: &Candidate| candidate.rank.score > 0.0;
+        if *further {
+            part.clear();
+            part.extend_from_slice(candidates.get(*left..).unwrap_or_default());
+            part.sort_unstable_by(before);
+            let mut end = *left;
+            for (ahead, one) in part.iter().enumerate().rev() {
+                let at = candidates.get(..end).unwrap_or_default().partition_point(|known| before(known, one).is_lt());
+                candidates.copy_within(at..end, at + ahead + 1);
+                if let Some(place) = candidates.get_mut(at + ahead) {
+                    *place = *one;
+                }
+                end = at;
+            }
+            return candidates.partition_point(is_positive);
+        }
+        let positive = candidates.iter().filter(|candidate| is_positive(candidate)).count();
+        let kept = most.min(positive);
+        if kept > 0 && kept < candidates.len() {
+            candidates.select_nth_unstable_by(kept - 1, before);
+        }
+        let inside = bring_inside(candidates, kept);
+        let (first, others) = candidates.split_at_mut(kept);
+        first.sort_unstable_by(before);
+        others.get_mut(..inside - kept).unwrap_or_default().sort_unstable_by(before);
+        positive
     }
 
     #[inline]
@@ -134,14 +177,14 @@ impl Sieve {
         if first != self.share.0 {
             self.share_anew(first);
         }
-        if self.found == 0 || first < self.found {
-            self.found = first;
-        }
         self.share.1
     }
 
     #[cold]
     fn share_anew(&mut self, first: u64) {
+        if self.found == 0 || first < self.found {
+            self.found = first;
+        }
         self.share = (first, self.decay.presence(self.time.saturating_sub(first)) / self.longest);
     }
 
@@ -158,9 +201,13 @@ impl Sieve {
         false
     }
 
-    /// Whether those who are not looked at again cannot be among the first.
-    pub(super) fn is_enough(&self) -> bool {
-        self.floor <= 0.0 || self.above >= self.bands.deciding()
+    /// Whether those who are not looked at again cannot be among the first. If not, all have to be ranked.
+    pub(super) fn is_enough(&mut self, rest: &mut Rest) -> bool {
+        let enough = self.floor <= 0.0 || self.above >= self.bands.deciding();
+        if !enough {
+            std::mem::swap(&mut self.candidates, &mut rest.known);
+        }
+        enough
     }
 
     /// Whether any history is long enough to hold somebody back.
@@ -168,17 +215,37 @@ impl Sieve {
         self.settled
     }
 
-    /// Leaves what the next ranking of that scope needs to know; the first `kept` are in order.
-    pub(super) fn leave(&self, kept: usize, enough: bool, rest: &mut Rest) {
-        let (first, others) = self.candidates.split_at(kept.min(self.candidates.len()));
+    /// Leaves what the next ranking of that scope needs to know; the first `kept` are in order, and those who are in.
+    pub(super) fn leave(&mut self, (kept, enough): (usize, bool), rest: &mut Rest) {
+        let Sieve { candidates, .. } = self;
         (rest.earliest, rest.settled) = (self.found, self.settled);
-        rest.expected = first.last().filter(|_| enough).map_or(0.0, |last| (last.rank.score * EXPECTED).max(0.0));
+        let last = kept.checked_sub(1).and_then(|last| candidates.get(last)).filter(|_| enough);
+        rest.expected = last.map_or(0.0, |last| (last.rank.score * EXPECTED).max(0.0));
         if rest.scrape > 0 {
-            let left = others.iter().filter(|other| !other.place.inside).map(|other| other.rank.score);
-            rest.cut = left.fold(self.floor, f64::max);
-            rest.known.clear();
-            rest.known.extend(first);
-            rest.known.extend(others.iter().filter(|other| other.place.inside));
+            let others = candidates.iter().skip(kept).filter(|other| !other.place.inside);
+            rest.cut = others.map(|other| other.rank.score).fold(self.floor, f64::max);
+            let known = bring_inside(candidates, kept);
+            if self.further {
+                candidates.truncate(known);
+                std::mem::swap(candidates, &mut rest.known);
+            } else {
+                rest.known.clear();
+                rest.known.extend_from_slice(candidates.get(..known).unwrap_or_default());
+            }
         }
     }
+}
+
+/// Brings those who are in next to the first so many, in the order they have; how many there are together.
+fn bring_inside(candidates: &mut [Candidate], first: usize) -> usize {
+    let mut end = first;
+    for at in first..candidates.len() {
+        if candidates.get(at).is_some_and(|candidate| candidate.place.inside) {
+            if at > end {
+                candidates.swap(at, end);
+            }
+            end += 1;
+        }
+    }
+    end
 }

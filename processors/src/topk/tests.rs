@@ -279,7 +279,7 @@ impl Ranked {
     /// Ranks all.
     fn rank(&mut self) {
         let mut sieve = Sieve::new(self.bands);
-        sieve.begin(&self.rest, (self.time, false));
+        sieve.begin(&self.rest, self.time);
         loop {
             (0..self.values.len()).for_each(|i| self.enter(&mut sieve, i));
             if sieve.is_done(&self.rest) {
@@ -292,16 +292,14 @@ impl Ranked {
     /// Ranks a part, the others as they were left; `false` if that is not enough.
     fn rank_part(&mut self, here: std::ops::Range<usize>) -> bool {
         let mut sieve = Sieve::new(self.bands);
-        sieve.begin(&self.rest, (self.time, true));
+        sieve.go_on(&mut self.rest, self.time, |known| !here.contains(&(known.at as usize)));
         loop {
-            let elsewhere = self.rest.known.iter().filter(|known| !here.contains(&(known.rank.at as usize)));
-            elsewhere.for_each(|known| sieve.keep(*known));
             here.clone().for_each(|i| self.enter(&mut sieve, i));
             if sieve.is_done(&self.rest) {
                 break;
             }
         }
-        let enough = sieve.is_enough();
+        let enough = sieve.is_enough(&mut self.rest);
         if enough {
             self.settle(sieve);
         }
@@ -315,10 +313,12 @@ impl Ranked {
     }
 
     fn settle(&mut self, mut sieve: Sieve) {
-        self.bands.rank(&mut sieve, &mut self.rest, &mut self.turnover, self.time);
-        for candidate in &sieve.candidates {
+        let first = self.bands.rank(&mut sieve, &self.rest, &mut self.turnover, self.time);
+        for candidate in sieve.candidates.iter_mut().filter(|candidate| candidate.is_news) {
+            candidate.is_news = false;
             self.standings[candidate.rank.at as usize].place = candidate.place;
         }
+        sieve.leave(first, &mut self.rest);
     }
 
     fn inside(&self) -> BTreeSet<usize> {
@@ -390,7 +390,44 @@ proptest! {
                 }
                 plain.rest = Rest::default();
                 plain.rank();
-                prop_assert_eq!(ours.inside(), plain.inside());
+                let places = |ranked: &Ranked| ranked.standings.iter().map(|standing| standing.place).collect::<Vec<_>>();
+                prop_assert_eq!(places(&ours), places(&plain));
+            }
+        }
+    }
+
+    /// The same of the whole stage, where entities come and go and others take their places.
+    #[test]
+    fn parts_are_ranked_as_if_all_were_looked_at(
+        scrapes in prop::collection::vec(prop::collection::vec((prop::bool::weighted(0.8), 0i64..100, 0i64..1000), 60), 2..9),
+        (size, max_entities) in (1usize..20, 40usize..60),
+        (k, min_stay) in (1usize..6, 0u64..30),
+    ) {
+        let config = format!(
+            "{{ k: {k}, min_stay: {min_stay}s, max_entities: {max_entities}, rank_by: [process.memory.usage, process.disk.io] }}"
+        );
+        let [mut ours, mut plain] = [(); 2].map(|()| build(&FACTORY, "topk", &config));
+        let mut io = [0; 60];
+        for (second, scraped) in (0i64..).step_by(10).zip(&scrapes) {
+            let mut host = Vec::new();
+            for ((pid, io), (is_here, memory, more)) in (1..).zip(&mut io).zip(scraped) {
+                *io += more;
+                if *is_here {
+                    host.push(Process { memory: *memory, io: *io, ..Process::new(pid, "x", -10) });
+                }
+            }
+            for part in host.chunks(size) {
+                let scopes = &mut plain.as_any().downcast_mut::<TopK>().unwrap().scopes;
+                scopes.values_mut().flatten().for_each(|(_, rest)| *rest = Rest::default());
+                let [ours, plain] = [&mut ours, &mut plain].map(|stage| {
+                    let kept = kept(stage.as_mut(), &mut scrape("h", second, part));
+                    let tracker = &stage.as_any().downcast_mut::<TopK>().unwrap().tracker;
+                    let states = (0..60).filter_map(|at| tracker.at(at).map(|slot| (slot.key, &slot.state)));
+                    let in_it = |standing: &Standing| (standing.place, standing.place.inside.then_some(standing.score));
+                    let stand = |state: &State| (state.inside, state.standings.iter().map(in_it).collect::<Vec<_>>());
+                    (kept, states.map(|(key, state)| (key, stand(state))).collect::<Vec<_>>())
+                });
+                prop_assert_eq!(ours, plain);
             }
         }
     }
