@@ -21,7 +21,7 @@ use bytes::Bytes;
 use known::Placed;
 pub(crate) use known::{Known, Written};
 use points::Data;
-use repeat::PATTERNS;
+use repeat::{PATTERNS, Repeated};
 pub(crate) use repeat::{START, core, put_core, put_level};
 
 type Outcome<T> = Result<T, DecodeError>;
@@ -66,7 +66,7 @@ fn scan(bytes: &[u8], limits: &Limits, written: &Written) -> Outcome<(Index, boo
         index: Index::default(),
         room: limits.max_points,
         validator: Validator::new(limits.max_depth),
-        patterns: [None; PATTERNS],
+        patterns: [const { None }; PATTERNS],
         roomy: false,
         written,
         next_known: 0,
@@ -126,8 +126,8 @@ struct Scan<'a> {
     /// How many more entries there may be.
     room: usize,
     validator: Validator,
-    /// Positions of scopes whose points all have their numbers in one piece.
-    patterns: [Option<u32>; PATTERNS],
+    /// Scopes whose points all have their numbers in one piece.
+    patterns: [Option<Repeated>; PATTERNS],
     /// Room was made in the tables.
     roomy: bool,
     /// What is known of the bytes, and how far that was made use of.
@@ -282,7 +282,7 @@ impl<'a> Scan<'a> {
             entry.common = common.get();
         }
         if let Some(slot) = self.patterns.get_mut((end - start) % PATTERNS) {
-            *slot = (regular && !entry.metrics.is_empty()).then_some(id as u32);
+            *slot = (regular && !entry.metrics.is_empty()).then_some(Repeated::new(id as u32));
         }
         self.index.scopes.push(entry);
         Ok(())
