@@ -142,6 +142,12 @@ impl Layouts {
         at
     }
 
+    /// How many shapes of the batch were remembered.
+    #[cfg(test)]
+    pub(super) fn recalled(&self) -> usize {
+        self.known.iter().filter(|known| known.in_use).count()
+    }
+
     /// The place of a shape that is remembered from a batch before: of requests of ten processes it took a tenth of all that was
     /// done to rank them to find out what each is made of.
     fn recall(&mut self, scope: Scope<'_>) -> Option<usize> {

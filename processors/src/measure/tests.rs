@@ -42,6 +42,29 @@ fn values(shape: Shape, batches: &[&[(i64, i64, Number, &str)]]) -> Vec<Option<f
     batches.iter().map(value).collect()
 }
 
+/// A scope that has lost points is no pattern for those that have all.
+#[test]
+fn a_scope_with_fewer_points_says_nothing_of_the_next() {
+    let mut builder = BatchBuilder::new();
+    for pid in 0..3 {
+        let mut resource = builder.resource();
+        resource.attribute("process.pid", pid);
+        let mut scope = resource.scope("s", "");
+        for name in ["m", "n"] {
+            let level = Descriptor { name, unit: "1", description: "", shape: Shape::Gauge };
+            scope.metric(&level).point(0, at(10), Number::Int(pid + 1), &[]);
+        }
+    }
+    let mut batch = builder.finish();
+    let first = batch.series().next().map(|point| point.id()).unwrap();
+    batch.drop_ids(&[first]);
+    let mut tracker = tracker(EntityBy::Resource, &["m", "n"]);
+    tracker.read(&batch, Instant::now());
+    let values: Vec<_> = tracker.targets().iter().filter_map(|target| tracker.of(target)).collect();
+    let values: Vec<_> = values.iter().map(|slot| [slot.value(0), slot.value(1)]).collect();
+    assert_eq!(values, [[None, Some(1.0)], [Some(2.0); 2], [Some(3.0); 2]]);
+}
+
 #[test]
 fn a_counter_is_read_as_what_it_grew_by() {
     use Number::{Double, Int};

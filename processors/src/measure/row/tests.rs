@@ -1,8 +1,9 @@
 //! Rows are held to the series they stand for: whatever comes, both say the same.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
-use phoenix_telemetry::{AnyValue, Batch, BatchBuilder, Descriptor, Number, Shape, Temporality};
+use phoenix_telemetry::{AnyValue, Batch, BatchBuilder, Descriptor, Number, Scope, Shape, Temporality};
 use proptest::prelude::*;
 
 use super::super::readings::Readings;
@@ -150,7 +151,10 @@ fn integers_and_doubles_of_the_same_series_stay_rows_from_batch_to_batch() {
         packed.read(&batch, Instant::now());
         plain.read(&batch, Instant::now());
         assert_eq!(known(&mut packed), known(&mut plain), "round {round}");
-        assert_eq!((rows(&packed), rows(&plain)), (if round > 0 { 6 } else { 0 }, 0), "round {round}");
+        let shapes: BTreeSet<_> = batch.resources().flat_map(|resource| resource.scopes()).map(Scope::shape).collect();
+        let (all, recalled) = if round > 0 { (6, shapes.len()) } else { (0, 0) };
+        assert_eq!((rows(&packed), rows(&plain)), (all, 0), "round {round}");
+        assert_eq!(packed.layouts.recalled(), recalled, "round {round}");
     }
 }
 
