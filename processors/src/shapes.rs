@@ -3,7 +3,7 @@
 //! To look at every point of every scope costs more than all else a stage does with a host that goes on as before. Scopes
 //! that have lost points, and scopes unlike any other, are looked at one by one.
 
-use phoenix_telemetry::Scope;
+use phoenix_telemetry::{Point, Scope};
 
 use crate::entity::mix;
 
@@ -46,6 +46,11 @@ impl<T> Shapes<T> {
     }
 }
 
+/// The points of a scope that hold a value.
+pub(crate) fn live(scope: Scope<'_>) -> impl Iterator<Item = Point<'_>> {
+    scope.points().flatten().filter(|point| !point.no_recorded_value())
+}
+
 /// The points of a scope that hold a value: how many, and a hash of their series without the resource, whatever their order.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Content {
@@ -57,7 +62,7 @@ impl Content {
     /// That of a scope, found point by point.
     pub(crate) fn of(scope: Scope<'_>) -> Content {
         let mut content = Content::default();
-        for point in scope.points().flatten().filter(|point| !point.no_recorded_value()) {
+        for point in live(scope) {
             content.live += 1;
             content.hash = content.hash.wrapping_add(mix(point.metric().hash(), point.hash()));
         }

@@ -196,10 +196,7 @@ mod tests {
             said.push(format!("{:?} {} {:?}", resource.attributes(), resource.schema_url(), resource.times()));
             said.push(format!("{} {} {:?}", scope.name(), scope.version(), scope.attributes()));
             let column = scope.column();
-            said.push(format!(
-                "{:?}",
-                column.map(|column| (column.start(), column.time(), column.bits().collect::<Vec<_>>()))
-            ));
+            said.push(format!("{:?}", column.map(|column| (column.start(), column.time(), column.bits().to_vec()))));
             for point in scope.points().flatten() {
                 let metric = point.metric();
                 said.push(format!("{} {} {:?} {:x}", metric.name(), metric.unit(), metric.kind(), point.series()));

@@ -3,11 +3,10 @@
 //! A sender says the same names and attributes every few seconds. In a batch, [`Scope::shape`] says which scopes are alike; this
 //! says it beyond the batch, by comparing all bytes that are no numbers, so what was found out about the one holds for the other.
 
-use crate::decode::core;
+use crate::decode::{alike, place};
 use crate::hash;
 use crate::index::{Span, ValueKind};
 use crate::view::Scope;
-use crate::wire::same;
 
 /// A scope but for the start times, times and values of its points.
 #[derive(Debug, Clone)]
@@ -31,10 +30,7 @@ impl<'a> Scope<'a> {
         let bytes = self.whole_message()?;
         let head = self.text().head.start;
         let points = self.batch.index.points.get(self.entry.table()).filter(|points| !points.is_empty())?;
-        let cores = points.iter().map(|point| {
-            let core = (point.body.start - head) + u32::from(point.core).checked_sub(1)?;
-            Some((core, point.value))
-        });
+        let cores = points.iter().map(|point| (point.core > 0).then(|| (place(point, head) as u32, point.value)));
         let outline = Outline { cores: cores.collect::<Option<_>>()?, bytes: bytes.into() };
         self.is_like(&outline).then_some(outline)
     }
@@ -42,19 +38,8 @@ impl<'a> Scope<'a> {
     /// Whether it has that outline: it and the one that this was taken of are as two scopes of one shape.
     pub fn is_like(self, outline: &Outline) -> bool {
         let Some(new) = self.whole_message().filter(|new| new.len() == outline.bytes.len()) else { return false };
-        let mut seen = 0;
-        for (at, value) in &outline.cores {
-            let at = *at as usize;
-            // The core's first byte, which says whether there is a start, among them.
-            let gap = seen..at + 1;
-            let (Some(theirs), Some(gap)) = (outline.bytes.get(gap.clone()), new.get(gap)) else { return false };
-            let Some(core) = new.get(at..).and_then(core).filter(|core| core.value == *value) else { return false };
-            if !same(theirs, gap) {
-                return false;
-            }
-            seen = at + core.len;
-        }
-        same(outline.bytes.get(seen..).unwrap_or_default(), new.get(seen..).unwrap_or_default())
+        let cores = outline.cores.iter().map(|(at, value)| (*at as usize, *value, ()));
+        alike(cores, &outline.bytes, new, |(), _| {})
     }
 
     /// A stable hash of what identifies its points, whatever its resource: scopes of one outline have the same.

@@ -286,13 +286,7 @@ impl<'a> Column<'a> {
 
     /// The bits of the values, by place: of an `i64` or an `f64`.
     #[inline]
-    pub fn bits(self) -> impl ExactSizeIterator<Item = u64> + use<'a> {
-        self.bits.iter().copied()
-    }
-
-    /// The same at once.
-    #[inline]
-    pub fn values(self) -> &'a [u64] {
+    pub fn bits(self) -> &'a [u64] {
         self.bits
     }
 

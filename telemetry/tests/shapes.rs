@@ -54,7 +54,7 @@ fn column(scope: Scope<'_>) -> bool {
     let ids: Vec<_> = points.iter().flatten().map(|point| point.id()).collect();
     assert_eq!(column.ids().collect::<Vec<_>>(), ids);
     let bits: Vec<_> = points.iter().flatten().map(|point| point.value().unwrap().bits()).collect();
-    assert_eq!(column.bits().collect::<Vec<_>>(), bits);
+    assert_eq!(column.bits().to_vec(), bits);
     assert_eq!((0..=bits.len()).map_while(|place| column.at(place)).collect::<Vec<_>>(), bits);
     true
 }

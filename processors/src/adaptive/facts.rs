@@ -12,7 +12,7 @@ use phoenix_telemetry::{AnyValue, Batch, MetricKind, Number, PointId, Resource, 
 use rapidhash::v3::rapidhash_v3;
 
 use crate::entity::{self, host_of, is_process, mix};
-use crate::shapes::{Content, Shapes};
+use crate::shapes::{self, Content, Shapes};
 
 use counters::{Counters, Measured, Row};
 
@@ -151,8 +151,7 @@ impl Facts {
                 std::mem::replace(&mut known.told, told) == told
             });
             if !again {
-                let points = resource.metrics().flat_map(|metric| metric.points());
-                points.filter(|point| !point.no_recorded_value()).for_each(|point| live(point.series()));
+                resource.scopes().flat_map(shapes::live).for_each(|point| live(point.series()));
             }
             put(&mut self.resources, resource.id().index(), of);
         }

@@ -18,6 +18,7 @@ use super::facts::{Facts, Of, Shares, attribute};
 use super::folding::Folding;
 use crate::aggregate::{folds, is_cpu};
 use crate::entity::mix;
+use crate::shapes::live;
 
 /// Resources that are remembered by what became of them, at some 90 bytes each 9 MB; further ones are counted point by point.
 const MAX_SEEN: usize = 100_000;
@@ -172,7 +173,7 @@ impl Shadow {
         match (seen.group, folding) {
             (None, _) => {
                 if !counted {
-                    live(resource).for_each(|series| window.insert(series));
+                    resource.scopes().flat_map(live).for_each(|point| window.insert(point.series()));
                 }
                 add(&mut sums.kept, &of.all);
             }
@@ -303,12 +304,6 @@ fn without(metric: Metric<'_>, point: Point<'_>, keys: &[&str]) -> Option<u64> {
         }
     }
     (had != 0).then(|| mix(mix(metric.hash(), left), had))
-}
-
-/// The series of a resource's points that hold a value.
-fn live(resource: Resource<'_>) -> impl Iterator<Item = u64> {
-    let points = resource.metrics().flat_map(|metric| metric.points());
-    points.filter(|point| !point.no_recorded_value()).map(|point| point.series())
 }
 
 /// A resource's content and mark as one number.

@@ -337,7 +337,7 @@ fn one_resource(
             && let Some(of_column) = layouts.column(at, scope, tools.interner)
         {
             if host.row((scope, column), of_column, (&visit, fold), tools, orders) {
-                if fold && column.values().len() == resource.live_points() {
+                if fold && column.bits().len() == resource.live_points() {
                     // It is all there is of the resource, as of most processes.
                     orders.gone.push(resource.id());
                     return;

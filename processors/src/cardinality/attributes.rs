@@ -1,6 +1,7 @@
 //! The values of each attribute key: how many different ones, and which most series have.
 //!
-//! It is fed once per series and half window, all series of a resource at once. Values are kept as text cut short; keys, sketches and leaders are bounded.
+//! It is fed once per series and half window, all series of a resource at once. Values are kept as text cut short; keys, sketches
+//! and leaders are bounded.
 
 use std::borrow::Borrow;
 use std::cmp::{Ordering, Reverse};

@@ -28,7 +28,7 @@ use phoenix_telemetry::{Batch, Point, Resource, Scope};
 
 pub use config::Config;
 
-use crate::shapes::{Content, Shapes};
+use crate::shapes::{Content, Shapes, live};
 
 use again::{Again, Left};
 use attributes::{Attributes, Weight};
@@ -205,7 +205,7 @@ impl Stage {
         }
         match self.again.meet(content.within(resource.hash()), now, self.all.epoch()) {
             Left::Nothing => {}
-            Left::Total => live(resource).for_each(|point| self.all.insert(point.series())),
+            Left::Total => resource.scopes().flat_map(live).for_each(|point| self.all.insert(point.series())),
             Left::All(place) => self.count_all(resource, place, now),
         }
     }
@@ -213,7 +213,7 @@ impl Stage {
     /// Counts the series of a resource one by one; `with` is its place.
     fn count_all(&mut self, resource: Resource<'_>, with: u32, now: u64) {
         let (mut turned, mut maker) = (Weight::default(), None);
-        for point in live(resource) {
+        for point in resource.scopes().flat_map(live) {
             let (weight, place) = self.count(point, with, now);
             if weight.all == 0 {
                 continue;
@@ -292,15 +292,9 @@ impl Stage {
     }
 }
 
-/// The points of a resource that hold a value.
-fn live(resource: Resource<'_>) -> impl Iterator<Item = Point<'_>> {
-    let points = resource.scopes().flat_map(|scope| scope.points()).flatten();
-    points.filter(|point| !point.no_recorded_value())
-}
-
 /// The newest time of a scope's points that hold a value.
 fn newest(scope: Scope<'_>) -> u64 {
-    let each = || scope.points().flatten().filter(|point| !point.no_recorded_value()).map(|point| point.time()).max();
+    let each = || live(scope).map(|point| point.time()).max();
     scope.column().map_or_else(|| each().unwrap_or(0), |column| column.time())
 }
 

@@ -22,7 +22,7 @@ use known::Placed;
 pub(crate) use known::{Known, Written};
 use points::Data;
 use repeat::{PATTERNS, Repeated};
-pub(crate) use repeat::{START, core, put_core, put_level};
+pub(crate) use repeat::{START, alike, place, put_core, put_level};
 
 type Outcome<T> = Result<T, DecodeError>;
 

@@ -153,13 +153,13 @@ pub(crate) struct Core {
     pub(super) start: Option<u64>,
     pub(super) time: u64,
     pub(super) bits: u64,
-    pub(crate) value: ValueKind,
-    pub(crate) len: usize,
+    pub(super) value: ValueKind,
+    pub(super) len: usize,
 }
 
 /// The core that bytes begin with, if they do.
 #[inline(always)]
-pub(crate) fn core(bytes: &[u8]) -> Option<Core> {
+pub(super) fn core(bytes: &[u8]) -> Option<Core> {
     if bytes.first() == Some(&START) {
         let core: &[u8; CORE] = bytes.first_chunk()?;
         let (time, bits, value) = level(core.last_chunk()?)?;
@@ -212,7 +212,7 @@ fn put_fields<const N: usize>(core: &mut [u8], fields: [(u8, u64); N]) {
 
 /// Where a point's core begins in its scope, whose pattern begins at `origin`.
 #[inline(always)]
-fn place(point: &PointEntry, origin: u32) -> usize {
+pub(crate) fn place(point: &PointEntry, origin: u32) -> usize {
     (point.body.start - origin) as usize + usize::from(point.core) - 1
 }
 
@@ -220,18 +220,34 @@ fn place(point: &PointEntry, origin: u32) -> usize {
 /// pattern begins at `origin`; `points` are its entries. Returns what the times have in common.
 #[inline(always)]
 fn renumber(points: &[PointEntry], old: &[u8], new: &[u8], origin: u32, bits: &mut Vec<u64>) -> Option<Common> {
-    let mut seen = 0;
     let mut common = InCommon::default();
-    for point in points {
-        let at = place(point, origin);
-        let core = core(new.get(at..)?)?;
-        // The core's first byte, which says whether there is a start, among them.
-        if !same(old.get(seen..at + 1)?, new.get(seen..at + 1)?) || core.value != point.value {
-            return None;
-        }
+    let cores = points.iter().map(|point| (place(point, origin), point.value, point));
+    let all_alike = alike(cores, old, new, |point, core| {
         common.add(point, core.start, core.time);
         bits.push(core.bits);
+    });
+    all_alike.then(|| common.get())
+}
+
+/// Whether two scopes differ in nothing but their numbers: `cores` are the places where those begin, of which type the values are,
+/// and whose they are, which `tell` is told with the new ones.
+#[inline(always)]
+pub(crate) fn alike<P>(
+    cores: impl Iterator<Item = (usize, ValueKind, P)>,
+    old: &[u8],
+    new: &[u8],
+    mut tell: impl FnMut(P, Core),
+) -> bool {
+    let mut seen = 0;
+    for (at, value, point) in cores {
+        // The core's first byte, which says whether there is a start, among them.
+        let (Some(gap), Some(theirs)) = (new.get(seen..at + 1), old.get(seen..at + 1)) else { return false };
+        let Some(core) = new.get(at..).and_then(core).filter(|core| core.value == value) else { return false };
+        if !same(theirs, gap) {
+            return false;
+        }
         seen = at + core.len;
+        tell(point, core);
     }
-    same(old.get(seen..)?, new.get(seen..)?).then(|| common.get())
+    matches!((old.get(seen..), new.get(seen..)), (Some(theirs), Some(rest)) if same(theirs, rest))
 }

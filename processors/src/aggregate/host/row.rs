@@ -150,7 +150,7 @@ impl Row {
     #[inline]
     fn goes_on(&self, column: Column<'_>, grown: &mut Vec<Number>) -> Option<Growth> {
         let Row { layout, values, .. } = self;
-        let (start, time, bits) = (column.start(), column.time(), column.values());
+        let (start, time, bits) = (column.start(), column.time(), column.bits());
         let written_alike = self.is_folded() || start == self.start;
         let later = time > self.time && start <= self.time;
         if !later || !written_alike || bits.len() != values.len() {
@@ -248,7 +248,7 @@ impl Host {
                 }
             }
         }
-        row.values.iter_mut().zip(column.values()).for_each(|(value, bits)| *value = *bits);
+        row.values.iter_mut().zip(column.bits()).for_each(|(value, bits)| *value = *bits);
         (row.start, row.time) = (column.start(), time);
         if heard_by.replace(visit.host) != visit.host {
             heard.extend(layout.series.iter().map(|(ident, _)| ident.desc.id));
