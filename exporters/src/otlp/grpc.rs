@@ -5,6 +5,7 @@
 //! choose, and no answer of a peer, however odd, is worse than an error.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::message::accepted_proto;
 use super::status::Status;
 use super::{Auth, Otlp, endpoint, say_without_effect};
 use crate::sending::{Accepted, Destination, Failure, QueueSettings, Retry, RetrySettings, Sender};
+use phoenix_transport::coding::{Coding, undo};
 use phoenix_transport::tls::{Alpn, TlsSettings};
 
 /// The table entry.
@@ -304,10 +306,10 @@ fn message(answer: &Answer) -> Result<Cow<'_, [u8]>, String> {
     }
     let encoding = answer.head.headers.get("grpc-encoding").map(HeaderValue::as_bytes).unwrap_or_default();
     let encoding = String::from_utf8_lossy(encoding).into_owned();
-    let compression =
-        Compression::try_from(encoding).map_err(|what| format!("it is compressed, grpc-encoding {what}"))?;
-    let plain = compression.decompress(message, KEPT).map_err(|error| format!("decompressing: {error}"))?;
-    Ok(Cow::Owned(plain))
+    let coding = Coding::named(&encoding)
+        .ok_or_else(|| format!("it is compressed, grpc-encoding {encoding:?} is not served"))?;
+    let plain = undo(coding, message, KEPT, |_| Ok::<_, Infallible>(()));
+    plain.map(Cow::Owned).map_err(|error| format!("decompressing: {error}"))
 }
 
 #[cfg(test)]
@@ -346,7 +348,7 @@ mod tests {
             assert_eq!(judge(&answer(compression.token().unwrap(), 1, &packed)), Ok(expected.clone()));
         }
         for (encoding, flag, message, what) in [
-            ("snappy", 1, &plain[..], "it is compressed, grpc-encoding \"snappy\" is not served"),
+            ("br", 1, &plain[..], "it is compressed, grpc-encoding \"br\" is not served"),
             ("gzip", 1, b"<html>", "decompressing: "),
             ("gzip", 2, &plain, "it does not hold exactly one message"),
         ] {
