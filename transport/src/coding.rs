@@ -39,6 +39,8 @@ const GZIP_MEMBER: &[u8] = b"\x1f\x8b\x08";
 const DEFLATE_MOST: usize = 1032;
 /// The most that a byte of zstd can stand for: a block of 128 KiB that repeats one byte takes four.
 const ZSTD_MOST: usize = 32 << 10;
+/// The most that a byte of a snappy block can stand for: no element yields more than 64 bytes for 2.
+const SNAPPY_MOST: usize = 64;
 /// How a snappy stream in the framing format begins.
 const SNAPPY_STREAM: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 
@@ -97,12 +99,16 @@ pub fn undo<E>(
     }
 }
 
+/// Whether `input` can say so much, if a byte of it stands for `most` at most.
+fn can_say(input: &[u8], most: usize, length: usize) -> bool {
+    length <= input.len().saturating_mul(most)
+}
+
 /// How much comes out of `input` if it is one gzip member, by what stands at its end. `None` where it may be several, of
 /// which each is as long as its own end says, or where it cannot be true.
 fn gzip_length(input: &[u8]) -> Option<usize> {
     let length = u32::from_le_bytes(*input.last_chunk()?) as usize;
-    let one = memmem::find(input.get(1..)?, GZIP_MEMBER).is_none();
-    (one && length <= input.len().saturating_mul(DEFLATE_MOST)).then_some(length)
+    (can_say(input, DEFLATE_MOST, length) && memmem::find(input.get(1..)?, GZIP_MEMBER).is_none()).then_some(length)
 }
 
 /// Unpacks at once, which takes libdeflate a third of the time that a stream takes zlib-rs (`benches/coding.rs`).
@@ -129,7 +135,7 @@ fn zstd_frames<E>(
     let mut context = DCtx::try_create().ok_or_else(|| malformed("no memory for a zstd context"))?;
     context.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG)).map_err(failed)?;
     let said = zstd_safe::get_frame_content_size(input).ok().flatten().and_then(|said| usize::try_from(said).ok());
-    let said = said.filter(|said| *said <= input.len().saturating_mul(ZSTD_MOST));
+    let said = said.filter(|said| can_say(input, ZSTD_MOST, *said));
     let (mut from, mut out) = (InBuffer::around(input), Vec::new());
     let mut ended = false;
     while !(ended && from.pos() == input.len()) {
@@ -154,8 +160,7 @@ fn malformed<E>(what: &'static str) -> Undone<E> {
     Undone::Malformed(io::Error::new(io::ErrorKind::InvalidData, what))
 }
 
-/// A block says how long it is and is unpacked at once, so the claim is held against the limit and the input first: no
-/// element of snappy yields more than 64 bytes for 2.
+/// A block says how long it is and is unpacked at once, so the claim is held against the limit and the input first.
 fn snappy_block<E>(
     input: &[u8],
     limit: usize,
@@ -166,7 +171,7 @@ fn snappy_block<E>(
     if length > limit {
         return Err(Undone::TooLarge(limit));
     }
-    if length > input.len().saturating_mul(64) {
+    if !can_say(input, SNAPPY_MOST, length) {
         return Err(malformed("the block claims more than it can hold"));
     }
     room(length).map_err(Undone::NoRoom)?;
