@@ -154,17 +154,33 @@ impl Distinct {
     /// Takes in a hash; `false` if the estimate is the same as before.
     #[inline]
     pub(crate) fn raise(&mut self, hash: u64) -> bool {
-        let hash = mixed(hash, self.seed);
+        self.raise_mixed(self.mixed(hash))
+    }
+
+    /// A hash as it and others of its seed take it in.
+    #[inline]
+    pub(crate) fn mixed(&self, hash: u64) -> u64 {
+        mixed(hash, self.seed)
+    }
+
+    /// The same of a hash that is mixed with its seed already.
+    #[inline]
+    pub(crate) fn raise_mixed(&mut self, hash: u64) -> bool {
         match &mut self.form {
             Form::Dense(dense) => dense.raise(hash),
-            Form::Sparse(hashes) => {
-                let new = hashes.insert(hash);
-                if hashes.len() > FEW {
-                    self.form = Form::Dense(Dense::of(hashes));
-                }
-                new
-            }
+            Form::Sparse(_) => self.raise_sparse(hash),
         }
+    }
+
+    /// Not a part of the above, so that a dense one is raised where that is asked for: half of what it took was the call.
+    #[inline(never)]
+    fn raise_sparse(&mut self, hash: u64) -> bool {
+        let Form::Sparse(hashes) = &mut self.form else { return false };
+        let new = hashes.insert(hash);
+        if hashes.len() > FEW {
+            self.form = Form::Dense(Dense::of(hashes));
+        }
+        new
     }
 
     /// How many different hashes it was given.
@@ -266,9 +282,11 @@ impl Distinct {
     /// Puts away what it was given and begins anew.
     pub(crate) fn put(&mut self) -> Put {
         if let Form::Dense(Dense { registers, .. }) = &self.form {
-            let raised = || (0u16..).zip(registers.iter().copied()).filter(|(_, rank)| *rank > 0);
-            if raised().nth(RAISED).is_none() {
-                let raised = raised().collect();
+            // A count of 128 fits into a byte, and bytes are added sixteen at once: to look at one after the other took 50,000
+            // instructions.
+            let raised = |some: &[u8]| some.iter().map(|rank| u8::from(*rank > 0)).sum::<u8>();
+            if registers.chunks_exact(128).map(|some| usize::from(raised(some))).sum::<usize>() <= RAISED {
+                let raised = (0u16..).zip(registers.iter().copied()).filter(|(_, rank)| *rank > 0).collect();
                 self.clear();
                 return Put::Raised(raised);
             }

@@ -64,7 +64,8 @@ impl Window {
     /// Takes in a hash, as of the last [`Window::advance`].
     #[inline]
     pub fn insert(&mut self, hash: u64) {
-        if self.newest.raise(hash) && self.all.raise(hash) {
+        let hash = self.newest.mixed(hash);
+        if self.newest.raise_mixed(hash) && self.all.raise_mixed(hash) {
             self.known = None;
         }
     }

@@ -19,6 +19,10 @@ pub(super) const NOBODY: u32 = u32::MAX;
 struct Told {
     /// When its series were last counted; `NEVER` if they must be looked at one by one.
     epoch: u64,
+    /// When all of those that belong to it were last counted without a look at each; 0 = never.
+    counted: u64,
+    /// Whether a look at each found them all, and none twice.
+    whole: bool,
     /// When it came last.
     last: u64,
 }
@@ -29,6 +33,8 @@ pub(super) enum Left {
     Nothing,
     /// Its series are to be counted in the total of the new epoch.
     Total,
+    /// The same, and their attributes in the new half; those that are remembered are this place's.
+    Half(u32),
     /// All; the series that are remembered become those of this place.
     All(u32),
 }
@@ -55,14 +61,34 @@ impl Again {
         match std::mem::replace(&mut told.epoch, epoch) {
             before if before == epoch => Left::Nothing,
             before if same_half(before, epoch) => Left::Total,
+            before if before != NEVER && told.whole => Left::Half(place),
             _ => Left::All(place),
         }
+    }
+
+    /// The series of the resource at this place were looked at one by one: whether all are remembered, and none came twice.
+    pub(super) fn found(&mut self, place: u32, whole: bool) {
+        if let Some(told) = self.all.get_mut(place) {
+            told.whole = whole;
+        }
+    }
+
+    /// All series that belong to the resource at this place are counted in this epoch.
+    pub(super) fn count(&mut self, place: u32, epoch: u64) {
+        if let Some(told) = self.all.get_mut(place) {
+            told.counted = epoch;
+        }
+    }
+
+    /// When they last were so; 0 = never.
+    pub(super) fn counted(&self, place: u32) -> u64 {
+        self.all.get(place).map_or(0, |told| told.counted)
     }
 
     #[cold]
     fn admit(&mut self, content: u64, now: u64, epoch: u64) -> Left {
         let room = self.all.len() < self.room;
-        let place = if room { self.all.insert(content, Told { epoch, last: now }) } else { None };
+        let place = if room { self.all.insert(content, Told { epoch, counted: 0, whole: false, last: now }) } else { None };
         Left::All(place.unwrap_or(NOBODY))
     }
 

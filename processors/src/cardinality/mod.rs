@@ -89,11 +89,14 @@ struct Known {
     /// The resource it came with, as [`Again`] knows it.
     with: u32,
     /// When it was last counted in the total, and its attributes in their half window; `NEVER` at first. Since then it may have
-    /// been counted in the total with its resource.
+    /// been counted with its resource.
     epoch: u64,
 }
 
 const NEVER: u64 = u64::MAX;
+
+/// The first of the scopes of each shape whose points are to be counted by their attributes, and how many there are of them.
+type Alike<'b> = Vec<Option<(Scope<'b>, u64)>>;
 
 /// Whether two epochs are of one half of the window.
 fn same_half(one: u64, other: u64) -> bool {
@@ -197,7 +200,7 @@ impl Stage {
     }
 
     /// Counts the series of a resource, as far as it is not known that they were.
-    fn meet(&mut self, resource: Resource<'_>, now: u64) {
+    fn meet<'b>(&mut self, resource: Resource<'b>, now: u64, alike: &mut Alike<'b>) {
         let mut content = Content::default();
         for scope in resource.scopes() {
             content = content.and(*self.contents.of(scope, Content::of));
@@ -205,17 +208,73 @@ impl Stage {
         }
         match self.again.meet(content.within(resource.hash()), now, self.all.epoch()) {
             Left::Nothing => {}
-            Left::Total => resource.scopes().flat_map(live).for_each(|point| self.all.insert(point.series())),
-            Left::All(place) => self.count_all(resource, place, now),
+            Left::Total => drop(self.count_total(resource)),
+            Left::Half(place) if self.sample.stands_for() == 1 => {
+                self.again.count(place, self.all.epoch());
+                self.count_half(resource, now, alike);
+            }
+            Left::Half(place) | Left::All(place) => self.count_all(resource, place, now),
+        }
+    }
+
+    /// Counts the series of a resource in the total alone, and says how many those are.
+    fn count_total(&mut self, resource: Resource<'_>) -> u64 {
+        let mut series = 0;
+        for point in resource.scopes().flat_map(live) {
+            self.all.insert(point.series());
+            series += 1;
+        }
+        series
+    }
+
+    /// Counts a resource of which all series are remembered, in the total and by its attributes; those of its points are left
+    /// for [`Stage::count_points`], once for all scopes that are `alike`. A host of 2,000 processes that is scraped every 10 s
+    /// takes 262 instructions a point for [`Stage::meet`] without this.
+    fn count_half<'b>(&mut self, resource: Resource<'b>, now: u64, alike: &mut Alike<'b>) {
+        let all = self.count_total(resource);
+        for scope in resource.scopes() {
+            let Some(shape) = scope.shape().filter(|_| scope.is_whole()) else {
+                self.count_points(scope, 1, now);
+                continue;
+            };
+            if alike.len() <= shape {
+                alike.resize(shape + 1, None);
+            }
+            if let Some(known) = alike.get_mut(shape) {
+                known.get_or_insert((scope, 0)).1 += 1;
+            }
+        }
+        self.count_attributes(resource, Weight { all, new: 0 });
+    }
+
+    /// Counts the attributes of the points of so many scopes that are as this one, none of them new.
+    fn count_points(&mut self, scope: Scope<'_>, scopes: u64, now: u64) {
+        for point in live(scope) {
+            self.count_point(point, Weight { all: scopes, new: 0 }, now);
+        }
+    }
+
+    fn count_point(&mut self, point: Point<'_>, weight: Weight, now: u64) {
+        let metric = point.metric();
+        for (key, value) in point.attributes().iter() {
+            self.attributes.meet(key, value, weight);
+            self.keys.meet((metric.hash(), metric.name()), key, value, now);
+        }
+    }
+
+    fn count_attributes(&mut self, resource: Resource<'_>, weight: Weight) {
+        for (key, value) in resource.attributes().iter() {
+            self.attributes.meet(key, value, weight);
         }
     }
 
     /// Counts the series of a resource one by one; `with` is its place.
     fn count_all(&mut self, resource: Resource<'_>, with: u32, now: u64) {
-        let (mut turned, mut maker) = (Weight::default(), None);
+        let (mut turned, mut maker, mut whole) = (Weight::default(), None, true);
         for point in resource.scopes().flat_map(live) {
             let (weight, place) = self.count(point, with, now);
             if weight.all == 0 {
+                whole = false;
                 continue;
             }
             if weight.new > 0 {
@@ -223,17 +282,12 @@ impl Stage {
                 self.makers.made(place, maker.as_ref(), weight.new);
             }
             turned = Weight { all: turned.all + weight.all, new: turned.new + weight.new };
-            let metric = point.metric();
-            for (key, value) in point.attributes().iter() {
-                self.attributes.meet(key, value, weight);
-                self.keys.meet((metric.hash(), metric.name()), key, value, now);
-            }
+            self.count_point(point, weight, now);
         }
         if turned.all > 0 {
-            for (key, value) in resource.attributes().iter() {
-                self.attributes.meet(key, value, turned);
-            }
+            self.count_attributes(resource, turned);
         }
+        self.again.found(with, whole && turned.all > 0);
     }
 
     /// Counts a series; returns its weight if its attributes are to be counted, and the place of its metric.
@@ -247,10 +301,13 @@ impl Stage {
         let Some((met, known)) = sample.meet(series, now, make, |known| metrics.forget(known.metric as usize)) else {
             return (Weight::default(), 0);
         };
+        let mut before = std::mem::replace(&mut known.epoch, epoch);
+        if before != NEVER {
+            before = before.max(again.counted(known.with));
+        }
         if known.with != with {
             again.lose(std::mem::replace(&mut known.with, with));
         }
-        let before = std::mem::replace(&mut known.epoch, epoch);
         if same_half(before, epoch) {
             return (Weight::default(), 0);
         }
@@ -308,7 +365,9 @@ impl Processor for Stage {
         let now = nanos(cx.now.saturating_duration_since(began));
         self.advance(now);
         self.contents.clear();
-        batch.resources().for_each(|resource| self.meet(resource, now));
+        let mut alike = Alike::new();
+        batch.resources().for_each(|resource| self.meet(resource, now, &mut alike));
+        alike.into_iter().flatten().for_each(|(scope, scopes)| self.count_points(scope, scopes, now));
         self.publish(cx.now, now);
     }
 
