@@ -15,38 +15,41 @@ use phoenix_sketch::Distinct;
 use phoenix_telemetry::{Batch, Limits};
 
 const PROCESSES: usize = 500;
-/// Scrapes before the one that is counted.
+/// Scrapes before those that are counted.
 const FIRST: usize = 4;
+/// Scrapes through a chain that are counted: half a window of what is estimated, so that what is done once an epoch and once
+/// a half has its part.
+const SCRAPES: usize = 15;
 
-/// A case: its name, and what makes its work. What is done to make it is not counted.
-type Case = (&'static str, fn() -> Box<dyn FnMut()>);
+/// A case: its name, how many scrapes it is of, and what makes its work. What is done to make it is not counted.
+type Case = (&'static str, usize, fn() -> Box<dyn FnMut()>);
 
 const CASES: [Case; 13] = [
-    ("build", || Box::new(|| drop(black_box(process_metrics(PROCESSES))))),
-    ("index", || {
+    ("build", 1, || Box::new(|| drop(black_box(process_metrics(PROCESSES))))),
+    ("index", 1, || {
         let bytes = Bytes::from(process_metrics(PROCESSES));
         Box::new(move || drop(black_box(decode(&bytes))))
     }),
-    ("series hashes, sketch", || {
+    ("series hashes, sketch", 1, || {
         let (batch, mut sketch) = (batch(), Distinct::dense(1));
         Box::new(move || batch.series().for_each(|point| sketch.insert(point.series())))
     }),
-    ("drop 90 % of the processes, encode", || {
+    ("drop 90 % of the processes, encode", 1, || {
         let mut batch = batch();
         Box::new(move || {
             batch.drop_points(|point| !point.metric().resource().hash().is_multiple_of(10));
             black_box(batch.encode());
         })
     }),
-    ("cardinality", || pushed(&["cardinality"])),
-    ("priority", || pushed(&["priority"])),
-    ("topk", || pushed(&["topk"])),
-    ("adaptive_filter", || pushed(&["adaptive_filter"])),
-    ("aggregate, nothing folded", || pushed(&["aggregate"])),
-    ("topk, aggregate", || pushed(THIN)),
-    ("topk, aggregate, answered when exported", || answered(THIN)),
-    ("topk, aggregate, in requests of 90 points", in_parts),
-    ("full chain", || pushed(FULL)),
+    ("cardinality", SCRAPES, || pushed(&["cardinality"])),
+    ("priority", SCRAPES, || pushed(&["priority"])),
+    ("topk", SCRAPES, || pushed(&["topk"])),
+    ("adaptive_filter", SCRAPES, || pushed(&["adaptive_filter"])),
+    ("aggregate, nothing folded", SCRAPES, || pushed(&["aggregate"])),
+    ("topk, aggregate", SCRAPES, || pushed(THIN)),
+    ("topk, aggregate, answered when exported", SCRAPES, || answered(THIN)),
+    ("topk, aggregate, in requests of 90 points", SCRAPES, in_parts),
+    ("full chain", SCRAPES, || pushed(FULL)),
 ];
 
 /// What is counted is called from here; callgrind collects inside.
@@ -63,7 +66,7 @@ fn decode(bytes: &Bytes) -> Batch {
     Batch::decode(bytes.clone(), &Limits::default()).expect("it is OTLP")
 }
 
-/// A scrape through a chain that has seen some.
+/// Scrapes through a chain that has seen some.
 fn pushed(ids: &[&str]) -> Box<dyn FnMut()> {
     passed(ids, Delivery::none)
 }
@@ -80,12 +83,11 @@ fn passed(ids: &[&str], delivery: fn() -> Delivery) -> Box<dyn FnMut()> {
         let (bytes, now) = load.scrape();
         chain.push(decode(&bytes), delivery(), now);
     }
-    let (bytes, now) = load.scrape();
-    let mut next = decode(&bytes);
-    Box::new(move || chain.push(std::mem::take(&mut next), delivery(), now))
+    let mut next: Vec<_> = (0..SCRAPES).map(|_| load.scrape()).map(|(bytes, now)| (decode(&bytes), now)).collect();
+    Box::new(move || next.drain(..).for_each(|(batch, now)| chain.push(batch, delivery(), now)))
 }
 
-/// A scrape that comes in many small requests.
+/// Scrapes that come in many small requests.
 fn in_parts() -> Box<dyn FnMut()> {
     let mut load = Load::new(1, PROCESSES);
     let mut chain = chain(THIN, vec![Arc::new(Encode)], &Site::for_test("counts")).expect("it is right");
@@ -103,15 +105,19 @@ fn in_parts() -> Box<dyn FnMut()> {
         let (parts, now) = requests();
         parts.into_iter().for_each(|part| chain.push(part, Delivery::new(|_| ()), now));
     }
-    let (mut next, now) = requests();
-    Box::new(move || next.drain(..).for_each(|part| chain.push(part, Delivery::new(|_| ()), now)))
+    let mut next: Vec<_> = (0..SCRAPES).map(|_| requests()).collect();
+    Box::new(move || {
+        for (parts, now) in next.drain(..) {
+            parts.into_iter().for_each(|part| chain.push(part, Delivery::new(|_| ()), now));
+        }
+    })
 }
 
 fn main() {
     let wanted = std::env::args().nth(1);
-    for (name, case) in CASES {
+    for (name, scrapes, case) in CASES {
         match &wanted {
-            None => println!("{name}\t{}", PROCESSES * POINTS_PER_PROCESS),
+            None => println!("{name}\t{}", scrapes * PROCESSES * POINTS_PER_PROCESS),
             Some(wanted) if wanted == name => counted(&mut case()),
             Some(_) => {}
         }
