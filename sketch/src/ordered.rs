@@ -45,6 +45,11 @@ impl<T> Ordered<T> {
         self.by_hash.is_empty()
     }
 
+    /// How many places there are, those that are free too: all that are given out are below.
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
     /// The place of a hash, if it comes when it is expected.
     #[inline]
     pub fn expect(&mut self, hash: u64) -> Option<u32> {

@@ -54,14 +54,14 @@ impl Fact {
 }
 
 /// What is known of a resource.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Of {
     pub(super) host: u64,
     pub(super) is_process: bool,
-    /// Points that hold a value.
-    pub(super) live: u64,
-    /// Hash of the resource and of the series of those, whatever their order.
+    /// Hash of the resource and of the series of its points that hold a value, whatever their order.
     pub(super) content: u64,
+    /// A small number that this content has for as long as it is remembered; `None` if there was no room.
+    pub(super) place: Option<u32>,
     /// What all its points stand for.
     pub(super) all: Shares,
     /// Hash of the resource as it came in.
@@ -70,21 +70,21 @@ pub(super) struct Of {
     pub(super) slot: Option<u32>,
 }
 
+impl Of {
+    /// That of a resource that was not in the batch.
+    const NONE: Of = Of { host: 0, is_process: false, content: 0, place: None, all: [0.0; 3], resource: 0, slot: None };
+}
+
 /// What is remembered of a resource.
 struct Known {
     host: u64,
     is_process: bool,
     heard: u64,
-    /// The content that was last told, and in which epoch.
-    told: (u64, u64),
     /// Its counters, if they came alike twice: those of one scope.
     row: Option<Row>,
     /// [`Made::order`] of the last scope that had some and was no row.
     order: u64,
 }
-
-/// A content that was never told.
-const NOTHING: (u64, u64) = (0, u64::MAX);
 
 /// What a scope is made of.
 #[derive(Clone, Debug)]
@@ -105,6 +105,10 @@ pub(super) struct Facts {
     pub(super) time: u64,
     counters: Counters,
     known: Ordered<Known>,
+    /// The contents of resources, and in which epoch each was last told.
+    contents: Ordered<u64>,
+    /// The newest of those.
+    epoch: u64,
     /// Of all scopes.
     measured: Vec<Measured>,
     made: Shapes<Made>,
@@ -119,6 +123,8 @@ impl Default for Facts {
             time: 0,
             counters: Counters::default(),
             known: Ordered::new(COMMON_SEED),
+            contents: Ordered::new(COMMON_SEED),
+            epoch: 0,
             measured: Vec::new(),
             made: Shapes::default(),
             swept: 0,
@@ -135,6 +141,9 @@ impl Facts {
         self.measured.clear();
         self.made.clear();
         self.sweep(now);
+        if std::mem::replace(&mut self.epoch, epoch) != epoch {
+            self.contents.retain(|_, told| *told + 1 >= epoch);
+        }
         for resource in batch.resources() {
             let mut of = self.place(resource, now);
             let mut content = Content::default();
@@ -144,17 +153,26 @@ impl Facts {
                 content = content.and(made.content);
                 self.measure(scope, made, now, &mut of);
             }
-            (of.content, of.live) = (content.within(of.resource), content.live);
-            let known = of.slot.and_then(|slot| self.known.get_mut(slot));
-            let again = known.is_some_and(|known| {
-                let told = (of.content, epoch);
-                std::mem::replace(&mut known.told, told) == told
-            });
-            if !again {
+            of.content = content.within(of.resource);
+            let told = self.told(&mut of);
+            if !told {
                 resource.scopes().flat_map(shapes::live).for_each(|point| live(point.series()));
             }
             put(&mut self.resources, resource.id().index(), of);
         }
+    }
+
+    /// Whether a content was told in this epoch already; it is now, and has its place.
+    fn told(&mut self, of: &mut Of) -> bool {
+        let Facts { contents, epoch, .. } = self;
+        of.place = contents.find(of.content);
+        if let Some(told) = of.place.and_then(|place| contents.get_mut(place)) {
+            return std::mem::replace(told, *epoch) == *epoch;
+        }
+        if contents.len() < MAX_RESOURCES {
+            of.place = contents.insert(of.content, *epoch);
+        }
+        false
     }
 
     /// Adds up what a scope's measured points stand for.
@@ -203,14 +221,14 @@ impl Facts {
         let found = self.known.find(hash);
         if let Some(known) = found.and_then(|at| self.known.get_mut(at)) {
             known.heard = now;
-            return Of { host: known.host, is_process: known.is_process, resource: hash, slot: found, ..Of::default() };
+            return Of { host: known.host, is_process: known.is_process, resource: hash, slot: found, ..Of::NONE };
         }
         let attributes = resource.attributes();
         let (host, is_process) = (text(host_of(attributes)), is_process(attributes));
         let room = self.known.len() < MAX_RESOURCES;
-        let known = Known { host, is_process, heard: now, told: NOTHING, row: None, order: 0 };
+        let known = Known { host, is_process, heard: now, row: None, order: 0 };
         let slot = if room { self.known.insert(hash, known) } else { None };
-        Of { host, is_process, resource: hash, slot, ..Of::default() }
+        Of { host, is_process, resource: hash, slot, ..Of::NONE }
     }
 
     /// What is known of a point of that batch.
@@ -220,16 +238,18 @@ impl Facts {
     }
 
     /// What is known of a resource of that batch.
-    pub(super) fn of_resource(&self, resource: ResourceId) -> Of {
-        self.resources.get(resource.index()).copied().unwrap_or_default()
+    pub(super) fn of_resource(&self, resource: ResourceId) -> &Of {
+        self.resources.get(resource.index()).unwrap_or(&Of::NONE)
+    }
+
+    /// How many places there are for contents.
+    pub(super) fn places(&self) -> usize {
+        self.contents.places()
     }
 
     /// All series are to be told again.
     pub(super) fn forget_told(&mut self) {
-        self.known.retain(|_, known| {
-            known.told = NOTHING;
-            true
-        });
+        self.contents = Ordered::new(COMMON_SEED);
     }
 
     fn sweep(&mut self, now: u64) {
@@ -265,12 +285,12 @@ fn look_at(scope: Scope<'_>, all: &mut Vec<Measured>) -> Made {
     Made { measured: begin..all.len(), content: Content::of(scope), order }
 }
 
-fn put<T: Clone + Default>(table: &mut Vec<T>, place: usize, value: T) {
+fn put(table: &mut Vec<Of>, place: usize, of: Of) {
     if table.len() <= place {
-        table.resize(place + 1, T::default());
+        table.resize(place + 1, Of::NONE);
     }
     if let Some(slot) = table.get_mut(place) {
-        *slot = value;
+        *slot = of;
     }
 }
 

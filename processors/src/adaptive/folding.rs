@@ -27,6 +27,10 @@ const ENTITIES: u64 = 0x656E_7469_7469_6573;
 pub(super) struct Folding {
     config: Config,
     hosts: ByKey<Host>,
+    /// When a member was last heard of, nanoseconds, by a group's number.
+    inhabited: Vec<u64>,
+    /// Numbers of groups that are gone.
+    free: Vec<u32>,
     series: usize,
     swept: u64,
     /// Goes up when a group is gone: what was fed to groups before does not hold any more.
@@ -45,8 +49,8 @@ struct Host {
 
 #[derive(Default)]
 struct Group {
-    /// When a member was last heard of, nanoseconds.
-    inhabited: u64,
+    /// A small number of its own.
+    number: u32,
     /// Those that speak whether or not they are fed.
     lasting: HashSet<u64>,
     /// The same, utilizations: what an interval was used for, so they say nothing at a host's first scrape.
@@ -89,7 +93,15 @@ impl Kind {
 
 impl Folding {
     pub(super) fn new(config: Config) -> Self {
-        Folding { config, hosts: ByKey::default(), series: 0, swept: 0, version: 0 }
+        Folding {
+            config,
+            hosts: ByKey::default(),
+            inhabited: Vec::new(),
+            free: Vec::new(),
+            series: 0,
+            swept: 0,
+            version: 0,
+        }
     }
 
     /// Whether `fold: all` is set.
@@ -104,6 +116,8 @@ impl Folding {
             // The window may be a new one.
             self.hosts.values_mut().for_each(|host| host.said = None);
             self.series = std::mem::take(&mut previous.series);
+            self.inhabited = std::mem::take(&mut previous.inhabited);
+            self.free = std::mem::take(&mut previous.free);
         }
     }
 
@@ -145,7 +159,15 @@ impl Folding {
         let groups = &mut self.hosts.entry(host).or_default().groups;
         let full = groups.len() + usize::from(!groups.contains_key(&OTHER)) >= self.config.max_groups;
         let key = if full && !groups.contains_key(&key) { OTHER } else { key };
-        groups.entry(key).or_default();
+        let Folding { free, inhabited, .. } = self;
+        groups.entry(key).or_insert_with(|| {
+            let number = free.pop().unwrap_or(inhabited.len() as u32);
+            match inhabited.get_mut(number as usize) {
+                Some(inhabited) => *inhabited = 0,
+                None => inhabited.push(0),
+            }
+            Group { number, ..Group::default() }
+        });
         Some(key)
     }
 
@@ -160,7 +182,7 @@ impl Folding {
         let full = self.series >= MAX_SERIES;
         let Some(host) = self.hosts.get_mut(&place.0) else { return false };
         let Some(group) = host.groups.get_mut(&place.1) else { return false };
-        group.inhabited = now;
+        self.inhabited.get_mut(group.number as usize).into_iter().for_each(|inhabited| *inhabited = now);
         let lasting = match kind {
             Kind::Total => &mut group.lasting,
             Kind::Share => &mut group.shares,
@@ -182,15 +204,17 @@ impl Folding {
         true
     }
 
-    /// A group was fed nothing but what is known to last.
-    pub(super) fn inhabit(&mut self, place: (u64, u64), now: u64) {
-        if let Some(group) = self.group(place) {
-            group.inhabited = now;
-        }
+    /// The number of a group, for as long as the [version](Folding::version) is the same.
+    pub(super) fn number_of(&self, (host, group): (u64, u64)) -> Option<u32> {
+        Some(self.hosts.get(&host)?.groups.get(&group)?.number)
     }
 
-    fn group(&mut self, (host, group): (u64, u64)) -> Option<&mut Group> {
-        self.hosts.get_mut(&host)?.groups.get_mut(&group)
+    /// The group of this number was fed nothing but what is known to last.
+    #[inline]
+    pub(super) fn inhabit(&mut self, group: u32, now: u64) {
+        if let Some(inhabited) = self.inhabited.get_mut(group as usize) {
+            *inhabited = now;
+        }
     }
 
     /// Names every series the groups of these hosts write at the end of a batch, those that were named before in the same
@@ -235,12 +259,14 @@ impl Folding {
             return;
         }
         self.swept = now;
-        let Folding { hosts, series, version, .. } = self;
+        let Folding { hosts, inhabited, free, series, version, .. } = self;
         hosts.retain(|_, host| {
             let Host { groups, said, .. } = host;
             groups.retain(|_, group| {
-                let stays = group.inhabited.saturating_add(expiry) >= now;
+                let heard = inhabited.get(group.number as usize).copied().unwrap_or_default();
+                let stays = heard.saturating_add(expiry) >= now;
                 if !stays {
+                    free.push(group.number);
                     *said = None;
                     *series -= group.lasting.len() + group.shares.len();
                     *version += 1;

@@ -9,8 +9,8 @@
 //! where stages mark single points and not resources that is not foreseen.
 
 use phoenix_pipeline::estimates::{Attribution, Count, ProfileEstimate};
-use phoenix_pipeline::{Decision, Entity, Mark, Marks};
-use phoenix_sketch::{COMMON_SEED, Ordered, STANDARD_ERROR, Window};
+use phoenix_pipeline::{Class, Decision, Entity, Marks};
+use phoenix_sketch::{STANDARD_ERROR, Window};
 use phoenix_telemetry::{AnyValue, Batch, Metric, Point, Resource};
 use std::sync::Arc;
 
@@ -20,19 +20,27 @@ use crate::aggregate::{folds, is_cpu};
 use crate::entity::mix;
 use crate::shapes::live;
 
-/// Resources that are remembered by what became of them, at some 90 bytes each 9 MB; further ones are counted point by point.
-const MAX_SEEN: usize = 100_000;
+/// The place of a resource's content, and how it is marked.
+type Here = (usize, (Decision, Class));
 
-/// What became of a resource with a certain content and mark.
+/// What became of a resource with a certain content and mark, 48 bytes.
+#[derive(Clone, Copy)]
 struct Seen {
+    /// The content: the place may be another's by now.
+    content: u64,
+    mark: (Decision, Class),
     /// When its individual series were last counted in the window.
     epoch: u64,
     /// How many those are.
-    individual: u64,
-    /// The group that has its other points, if any, and the version of the [`Folding`] at that time.
-    group: Option<(u64, u64)>,
+    individual: u32,
+    /// The number of the group that has its other points, [`ALONE`] if there are none, and the version of the [`Folding`] at that
+    /// time.
+    group: u32,
     version: u64,
 }
+
+/// In the place of a group's number.
+const ALONE: u32 = u32::MAX;
 
 /// Whether a resource was folded when it last came.
 #[derive(Clone, Copy, Default)]
@@ -64,7 +72,8 @@ pub(super) struct Shadow {
     counted: u64,
     /// By [`Of::slot`], 24 bytes each.
     held: Vec<Held>,
-    seen: Ordered<Seen>,
+    /// By [`Of::place`].
+    seen: Vec<Option<Seen>>,
     /// For how many of those there is room.
     room: usize,
     latest: ProfileEstimate,
@@ -82,8 +91,8 @@ impl Shadow {
             window,
             counted: 0,
             held: Vec::new(),
-            seen: Ordered::new(COMMON_SEED),
-            room: MAX_SEEN,
+            seen: Vec::new(),
+            room: usize::MAX,
             latest,
             hosts: Vec::new(),
         }
@@ -100,7 +109,8 @@ impl Shadow {
         self.window.advance(now);
         let epoch = self.window.epoch();
         if epoch > before {
-            self.seen.retain(|_, seen| seen.epoch + 1 >= epoch);
+            self.seen.truncate(facts.places());
+            self.seen.shrink_to(2 * facts.places());
         }
         self.hosts.clear();
         let mut sums = Sums::default();
@@ -113,12 +123,12 @@ impl Shadow {
                 self.hosts.push(of.host);
             }
             let mark = marks.of(Entity::Resource(resource.id()));
-            let key = alike.then(|| key_of(&of, mark));
-            let before = if by_resource { self.folded_before(&of) } else { None };
-            let again = key.and_then(|key| self.again(key, resource, (&of, before), now, &mut sums));
+            let here = of.place.filter(|_| alike).map(|place| (place as usize, (mark.decision, mark.class)));
+            let before = if by_resource { self.folded_before(of) } else { None };
+            let again = here.and_then(|here| self.again(here, resource, (of, before), now, &mut sums));
             let folded = again
-                .unwrap_or_else(|| self.count_points(resource, (&of, facts), (marks, before), now, (key, &mut sums)));
-            self.hold(&of, by_resource.then_some(folded), now);
+                .unwrap_or_else(|| self.count_points(resource, (of, facts), (marks, before), now, (here, &mut sums)));
+            self.hold(of, by_resource.then_some(folded), now);
         }
         self.counted = now;
         let Shadow { folding, window, latest, hosts, .. } = self;
@@ -154,48 +164,48 @@ impl Shadow {
     }
 
     /// Counts a resource by what became of it before, and says whether it is folded; `None` if it must be looked at.
+    #[inline]
     fn again(
         &mut self,
-        key: u64,
+        (place, mark): Here,
         resource: Resource<'_>,
         (of, before): (&Of, Option<bool>),
         now: u64,
         sums: &mut Sums,
     ) -> Option<bool> {
         let Shadow { folding, window, seen, .. } = self;
-        let at = seen.find(key)?;
-        let seen = seen.get_mut(at)?;
-        let folded = seen.group.is_some();
+        let seen = seen.get_mut(place)?.as_mut().filter(|seen| seen.content == of.content && seen.mark == mark)?;
+        let folded = seen.group != ALONE;
         if before.is_some_and(|before| before != folded) {
             return None;
         }
         let counted = seen.epoch == window.epoch();
-        match (seen.group, folding) {
-            (None, _) => {
+        match folding {
+            _ if !folded => {
                 if !counted {
                     resource.scopes().flat_map(live).for_each(|point| window.insert(point.series()));
                 }
                 add(&mut sums.kept, &of.all);
             }
-            (Some(group), Some(folding)) if folding.version() == seen.version && (counted || seen.individual == 0) => {
-                folding.inhabit(group, now);
+            Some(folding) if folding.version() == seen.version && (counted || seen.individual == 0) => {
+                folding.inhabit(seen.group, now);
             }
             _ => return None,
         }
         seen.epoch = window.epoch();
         add(&mut sums.all, &of.all);
-        sums.individual += seen.individual;
+        sums.individual += u64::from(seen.individual);
         Some(folded)
     }
 
-    /// Counts a resource point by point, remembers what became of it under that key, and says whether it is folded.
+    /// Counts a resource point by point, remembers what became of it at that place, and says whether it is folded.
     fn count_points(
         &mut self,
         resource: Resource<'_>,
         (of, facts): (&Of, &Facts),
         (marks, before): (&Marks, Option<bool>),
         now: u64,
-        (key, sums): (Option<u64>, &mut Sums),
+        (here, sums): (Option<Here>, &mut Sums),
     ) -> bool {
         let Shadow { folding, window, seen, room, .. } = self;
         let (mut group, mut individual, mut lasts, mut measured, mut folded) = (None, 0, true, false, false);
@@ -255,18 +265,20 @@ impl Shadow {
         // What is measured and stays while the rest is folded has a share that is not known in advance, and in transition
         // nothing is as it will be.
         let settled = before.is_none_or(|before| before == folded);
-        let Some(key) = key.filter(|_| lasts && settled && !(folded && measured)) else { return folded };
-        let group = group.flatten().filter(|_| folded).map(|group| (of.host, group));
-        let version = folding.as_ref().map_or(0, Folding::version);
-        let what = Seen { epoch: window.epoch(), individual, group, version };
-        match seen.find(key) {
-            Some(at) => {
-                if let Some(known) = seen.get_mut(at) {
-                    *known = what;
-                }
-            }
-            None if seen.len() < *room => drop(seen.insert(key, what)),
-            None => {}
+        let Some((place, mark)) = here.filter(|_| lasts && settled && !(folded && measured)) else { return folded };
+        let number = |group| folding.as_ref()?.number_of((of.host, group));
+        let group = group.flatten().filter(|_| folded).and_then(number);
+        let individual = u32::try_from(individual);
+        let Some(individual) = individual.ok().filter(|_| place < *room && folded == group.is_some()) else {
+            return folded;
+        };
+        if seen.len() <= place {
+            seen.resize(place + 1, None);
+        }
+        if let Some(seen) = seen.get_mut(place) {
+            let version = folding.as_ref().map_or(0, Folding::version);
+            let (content, epoch, group) = (of.content, window.epoch(), group.unwrap_or(ALONE));
+            *seen = Some(Seen { content, mark, epoch, individual, group, version });
         }
         folded
     }
@@ -284,7 +296,7 @@ impl Shadow {
             folding.adopt(previous);
         }
         // Groups may mean something else now.
-        self.seen = Ordered::new(COMMON_SEED);
+        self.seen = Vec::new();
         self.held = std::mem::take(&mut previous.held);
         self.counted = previous.counted;
         if alike {
@@ -306,12 +318,6 @@ fn without(metric: Metric<'_>, point: Point<'_>, keys: &[&str]) -> Option<u64> {
     (had != 0).then(|| mix(mix(metric.hash(), left), had))
 }
 
-/// A resource's content and mark as one number.
-fn key_of(of: &Of, mark: Mark) -> u64 {
-    let mark = mark.decision as u64 | (mark.class as u64) << 8 | u64::from(of.is_process) << 16;
-    mix(mix(of.content, of.live), mix(of.host, mark))
-}
-
 fn add(shares: &mut Shares, more: &Shares) {
     shares.iter_mut().zip(more).for_each(|(share, more)| *share += more);
 }
@@ -320,8 +326,7 @@ fn add(shares: &mut Shares, more: &Shares) {
 mod tests {
     use std::time::Duration;
 
-    use phoenix_pipeline::{Class, Decision};
-    use phoenix_sketch::Distinct;
+    use phoenix_sketch::{COMMON_SEED, Distinct};
     use phoenix_telemetry::{AnyValue, BatchBuilder, Descriptor, Number, Shape, Temporality};
     use proptest::prelude::*;
 
@@ -390,7 +395,7 @@ mod tests {
                 let Some(sent) = kinds.get(kind % kinds.len()) else { continue };
                 let batch = batch(second, sent);
                 let now = second * 1_000_000_000;
-                facts.read(&batch, (now, 0), |_| {});
+                facts.read(&batch, (now, second / 10), |_| {});
                 let mut marks = Marks::default();
                 for (resource, (.., single, fold, high)) in batch.resources().zip(sent.iter().filter(|sent| sent.1 > 0)) {
                     let entity = Entity::Resource(resource.id());

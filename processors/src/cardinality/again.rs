@@ -88,7 +88,8 @@ impl Again {
     #[cold]
     fn admit(&mut self, content: u64, now: u64, epoch: u64) -> Left {
         let room = self.all.len() < self.room;
-        let place = if room { self.all.insert(content, Told { epoch, counted: 0, whole: false, last: now }) } else { None };
+        let place =
+            if room { self.all.insert(content, Told { epoch, counted: 0, whole: false, last: now }) } else { None };
         Left::All(place.unwrap_or(NOBODY))
     }
 
