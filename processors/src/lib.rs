@@ -17,6 +17,7 @@ pub mod cost;
 mod entity;
 pub mod filter;
 mod flaws;
+mod machine;
 mod matching;
 mod measure;
 pub mod memory_limiter;

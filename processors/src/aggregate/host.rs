@@ -222,6 +222,18 @@ impl Host {
         self.entities.sight(resource, before)
     }
 
+    /// Has the cache fetch the series of two entities that come later: of the `far` one where they are, of the nearer one what it
+    /// found there.
+    #[inline]
+    pub(crate) fn fetch(&self, [far, near]: [Option<Sighting>; 2]) {
+        if let Some(entity) = far.and_then(|seen| self.entities.seen(seen)) {
+            entity.series.fetch_rows();
+        }
+        if let Some(entity) = near.and_then(|seen| self.entities.seen(seen)) {
+            entity.series.rows().iter().take(1).for_each(Row::fetch);
+        }
+    }
+
     /// How many entities it knows.
     pub(crate) fn len(&self) -> usize {
         self.entities.len()

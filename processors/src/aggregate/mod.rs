@@ -81,6 +81,9 @@ struct Found {
 
 const NOT_FOUND: Found = Found { host: None, seen: None };
 
+/// Of so many resources later the memory is fetched; 12 do as well.
+const AHEAD: usize = 6;
+
 /// All that crosses a swap.
 #[derive(Debug, Default)]
 struct Books {
@@ -240,6 +243,9 @@ impl Aggregate {
                 last = hosts.get_mut(name).map(|host| (place, host));
             }
             let Some((_, host)) = &mut last else { continue };
+            // Of another host's it fetches what nobody needs, and no more.
+            let later = |by: usize| self.found.get(resource.id().index() + by)?.seen;
+            host.fetch([later(AHEAD), later(AHEAD / 2)]);
             let visit = (visits + place, window.latest);
             one_resource(host, (resource, seen), visit, cx.marks, layouts, &mut tools, orders);
         }

@@ -194,6 +194,7 @@ impl<S: Default> Tracker<S> {
         let guess = self.last.and_then(|last| self.at(last)).map(|slot| slot.next);
         if let Some(guess) = guess.filter(|guess| self.at(*guess).is_some_and(|slot| slot.key == key)) {
             self.last = Some(guess);
+            self.fetch_behind(guess);
             return self.last;
         }
         let found = self.by_key.get(&key).copied()?;
@@ -202,6 +203,14 @@ impl<S: Default> Tracker<S> {
         }
         self.last = Some(found);
         self.last
+    }
+
+    /// Has the cache fetch what was read of the entity that probably comes after the next one.
+    fn fetch_behind(&self, at: u32) {
+        let next = |at: u32| Some(self.at(at)?.next);
+        if let Some(slot) = next(at).and_then(next).and_then(|at| self.at(at)) {
+            slot.readings.fetch();
+        }
     }
 
     /// A resource of which all, or single points, belong to the entities of some attributes.

@@ -40,6 +40,14 @@ impl Readings {
     }
 
     /// How many series are remembered.
+    /// Has the cache fetch the numbers of a row.
+    #[inline]
+    pub(super) fn fetch(&self) {
+        if let Readings::Row(row) = self {
+            row.fetch();
+        }
+    }
+
     pub(super) fn series(&self) -> usize {
         match self {
             Readings::Row(row) => row.series(),

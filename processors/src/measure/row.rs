@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use phoenix_telemetry::{Column, Number, Places, RelativeId};
 
+use crate::machine::prefetch;
+
 use super::layouts::Measured;
 use super::reading::{Kind, Reading, Seconds, Series};
 use super::readings::{Apart, FEW};
@@ -204,6 +206,11 @@ impl Row {
     /// Time of its values, and number of the batch that brought them.
     pub(super) fn newest(&self) -> (u64, u32) {
         (self.time, self.batch)
+    }
+
+    /// Has the cache fetch its numbers.
+    pub(super) fn fetch(&self) {
+        prefetch(&*self.numbers);
     }
 
     /// How many series it is of.

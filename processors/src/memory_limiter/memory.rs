@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::system;
+use crate::machine;
 
 /// The memory of a process, as the limiter sees it.
 pub(super) trait Memory: Send {
@@ -23,7 +23,7 @@ pub(super) struct ProcessMemory {
 impl ProcessMemory {
     pub(super) fn open() -> io::Result<Self> {
         let statm = File::open("/proc/self/statm")?;
-        let mut memory = ProcessMemory { statm, page_size: system::page_size() };
+        let mut memory = ProcessMemory { statm, page_size: machine::page_size() };
         memory.resident()?;
         Ok(memory)
     }
@@ -40,7 +40,7 @@ impl Memory for ProcessMemory {
     }
 
     fn give_back(&mut self) {
-        system::trim();
+        machine::trim();
     }
 }
 

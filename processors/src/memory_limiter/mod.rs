@@ -8,7 +8,6 @@
 
 mod limits;
 mod memory;
-mod system;
 
 use std::any::Any;
 use std::path::Path;

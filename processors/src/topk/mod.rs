@@ -24,6 +24,7 @@ use phoenix_telemetry::Batch;
 
 pub use config::{Combine, Config};
 
+use crate::machine::prefetch;
 use crate::measure::{self, ByKey, Plan, Report, Target, Tracker, interned};
 use history::{Decay, History};
 use leaders::Leaders;
@@ -37,6 +38,9 @@ pub const FACTORY: ProcessorFactory = ProcessorFactory::new::<Config>(
     Stability::Alpha,
     build,
 );
+
+/// Of so many entities later the memory is fetched.
+const AHEAD: usize = 4;
 
 /// Why an entity outside of all rankings is folded.
 const RANK: &str = "topk_rank";
@@ -209,7 +213,10 @@ impl TopK {
         }
         while !rankings.is_empty() {
             let shown = here.iter().map(|(_, at)| (*at, true));
-            for (at, here) in shown.chain(elsewhere.iter().map(|at| (*at, false))) {
+            for (place, (at, is_here)) in shown.chain(elsewhere.iter().map(|at| (*at, false))).enumerate() {
+                if let Some(later) = here.get(place + AHEAD).and_then(|(_, at)| tracker.at(*at)) {
+                    prefetch(&*later.state.standings);
+                }
                 let Some(slot) = tracker.at_mut(at).filter(|slot| slot.state.open) else { continue };
                 for ranking in &rankings {
                     let read = match weighted {
@@ -217,10 +224,10 @@ impl TopK {
                             let estimated = (0..weights.len()).any(|measure| slot.is_estimated(measure));
                             score(slot, weights, totals).map(|score| (score, estimated))
                         }
-                        None => slot.read(*ranking, here),
+                        None => slot.read(*ranking, is_here),
                     };
                     if let (Some((value, estimated)), Some(sieve)) = (read, sieves.get_mut(*ranking)) {
-                        enter((slot, at), *ranking, (value, !estimated, here), (&mut decay, sieve));
+                        enter((slot, at), *ranking, (value, !estimated, is_here), (&mut decay, sieve));
                     }
                 }
             }

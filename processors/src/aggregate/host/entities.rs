@@ -10,6 +10,7 @@ use phoenix_telemetry::Resource;
 
 use super::Entity;
 use crate::aggregate::identity::{Interner, Key, Keyed};
+use crate::machine::prefetch;
 use crate::measure::ByKey;
 
 /// Where an entity is, until it is forgotten.
@@ -42,6 +43,7 @@ impl Entities {
         let before = before.and_then(|before| self.get(before.slot));
         let next = before.map_or(0, |before| before.next.get());
         if let Some(seen) = self.at(next, resource) {
+            self.fetch_behind(seen.slot);
             return Some(seen);
         }
         let seen = self.by_bytes(resource)?;
@@ -49,6 +51,19 @@ impl Entities {
             before.next.set(seen.slot);
         }
         Some(seen)
+    }
+
+    /// Has the cache fetch the resource of the entity that probably comes after the next one.
+    fn fetch_behind(&self, slot: Slot) {
+        let next = |slot: Slot| Some(self.get(slot)?.next.get());
+        if let Some(entity) = next(slot).and_then(next).and_then(|slot| self.get(slot)) {
+            prefetch(&*entity.resource);
+        }
+    }
+
+    /// What was found, or another one where that was forgotten since.
+    pub(super) fn seen(&self, seen: Sighting) -> Option<&Entity> {
+        self.get(seen.slot)
     }
 
     /// The entity in a slot, if its resource is of these very bytes.

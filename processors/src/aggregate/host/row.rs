@@ -17,6 +17,7 @@ use crate::aggregate::layouts::{Form, Layout, Place, number};
 use crate::aggregate::ledger::{Holder, Life, Reading};
 use crate::aggregate::number::{LARGEST, is_finite, is_zero, less, zero_of};
 use crate::aggregate::series::{Kind, Series};
+use crate::machine::prefetch;
 
 /// Series of an entity, all individual or all of one group. Folded ones have nothing left to be closed.
 #[derive(Debug)]
@@ -116,6 +117,11 @@ impl Row {
                 beside: None,
             }
         })
+    }
+
+    /// Has the cache fetch the values.
+    pub(super) fn fetch(&self) {
+        prefetch(&*self.values);
     }
 
     pub(super) fn layout(&self) -> &Arc<Layout> {

@@ -9,6 +9,7 @@ use super::row::Row;
 use crate::aggregate::identity::Ident;
 use crate::aggregate::layouts::Layout;
 use crate::aggregate::series::Series;
+use crate::machine::prefetch;
 use crate::measure::ByKey;
 
 /// Up to so many are looked through one by one; a table of more would cost more than it saves.
@@ -41,6 +42,11 @@ impl Table {
 
     pub(super) fn rows(&self) -> &[Row] {
         &self.rows
+    }
+
+    /// Has the cache fetch the first row, as far as it does not hold values.
+    pub(super) fn fetch_rows(&self) {
+        self.rows.first().into_iter().for_each(prefetch);
     }
 
     /// The row of a layout.
