@@ -16,34 +16,40 @@ pub struct Recent {
     part: u64,
     /// Number of the part (time divided by its length) and what came in it, oldest first.
     parts: VecDeque<(u64, Distribution)>,
+    /// All but the newest part, together.
+    older: Distribution,
 }
 
 impl Recent {
     /// A window of this length, in the unit of the times; at least one part is one unit long.
     pub fn new(window: u64) -> Self {
-        Recent { part: (window / PARTS).max(1), parts: VecDeque::new() }
+        Recent { part: (window / PARTS).max(1), parts: VecDeque::new(), older: Distribution::default() }
     }
 
     /// Adds all of `numbers` at `time`. What came in the meantime out of the window is forgotten; a time before the
     /// window belongs to its oldest part.
     pub fn add(&mut self, time: u64, numbers: &Distribution) {
-        let now = time / self.part;
-        if self.parts.back().is_none_or(|(newest, _)| *newest < now) {
-            self.parts.push_back((now, Distribution::default()));
+        let Recent { part, parts, older } = self;
+        let now = time / *part;
+        if parts.back().is_none_or(|(newest, _)| *newest < now) {
+            parts.retain(|(part, _)| part + PARTS > now);
+            *older = Distribution::default();
+            parts.iter().for_each(|(_, part)| older.merge(part));
+            parts.push_back((now, Distribution::default()));
         }
-        while self.parts.front().is_some_and(|(oldest, _)| oldest + PARTS <= now) {
-            self.parts.pop_front();
+        let place = parts.iter().rposition(|(part, _)| *part <= now).unwrap_or(0);
+        if place + 1 < parts.len() {
+            older.merge(numbers);
         }
-        let place = self.parts.iter().rposition(|(part, _)| *part <= now).unwrap_or(0);
-        if let Some((_, part)) = self.parts.get_mut(place) {
+        if let Some((_, part)) = parts.get_mut(place) {
             part.merge(numbers);
         }
     }
 
     /// All numbers of the window.
     pub fn all(&self) -> Distribution {
-        let mut all = Distribution::default();
-        self.parts.iter().for_each(|(_, part)| all.merge(part));
+        let mut all = self.older.clone();
+        self.parts.back().into_iter().for_each(|(_, newest)| all.merge(newest));
         all
     }
 }

@@ -120,7 +120,7 @@ impl Attributes {
             values.insert(hash);
         }
         if *kept {
-            let named = || Named { hash, text: text_of(value, hash).into() };
+            let named = || Named { hash, text: text_of(value, hash) };
             half.series.add(&hash, weight.all, named);
             if weight.new > 0 {
                 half.new.add(&hash, weight.new, named);
@@ -200,12 +200,13 @@ impl Attributes {
     }
 }
 
-pub(super) fn text_of(value: AnyValue<'_>, hash: u64) -> String {
+pub(super) fn text_of(value: AnyValue<'_>, hash: u64) -> Arc<str> {
     match value {
-        AnyValue::Str(text) => text.chars().take(MAX_TEXT).collect(),
-        AnyValue::Bool(flag) => flag.to_string(),
-        AnyValue::Int(number) => number.to_string(),
-        AnyValue::Double(number) => number.to_string(),
-        _ => format!("#{hash:016x}"),
+        AnyValue::Str(text) if text.len() <= MAX_TEXT => text.into(),
+        AnyValue::Str(text) => text.chars().take(MAX_TEXT).collect::<String>().into(),
+        AnyValue::Bool(flag) => flag.to_string().into(),
+        AnyValue::Int(number) => number.to_string().into(),
+        AnyValue::Double(number) => number.to_string().into(),
+        _ => format!("#{hash:016x}").into(),
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn maker_of(resource: Resource<'_>) -> Option<Maker> {
     let placed = named.filter_map(|(key, value)| Some((NAMES.iter().position(|name| *name == key)?, value)));
     let (place, value) = placed.min_by_key(|(place, _)| *place)?;
     let hash = mix(place as u64, hash_of(value));
-    Some(Maker { place, named: Named { hash, text: text_of(value, hash).into() } })
+    Some(Maker { place, named: Named { hash, text: text_of(value, hash) } })
 }
 
 /// New series of one metric in half a window.
