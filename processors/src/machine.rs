@@ -31,12 +31,16 @@ const LINE: usize = 64;
 #[inline(always)]
 pub(crate) fn prefetch<T: ?Sized>(value: &T) {
     #[cfg(target_arch = "x86_64")]
-    for at in (0..size_of_val(value)).step_by(LINE) {
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let line = std::ptr::from_ref(value).cast::<i8>().wrapping_add(at);
-        // SAFETY: the instruction is a hint: it changes nothing that a program can see and never faults, whatever the address. It
-        // is part of SSE, which every x86-64 processor has.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
+        let begin = std::ptr::from_ref(value).cast::<i8>();
+        let mut at = 0;
+        while at < size_of_val(value) {
+            // SAFETY: the instruction is a hint: it changes nothing that a program can see and never faults, whatever the address. It
+            // is part of SSE, which every x86-64 processor has.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(begin.wrapping_add(at)) };
+            at += LINE;
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (value, LINE);
