@@ -9,7 +9,7 @@ use phoenix_sketch::{COMMON_SEED, Ordered};
 
 use super::{NEVER, same_half};
 
-/// Resources that are remembered, at some 70 bytes each 7 MB; further ones are looked at point by point.
+/// Resources that are remembered, at some 90 bytes each 9 MB; further ones are looked at point by point.
 const MAX_RESOURCES: usize = 100_000;
 
 /// No resource that is remembered.

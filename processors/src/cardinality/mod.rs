@@ -228,8 +228,8 @@ impl Stage {
     }
 
     /// Counts a resource of which all series are remembered, in the total and by its attributes; those of its points are left
-    /// for [`Stage::count_points`], once for all scopes that are `alike`. A host of 2,000 processes that is scraped every 10 s
-    /// takes 262 instructions a point for [`Stage::meet`] without this.
+    /// for [`Stage::count_points`], once for all scopes that are `alike`. A host that is scraped every 10 s takes 150 instructions
+    /// a point here so, and 260 where each series is looked at every half window.
     fn count_half<'b>(&mut self, resource: Resource<'b>, now: u64, alike: &mut Alike<'b>) {
         let all = self.count_total(resource);
         for scope in resource.scopes() {
