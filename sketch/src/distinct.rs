@@ -148,13 +148,7 @@ impl Distinct {
     /// Takes in a hash. Any 64 bits will do as long as different things have different ones.
     #[inline]
     pub fn insert(&mut self, hash: u64) {
-        self.raise(hash);
-    }
-
-    /// Takes in a hash; `false` if the estimate is the same as before.
-    #[inline]
-    pub(crate) fn raise(&mut self, hash: u64) -> bool {
-        self.raise_mixed(self.mixed(hash))
+        self.raise(self.mixed(hash));
     }
 
     /// A hash as it and others of its seed take it in.
@@ -163,9 +157,9 @@ impl Distinct {
         mixed(hash, self.seed)
     }
 
-    /// The same of a hash that is mixed with its seed already.
+    /// Takes in a mixed hash; `false` if the estimate is the same as before.
     #[inline]
-    pub(crate) fn raise_mixed(&mut self, hash: u64) -> bool {
+    pub(crate) fn raise(&mut self, hash: u64) -> bool {
         match &mut self.form {
             Form::Dense(dense) => dense.raise(hash),
             Form::Sparse(_) => self.raise_sparse(hash),

@@ -65,7 +65,7 @@ impl Window {
     #[inline]
     pub fn insert(&mut self, hash: u64) {
         let hash = self.newest.mixed(hash);
-        if self.newest.raise_mixed(hash) && self.all.raise_mixed(hash) {
+        if self.newest.raise(hash) && self.all.raise(hash) {
             self.known = None;
         }
     }

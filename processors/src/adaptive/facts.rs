@@ -21,7 +21,7 @@ const MEASURES: [&str; 3] = ["process.cpu.time", "process.memory.usage", "proces
 /// One number a measure: CPU, memory, I/O.
 pub(super) type Shares = [f64; MEASURES.len()];
 
-/// Resources whose host is remembered, at some 150 bytes each; of further ones it is looked for in every batch.
+/// Resources whose host is remembered, at some 150 bytes each, and contents; further ones are looked at in every batch.
 const MAX_RESOURCES: usize = 100_000;
 /// A counter or a resource not heard of for so long is forgotten, nanoseconds.
 const SILENCE: u64 = 600_000_000_000;

@@ -74,7 +74,7 @@ pub(super) struct Shadow {
     held: Vec<Held>,
     /// By [`Of::place`].
     seen: Vec<Option<Seen>>,
-    /// For how many of those there is room.
+    /// Places beyond are not remembered. [`Facts`] gives out no more than it has room for; only tests ask for fewer.
     room: usize,
     latest: ProfileEstimate,
     /// Reused from batch to batch.
