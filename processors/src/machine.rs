@@ -20,6 +20,9 @@ pub(crate) fn trim() {
     }
 }
 
+/// Of so many entities later memory is fetched where a stage knows who comes; 4 to 12 do as well.
+pub(crate) const AHEAD: usize = 6;
+
 /// Bytes of a cache line.
 const LINE: usize = 64;
 

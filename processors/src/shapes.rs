@@ -30,20 +30,35 @@ impl<T> Shapes<T> {
     /// What `look` finds out about a scope: it may tell nothing of times and values.
     #[inline]
     pub(crate) fn of<'s>(&mut self, scope: Scope<'s>, look: impl FnOnce(Scope<'s>) -> T) -> &T {
-        let place = match scope.shape().filter(|_| scope.is_whole()) {
-            Some(shape) => {
-                if self.known.len() <= shape {
-                    self.known.resize_with(shape + 1, || None);
-                }
-                &mut self.known[shape]
-            }
+        let Shapes { known, single } = self;
+        let place = match place_of(known, scope) {
+            Some(place) => place,
             None => {
-                self.single = None;
-                &mut self.single
+                *single = None;
+                single
             }
         };
         place.get_or_insert_with(|| look(scope))
     }
+
+    /// The place of what is found out about a scope and all that are as it is; `None` if it is unlike any other.
+    pub(crate) fn shared(&mut self, scope: Scope<'_>) -> Option<&mut Option<T>> {
+        place_of(&mut self.known, scope)
+    }
+
+    /// What was found out about scopes that others are as.
+    pub(crate) fn into_shared(self) -> impl Iterator<Item = T> {
+        self.known.into_iter().flatten()
+    }
+}
+
+#[inline]
+fn place_of<'k, T>(known: &'k mut Vec<Option<T>>, scope: Scope<'_>) -> Option<&'k mut Option<T>> {
+    let shape = scope.shape().filter(|_| scope.is_whole())?;
+    if known.len() <= shape {
+        known.resize_with(shape + 1, || None);
+    }
+    known.get_mut(shape)
 }
 
 /// The points of a scope that hold a value.

@@ -1,20 +1,19 @@
 //! Values by hash, found without a search where hashes come in the order in which they came before.
 //!
-//! Every place remembers which one came after it the last time. That guess is looked at first, and is right for a host
-//! whose scrapes list the same series again, whatever other hosts' batches lie between. A guess is proved by the whole
-//! hash before it is believed: one that has gone stale costs a search, and never a wrong value.
+//! The guess of their [`Order`] is looked at first, and is right for a host whose scrapes list the same series again, whatever
+//! other hosts' batches lie between. A guess is proved by the whole hash before it is believed: one that has gone stale
+//! costs a search, and never a wrong value.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 
 use crate::distinct::mixed;
+use crate::order::Order;
 
-/// A value and what leads to the next one.
+/// A value and its hash.
 #[derive(Clone, Debug)]
 struct Place<T> {
     hash: u64,
-    /// The place that was met after this one the last time; any number will do.
-    next: u32,
     /// `None` while the place is free.
     value: Option<T>,
 }
@@ -25,14 +24,18 @@ pub struct Ordered<T> {
     places: Vec<Place<T>>,
     by_hash: HashMap<u64, u32, Seeded>,
     free: Vec<u32>,
-    /// The place that was met last.
-    last: u32,
+    order: Order,
 }
 
 impl<T> Ordered<T> {
     /// An empty table. Whoever does not know the seed cannot choose hashes that crowd one part of it.
     pub fn new(seed: u64) -> Self {
-        Ordered { places: Vec::new(), by_hash: HashMap::with_hasher(Seeded(seed)), free: Vec::new(), last: 0 }
+        Ordered {
+            places: Vec::new(),
+            by_hash: HashMap::with_hasher(Seeded(seed)),
+            free: Vec::new(),
+            order: Order::default(),
+        }
     }
 
     /// How many values there are.
@@ -53,12 +56,12 @@ impl<T> Ordered<T> {
     /// The place of a hash, if it comes when it is expected.
     #[inline]
     pub fn expect(&mut self, hash: u64) -> Option<u32> {
-        let next = self.places.get(self.last as usize)?.next;
+        let next = self.order.next();
         let place = self.places.get(next as usize)?;
         if place.hash != hash || place.value.is_none() {
             return None;
         }
-        self.last = next;
+        self.order.came(next);
         Some(next)
     }
 
@@ -67,14 +70,14 @@ impl<T> Ordered<T> {
     pub fn find(&mut self, hash: u64) -> Option<u32> {
         self.expect(hash).or_else(|| {
             let at = *self.by_hash.get(&hash)?;
-            self.came(at);
+            self.order.came(at);
             Some(at)
         })
     }
 
     /// Puts a value in a place of its own and returns that; `None` if there are 2^32 of them.
     pub fn insert(&mut self, hash: u64, value: T) -> Option<u32> {
-        let place = Place { hash, next: 0, value: Some(value) };
+        let place = Place { hash, value: Some(value) };
         let at = match (self.by_hash.get(&hash).copied(), self.free.pop()) {
             (Some(at), free) => {
                 self.free.extend(free);
@@ -88,7 +91,8 @@ impl<T> Ordered<T> {
             None => self.places.push(place),
         }
         self.by_hash.insert(hash, at);
-        self.came(at);
+        self.order.admit(at);
+        self.order.came(at);
         Some(at)
     }
 
@@ -130,6 +134,7 @@ impl<T> Ordered<T> {
         if self.by_hash.capacity() > 4 * self.by_hash.len() + 1024 {
             self.by_hash.shrink_to(2 * self.by_hash.len());
             self.places.shrink_to(2 * rest);
+            self.order.shrink(rest);
         }
     }
 
@@ -138,11 +143,16 @@ impl<T> Ordered<T> {
         self.places.iter_mut().filter_map(|place| place.value.as_mut())
     }
 
-    fn came(&mut self, at: u32) {
-        if let Some(last) = self.places.get_mut(self.last as usize) {
-            last.next = at;
-        }
-        self.last = at;
+    /// The memory of the one that probably comes some later, to be fetched.
+    #[inline]
+    pub fn far(&self) -> Option<&impl Sized> {
+        self.places.get(self.order.far() as usize)
+    }
+
+    /// What probably comes a little later, and is fetched already: what it leads to can be fetched.
+    #[inline]
+    pub fn near(&self) -> Option<&T> {
+        self.get(self.order.near())
     }
 }
 

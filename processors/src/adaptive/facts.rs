@@ -12,6 +12,7 @@ use phoenix_telemetry::{AnyValue, Batch, MetricKind, Number, PointId, Resource, 
 use rapidhash::v3::rapidhash_v3;
 
 use crate::entity::{self, host_of, is_process, mix};
+use crate::machine::prefetch;
 use crate::shapes::{self, Content, Shapes};
 
 use counters::{Counters, Measured, Row};
@@ -166,6 +167,7 @@ impl Facts {
     fn told(&mut self, of: &mut Of) -> bool {
         let Facts { contents, epoch, .. } = self;
         of.place = contents.find(of.content);
+        contents.far().into_iter().for_each(prefetch);
         if let Some(told) = of.place.and_then(|place| contents.get_mut(place)) {
             return std::mem::replace(told, *epoch) == *epoch;
         }
@@ -219,6 +221,8 @@ impl Facts {
     fn place(&mut self, resource: Resource<'_>, now: u64) -> Of {
         let hash = resource.hash();
         let found = self.known.find(hash);
+        self.known.far().into_iter().for_each(prefetch);
+        self.known.near().and_then(|known| known.row.as_ref()).into_iter().for_each(Row::fetch);
         if let Some(known) = found.and_then(|at| self.known.get_mut(at)) {
             known.heard = now;
             return Of { host: known.host, is_process: known.is_process, resource: hash, slot: found, ..Of::NONE };
@@ -240,6 +244,11 @@ impl Facts {
     /// What is known of a resource of that batch.
     pub(super) fn of_resource(&self, resource: ResourceId) -> &Of {
         self.resources.get(resource.index()).unwrap_or(&Of::NONE)
+    }
+
+    /// The same of the one that comes so many later.
+    pub(super) fn later(&self, resource: ResourceId, by: usize) -> &Of {
+        self.resources.get(resource.index() + by).unwrap_or(&Of::NONE)
     }
 
     /// How many places there are for contents.

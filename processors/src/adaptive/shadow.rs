@@ -18,6 +18,7 @@ use super::facts::{Facts, Of, Shares, attribute};
 use super::folding::Folding;
 use crate::aggregate::{folds, is_cpu};
 use crate::entity::mix;
+use crate::machine::{AHEAD, prefetch};
 use crate::shapes::live;
 
 /// The place of a resource's content, and how it is marked.
@@ -119,6 +120,7 @@ impl Shadow {
         let alike = by_resource && !self.edits && marks.attributes().is_empty();
         for resource in batch.resources() {
             let of = facts.of_resource(resource.id());
+            self.fetch(facts.later(resource.id(), AHEAD));
             if self.hosts.last() != Some(&of.host) {
                 self.hosts.push(of.host);
             }
@@ -143,6 +145,13 @@ impl Shadow {
                 *share = Some(kept / all);
             }
         }
+    }
+
+    /// Has the cache fetch what is known of a resource.
+    #[inline]
+    fn fetch(&self, of: &Of) {
+        of.place.and_then(|place| self.seen.get(place as usize)).into_iter().for_each(prefetch);
+        of.slot.and_then(|slot| self.held.get(slot as usize)).into_iter().for_each(prefetch);
     }
 
     /// Whether the resource was folded when it last came, as far as `aggregate` still knows it.

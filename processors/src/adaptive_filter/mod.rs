@@ -22,6 +22,7 @@ use phoenix_telemetry::Batch;
 pub use config::{Bounds, Config, Method, Span, Unusual};
 pub use threshold::Pressure;
 
+use crate::machine::{AHEAD, prefetch};
 use crate::measure::{Place, Plan, Report, Slot, Target, Tracker};
 use threshold::Rule;
 
@@ -159,7 +160,10 @@ impl AdaptiveFilter {
         let (min_stay, hold) = (nanos(config.min_stay), nanos(config.unusual.hold));
         let mut news: Vec<(f64, u64, u32)> = Vec::new();
         let mut held = 0;
-        for (_, at) in members {
+        for (place, (_, at)) in members.iter().enumerate() {
+            if let Some(later) = members.get(place + AHEAD).and_then(|(_, at)| tracker.at(*at)) {
+                prefetch(&*later.state.habits);
+            }
             let mut strongest: f64 = 0.0;
             let (mut above, mut near) = (false, false);
             let mut measured = false;

@@ -11,7 +11,6 @@ mod table;
 mod usage;
 mod usual;
 
-use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
@@ -55,8 +54,6 @@ struct Entity {
     is_group: bool,
     verdict: Verdict,
     usage: Usage,
-    /// Who came behind it last time.
-    next: Cell<Slot>,
 }
 
 /// The group of an entity of a class as of some number of changes, and whether that is `other`.
@@ -218,8 +215,8 @@ impl Host {
     }
 
     /// Where it has a resource of these very bytes. If it has none, it may be its resource nevertheless.
-    pub(crate) fn sight(&self, resource: Resource<'_>, before: Option<Sighting>) -> Option<Sighting> {
-        self.entities.sight(resource, before)
+    pub(crate) fn sight(&self, resource: Resource<'_>) -> Option<Sighting> {
+        self.entities.sight(resource)
     }
 
     /// Has the cache fetch the series of two entities that come later: of the `far` one where they are, of the nearer one what it
@@ -285,7 +282,6 @@ impl Host {
             is_group: is_group(resource, &tools.config.group_by),
             verdict,
             usage: Usage::default(),
-            next: Cell::default(),
         };
         tools.counts.entity(verdict, 1);
         Some(self.entities.insert(entity))

@@ -35,6 +35,7 @@ use phoenix_telemetry::{Batch, Number, PointId, Resource, ResourceId, Scope};
 pub use config::{Config, Fold, GaugeFunction, Output, State};
 
 use crate::entity::{host_of, is_process, pid_of};
+use crate::machine::AHEAD;
 use emit::{Pieces, Templates};
 pub(crate) use groups::class_name;
 use host::{Decided, Ends, Host, Sighting, Tools, Verdict, Visit};
@@ -80,9 +81,6 @@ struct Found {
 }
 
 const NOT_FOUND: Found = Found { host: None, seen: None };
-
-/// Of so many resources later the memory is fetched; 12 do as well.
-const AHEAD: usize = 6;
 
 /// All that crosses a swap.
 #[derive(Debug, Default)]
@@ -160,13 +158,12 @@ impl Aggregate {
         let mut without = Vec::new();
         // A resource is most likely of the host of the one before, and the first one of that of the last batch.
         let mut last = hosts.get_key_value(recent).map(|host| (None, host));
-        let mut before = None;
         for resource in batch.resources() {
             let Some((earliest, latest)) = resource.times() else {
                 without.push((resource.id().index(), host_of(resource.attributes())));
                 continue;
             };
-            let mut seen = last.and_then(|(_, (_, host))| host.sight(resource, before));
+            let mut seen = last.and_then(|(_, (_, host))| host.sight(resource));
             let place = match last.filter(|_| seen.is_some()) {
                 Some((Some(place), _)) => place,
                 by_bytes => {
@@ -183,7 +180,7 @@ impl Aggregate {
                         windows.push((name, Window { earliest, latest }));
                     }
                     last = known.map(|known| (Some(place), known));
-                    seen = seen.or_else(|| known?.1.sight(resource, None));
+                    seen = seen.or_else(|| known?.1.sight(resource));
                     place
                 }
             };
@@ -193,7 +190,6 @@ impl Aggregate {
             }
             of_resources.resize(resource.id().index(), NOT_FOUND);
             of_resources.push(Found { host: Some(place), seen });
-            before = seen.or(before);
         }
         let all = of_resources.len().max(without.last().map_or(0, |(resource, _)| resource + 1));
         of_resources.resize(all, NOT_FOUND);

@@ -8,6 +8,7 @@
 use phoenix_sketch::{COMMON_SEED, Ordered};
 
 use super::{NEVER, same_half};
+use crate::machine::prefetch;
 
 /// Resources that are remembered, at some 90 bytes each 9 MB; further ones are looked at point by point.
 const MAX_RESOURCES: usize = 100_000;
@@ -55,7 +56,9 @@ impl Again {
     /// A resource with this content comes at `now`, in this epoch.
     #[inline]
     pub(super) fn meet(&mut self, content: u64, now: u64, epoch: u64) -> Left {
-        let Some(place) = self.all.find(content) else { return self.admit(content, now, epoch) };
+        let found = self.all.find(content);
+        self.all.far().into_iter().for_each(prefetch);
+        let Some(place) = found else { return self.admit(content, now, epoch) };
         let Some(told) = self.all.get_mut(place) else { return Left::All(NOBODY) };
         told.last = told.last.max(now);
         match std::mem::replace(&mut told.epoch, epoch) {

@@ -96,7 +96,7 @@ struct Known {
 const NEVER: u64 = u64::MAX;
 
 /// The first of the scopes of each shape whose points are to be counted by their attributes, and how many there are of them.
-type Alike<'b> = Vec<Option<(Scope<'b>, u64)>>;
+type Alike<'b> = Shapes<(Scope<'b>, u64)>;
 
 /// Whether two epochs are of one half of the window.
 fn same_half(one: u64, other: u64) -> bool {
@@ -233,15 +233,9 @@ impl Stage {
     fn count_half<'b>(&mut self, resource: Resource<'b>, now: u64, alike: &mut Alike<'b>) {
         let all = self.count_total(resource);
         for scope in resource.scopes() {
-            let Some(shape) = scope.shape().filter(|_| scope.is_whole()) else {
-                self.count_points(scope, 1, now);
-                continue;
-            };
-            if alike.len() <= shape {
-                alike.resize(shape + 1, None);
-            }
-            if let Some(known) = alike.get_mut(shape) {
-                known.get_or_insert((scope, 0)).1 += 1;
+            match alike.shared(scope) {
+                Some(known) => known.get_or_insert((scope, 0)).1 += 1,
+                None => self.count_points(scope, 1, now),
             }
         }
         self.count_attributes(resource, Weight { all, new: 0 });
@@ -365,9 +359,9 @@ impl Processor for Stage {
         let now = nanos(cx.now.saturating_duration_since(began));
         self.advance(now);
         self.contents.clear();
-        let mut alike = Alike::new();
+        let mut alike = Alike::default();
         batch.resources().for_each(|resource| self.meet(resource, now, &mut alike));
-        alike.into_iter().flatten().for_each(|(scope, scopes)| self.count_points(scope, scopes, now));
+        alike.into_shared().for_each(|(scope, scopes)| self.count_points(scope, scopes, now));
         self.publish(cx.now, now);
     }
 

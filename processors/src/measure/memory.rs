@@ -34,7 +34,6 @@ impl<S: Default> Tracker<S> {
             reborn: 0,
             newest: 0,
             readings,
-            next: u32::MAX,
             told: None,
             state: S::default(),
         };
@@ -49,6 +48,7 @@ impl<S: Default> Tracker<S> {
         if let Some(place) = self.slots.get_mut(at as usize) {
             *place = Some(slot);
         }
+        self.order.admit(at);
         self.by_key.insert(key, at);
         Place::At(at)
     }

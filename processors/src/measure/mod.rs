@@ -21,9 +21,11 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use phoenix_pipeline::Entity;
+use phoenix_sketch::Order;
 use phoenix_telemetry::{self as telemetry, Batch, Point, Resource};
 
 use crate::entity::{self, EntityBy, ScopeBy};
+use crate::machine::prefetch;
 pub(crate) use by_key::{ByKey, Seeded};
 use layouts::{Layout, Layouts, Measured, measured};
 use reading::{Kind, Newcomer, Seconds, Taken};
@@ -62,8 +64,7 @@ pub(crate) struct Tracker<S> {
     batch: u32,
     made_room: u32,
     newcomers: Vec<(u32, u32, Newcomer)>,
-    /// Place of the last resource of the batch at hand.
-    last: Option<u32>,
+    order: Order,
     window: Seconds,
     seen: Vec<(u64, u32)>,
     targets: Vec<Target>,
@@ -94,7 +95,7 @@ impl<S: Default> Tracker<S> {
             batch: 0,
             made_room: 0,
             newcomers: Vec::new(),
-            last: None,
+            order: Order::default(),
             window: Seconds::default(),
             seen: Vec::new(),
             targets: Vec::new(),
@@ -133,7 +134,6 @@ impl<S: Default> Tracker<S> {
         self.layouts.begin();
         self.seen.clear();
         self.newcomers.clear();
-        self.last = None;
         // Lent out while the slots are written to.
         let (entity, mut layouts) = (std::mem::take(&mut self.plan.entity), std::mem::take(&mut self.layouts));
         for resource in batch.resources() {
@@ -188,29 +188,17 @@ impl<S: Default> Tracker<S> {
         }
     }
 
-    /// The place of an entity. Most come in the order of the scrape before: the one that came next then is looked at
-    /// before the table, which costs three times as much.
+    /// The place of an entity; the memory of some that probably come later is fetched.
     fn find(&mut self, key: u64) -> Option<u32> {
-        let guess = self.last.and_then(|last| self.at(last)).map(|slot| slot.next);
-        if let Some(guess) = guess.filter(|guess| self.at(*guess).is_some_and(|slot| slot.key == key)) {
-            self.last = Some(guess);
-            self.fetch_behind(guess);
-            return self.last;
-        }
-        let found = self.by_key.get(&key).copied()?;
-        if let Some(last) = self.last.and_then(|last| self.at_mut(last)) {
-            last.next = found;
-        }
-        self.last = Some(found);
-        self.last
-    }
-
-    /// Has the cache fetch what was read of the entity that probably comes after the next one.
-    fn fetch_behind(&self, at: u32) {
-        let next = |at: u32| Some(self.at(at)?.next);
-        if let Some(slot) = next(at).and_then(next).and_then(|at| self.at(at)) {
-            slot.readings.fetch();
-        }
+        let guess = self.order.next();
+        let place = match self.at(guess) {
+            Some(slot) if slot.key == key => guess,
+            _ => self.by_key.get(&key).copied()?,
+        };
+        self.order.came(place);
+        self.slots.get(self.order.far() as usize).into_iter().for_each(prefetch);
+        self.at(self.order.near()).into_iter().for_each(|slot| slot.readings.fetch());
+        Some(place)
     }
 
     /// A resource of which all, or single points, belong to the entities of some attributes.

@@ -22,8 +22,6 @@ pub(crate) struct Slot<S> {
     /// Newest time the batch at hand brought.
     pub(super) newest: u64,
     pub(super) readings: Readings,
-    /// Place of the one that came after it last time.
-    pub(super) next: u32,
     /// What was last said of it.
     pub(super) told: Option<Mark>,
     /// What the stage keeps of it.

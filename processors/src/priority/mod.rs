@@ -11,19 +11,21 @@ mod rules;
 mod tests;
 
 use std::any::Any;
-use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher, RandomState};
 use std::mem;
 
 use phoenix_pipeline::config::Value;
 use phoenix_pipeline::{
     BuildError, Class, Context, Decision, Entity, Handover, Mark, Marks, Processor, ProcessorFactory, Site, Stability,
 };
+use phoenix_sketch::Ordered;
 use phoenix_telemetry::{Batch, Resource};
 
 pub use config::{ClassName, Config, Preset, Rule};
 
 use crate::flaws::Flaws;
-use crate::measure::{ByKey, Place, Report, Target};
+use crate::machine::prefetch;
+use crate::measure::{Place, Report, Target};
 use rules::{Rules, Verdict};
 
 /// The row of the table of processors.
@@ -39,36 +41,50 @@ fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
     let mut flaws = Flaws::default();
     let rules = Rules::new(&config, &mut flaws);
     let rules = flaws.none_or(rules)?;
-    let known = Known { newer: ByKey::default(), older: ByKey::default(), half: config.max_entities.div_ceil(2) };
+    let known = Known { newer: table(), older: table(), half: config.max_entities.div_ceil(2) };
     Ok(Box::new(Priority { config, rules, known, report: Report::new(site, false) }))
 }
 
-/// What was said of a resource, and whether that was explained, in two generations: when the newer is full it becomes the
+/// An empty table, of a seed that nobody knows.
+fn table() -> Table {
+    Ordered::new(RandomState::new().hash_one(0))
+}
+
+/// What was said of a resource, by its hash, and whether that was explained.
+type Table = Ordered<(Verdict, bool)>;
+
+/// What was said of resources, in two generations: when the newer is full it becomes the
 /// older, and that is forgotten.
 struct Known {
-    newer: ByKey<(Verdict, bool)>,
-    older: ByKey<(Verdict, bool)>,
+    newer: Table,
+    older: Table,
     half: usize,
 }
 
 impl Known {
     /// What is known of a resource, or else what `judge` says; and whether it is still to be explained, which it is once.
-    fn ask(&mut self, key: u64, judge: impl FnOnce() -> Verdict) -> (&Verdict, bool) {
-        if self.newer.len() >= self.half && !self.newer.contains_key(&key) {
-            self.older = mem::take(&mut self.newer);
-        }
-        let (verdict, explained) = match self.newer.entry(key) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(self.older.remove(&key).unwrap_or_else(|| (judge(), false))),
-        };
+    fn ask(&mut self, key: u64, judge: impl FnOnce() -> Verdict) -> Option<(&Verdict, bool)> {
+        let place = self.newer.find(key);
+        self.newer.far().into_iter().for_each(prefetch);
+        let place = place.or_else(|| self.remember(key, judge))?;
+        let (verdict, explained) = self.newer.get_mut(place)?;
         let new = !mem::replace(explained, true);
-        (verdict, new)
+        Some((verdict, new))
+    }
+
+    #[cold]
+    fn remember(&mut self, key: u64, judge: impl FnOnce() -> Verdict) -> Option<u32> {
+        if self.newer.len() >= self.half {
+            self.older = mem::replace(&mut self.newer, table());
+        }
+        let known = self.older.remove(key).unwrap_or_else(|| (judge(), false));
+        self.newer.insert(key, known)
     }
 
     /// Takes over what another stage knows. That may have worked unseen: here it is explained again.
     fn adopt(&mut self, previous: &mut Known) {
-        self.newer = mem::take(&mut previous.newer);
-        self.older = mem::take(&mut previous.older);
+        self.newer = mem::replace(&mut previous.newer, table());
+        self.older = mem::replace(&mut previous.older, table());
         self.newer.values_mut().chain(self.older.values_mut()).for_each(|(_, explained)| *explained = false);
     }
 
@@ -89,7 +105,9 @@ impl Processor for Priority {
     fn process(&mut self, batch: &mut Batch, cx: &mut Context<'_>) {
         let Priority { rules, known, report, .. } = self;
         for resource in batch.resources() {
-            let (verdict, new) = known.ask(resource.hash(), || rules.judge(resource.attributes()));
+            // There are places for 2^32.
+            let ask = known.ask(resource.hash(), || rules.judge(resource.attributes()));
+            let Some((verdict, new)) = ask else { continue };
             if let Some(class) = verdict.class {
                 let mark = apply(cx.marks, Entity::Resource(resource.id()), class);
                 report.count(mark.decision, mark.reason);

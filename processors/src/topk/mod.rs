@@ -24,7 +24,7 @@ use phoenix_telemetry::Batch;
 
 pub use config::{Combine, Config};
 
-use crate::machine::prefetch;
+use crate::machine::{AHEAD, prefetch};
 use crate::measure::{self, ByKey, Plan, Report, Target, Tracker, interned};
 use history::{Decay, History};
 use leaders::Leaders;
@@ -38,9 +38,6 @@ pub const FACTORY: ProcessorFactory = ProcessorFactory::new::<Config>(
     Stability::Alpha,
     build,
 );
-
-/// Of so many entities later the memory is fetched.
-const AHEAD: usize = 4;
 
 /// Why an entity outside of all rankings is folded.
 const RANK: &str = "topk_rank";

@@ -7,6 +7,8 @@
 use phoenix_sketch::{COMMON_SEED, Ordered};
 use phoenix_telemetry::{Column, Number, Places, Point};
 
+use crate::machine::prefetch;
+
 /// Counters whose last value is remembered: 50,000 processes, at some 80 bytes each 16 MB, in rows a third of that.
 const MAX_SERIES: usize = 200_000;
 /// Counters in one row.
@@ -86,6 +88,11 @@ impl Row {
             each(measured, amount);
         }
         true
+    }
+
+    /// Has the cache fetch its values.
+    pub(super) fn fetch(&self) {
+        prefetch(&*self.values);
     }
 
     /// Whether it was not heard of since then.

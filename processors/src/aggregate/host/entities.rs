@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use phoenix_sketch::Order;
 use phoenix_telemetry::Resource;
 
 use super::Entity;
@@ -28,6 +29,7 @@ pub(super) struct Entities {
     slots: Vec<Option<Entity>>,
     free: Vec<Slot>,
     by_key: HashMap<Key, Slot>,
+    order: Order,
     /// The last one found of that hash, if it is still there.
     hints: ByKey<Slot>,
 }
@@ -37,28 +39,13 @@ impl Entities {
         self.by_key.len()
     }
 
-    /// Where a resource of these very bytes is. It is looked for where the one was that last came behind the one `before` it: they
-    /// mostly come in the same order, and a look at the table is a miss of the cache.
-    pub(super) fn sight(&self, resource: Resource<'_>, before: Option<Sighting>) -> Option<Sighting> {
-        let before = before.and_then(|before| self.get(before.slot));
-        let next = before.map_or(0, |before| before.next.get());
-        if let Some(seen) = self.at(next, resource) {
-            self.fetch_behind(seen.slot);
-            return Some(seen);
-        }
-        let seen = self.by_bytes(resource)?;
-        if let Some(before) = before {
-            before.next.set(seen.slot);
-        }
+    /// Where a resource of these very bytes is; the memory of some that probably come later is fetched.
+    pub(super) fn sight(&self, resource: Resource<'_>) -> Option<Sighting> {
+        let seen = self.at(self.order.next(), resource).or_else(|| self.by_bytes(resource))?;
+        self.order.came(seen.slot);
+        self.slots.get(self.order.far() as usize).into_iter().for_each(prefetch);
+        self.get(self.order.near()).into_iter().for_each(|entity| prefetch(&*entity.resource));
         Some(seen)
-    }
-
-    /// Has the cache fetch the resource of the entity that probably comes after the next one.
-    fn fetch_behind(&self, slot: Slot) {
-        let next = |slot: Slot| Some(self.get(slot)?.next.get());
-        if let Some(entity) = next(slot).and_then(next).and_then(|slot| self.get(slot)) {
-            prefetch(&*entity.resource);
-        }
     }
 
     /// What was found, or another one where that was forgotten since.
@@ -118,6 +105,7 @@ impl Entities {
             Some(free) => *free = Some(entity),
             None => self.slots.push(Some(entity)),
         }
+        self.order.admit(slot);
         self.by_key.insert(key, slot);
         self.hints.insert(key.0, slot);
         slot
@@ -129,7 +117,7 @@ impl Entities {
 
     /// Keeps those that `stays` says so of.
     pub(super) fn retain(&mut self, mut stays: impl FnMut(&mut Entity) -> bool) {
-        let Entities { slots, free, by_key, hints } = self;
+        let Entities { slots, free, by_key, hints, .. } = self;
         for (slot, place) in (0..).zip(slots.iter_mut()) {
             if let Some(gone) = place.take_if(|entity| !stays(entity)) {
                 by_key.remove(&gone.key);

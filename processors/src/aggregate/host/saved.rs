@@ -3,7 +3,6 @@
 //! Keys are not in it: their second half is of this process alone. They are found again by writing a point of every entity
 //! and reading it as one that came in.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -67,7 +66,6 @@ impl Host {
             is_group: from.flag()?,
             verdict,
             usage: Usage::default(),
-            next: Cell::default(),
         };
         for _ in 0..from.long()? {
             let series = Series::load(from)?;
