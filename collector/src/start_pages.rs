@@ -1,4 +1,4 @@
-//! Pages of the program itself that only its start needed, given back once the start is over.
+//! Pages of the program, and of what it is linked with, that only its start needed, given back once the start is over.
 //!
 //! Reading a configuration, building chains and listening touch much of the program, and the kernel maps 16 pages where one
 //! is touched: 10 MB of 15 are resident after it, and stay so while the host has memory. Unmapped, they stay in the page
@@ -14,7 +14,10 @@ use std::ops::Range;
 /// Stands among the program's read-only data, as [`give_back`] does in its text: where they are, the program is mapped.
 static DATA: [u8; 1] = [1];
 
-/// Unmaps the program's text and read-only data.
+/// How the files of the libraries begin that the program is linked with, and of the loader.
+const LINKED: [&str; 4] = ["libc.so", "libm.so", "libgcc_s.so", "ld-linux"];
+
+/// Unmaps the text and read-only data of the program and of what it is linked with.
 ///
 /// # Errors
 /// The kernel does not say what is mapped (it is no Linux, or one without `smaps`), or does not unmap it (locked memory).
@@ -23,18 +26,21 @@ pub fn give_back() -> io::Result<()> {
     // Before it is done: a line of the log needs a good part of the program.
     let bytes: u64 = found.iter().filter(|mapping| mapping.is_the_files()).map(|mapping| mapping.resident).sum();
     tracing::debug!(bytes, "the start is over: the program's pages are given back, those in use will come again");
-    // SAFETY: the program's own segments, which nothing unmaps or makes writable before the process ends.
+    // SAFETY: segments of the program and of the libraries it is linked with, which nothing unmaps or makes writable before the
+    // process ends: the loader unloads none but those that were loaded later.
     unsafe { unmap(&found) }
 }
 
-/// The program's text and read-only data.
+/// Text and read-only data of the program and of what it is linked with.
 fn program() -> io::Result<Vec<Mapping>> {
-    holding([give_back as fn() -> io::Result<()> as usize, DATA.as_ptr() as usize])
+    let anchors = [give_back as fn() -> io::Result<()> as usize, DATA.as_ptr() as usize];
+    let is_linked = |file: &str| LINKED.iter().any(|library| file.starts_with(library));
+    own(|mapping, file| is_linked(file) || anchors.iter().any(|anchor| mapping.range.contains(anchor)))
 }
 
-/// The mappings of this process that hold an address of `anchors`.
-fn holding(anchors: [usize; 2]) -> io::Result<Vec<Mapping>> {
-    mappings(BufReader::new(File::open("/proc/self/smaps")?), anchors)
+/// The mappings of this process of which `wanted` says so, of each and the name of its file.
+fn own(wanted: impl Fn(&Mapping, &str) -> bool) -> io::Result<Vec<Mapping>> {
+    mappings(BufReader::new(File::open("/proc/self/smaps")?), wanted)
 }
 
 /// Unmaps the pages of those mappings that are nothing but a file's.
@@ -96,22 +102,18 @@ impl Mapping {
     }
 }
 
-/// The mappings in `smaps` that hold an address of `anchors`. Reads no further than to the last of them: what follows is the heap,
-/// which may be large.
-fn mappings(smaps: impl BufRead, anchors: [usize; 2]) -> io::Result<Vec<Mapping>> {
+/// The mappings in `smaps` of which `wanted` says so.
+fn mappings(smaps: impl BufRead, wanted: impl Fn(&Mapping, &str) -> bool) -> io::Result<Vec<Mapping>> {
     let mut found: Vec<Mapping> = Vec::new();
-    let mut wanted = false;
+    let mut is_wanted = false;
     for line in smaps.lines() {
         let line = line?;
         if let Some(mapping) = Mapping::parse(&line) {
-            if anchors.iter().all(|anchor| *anchor < mapping.range.start) {
-                break;
-            }
-            wanted = anchors.iter().any(|anchor| mapping.range.contains(anchor));
-            if wanted {
+            is_wanted = wanted(&mapping, line.rsplit('/').next().unwrap_or_default());
+            if is_wanted {
                 found.push(mapping);
             }
-        } else if wanted && let Some(mapping) = found.last_mut() {
+        } else if is_wanted && let Some(mapping) = found.last_mut() {
             mapping.note(&line);
         }
     }
@@ -162,7 +164,7 @@ mod tests {
         }
 
         fn mapping(&self) -> Mapping {
-            holding([self.0 as usize; 2]).unwrap().remove(0)
+            own(|mapping, _| mapping.range.contains(&(self.0 as usize))).unwrap().remove(0)
         }
 
         fn unmap(&self) {
@@ -215,8 +217,17 @@ mod tests {
     #[test]
     fn the_programs_own_pages_go_and_it_runs_on() {
         let found = program().unwrap();
-        assert!(found.iter().all(|mapping| mapping.is_the_files() && mapping.resident > 0), "{found:?}");
-        assert_eq!(found.len(), 2, "text and read-only data: {found:?}");
+        let held = |anchor: usize| {
+            found.iter().any(|own| own.range.contains(&anchor) && own.is_the_files() && own.resident > 0)
+        };
+        assert!(
+            held(DATA.as_ptr() as usize) && held(program as fn() -> io::Result<Vec<Mapping>> as usize),
+            "{found:?}"
+        );
+        let libraries = own(|_, file| file.starts_with("libc.so")).unwrap();
+        if let Some(text) = libraries.iter().find(|mapping| mapping.is_the_files()) {
+            assert!(held(text.range.start), "{found:?}");
+        }
         give_back().unwrap();
         give_back().unwrap();
     }
@@ -231,7 +242,7 @@ mod tests {
     #[test]
     fn smaps_is_read_as_it_is_written() {
         let judge = |anchor| {
-            let found = mappings(SMAPS.as_bytes(), [anchor; 2]).unwrap();
+            let found = mappings(SMAPS.as_bytes(), |mapping, _| mapping.range.contains(&anchor)).unwrap();
             found.iter().map(|mapping| (mapping.range.clone(), mapping.resident, mapping.is_the_files())).next()
         };
         assert_eq!(judge(0x55f0), Some((0x55f0..0x55f8, 12 << 10, true)));
@@ -241,5 +252,6 @@ mod tests {
         assert_eq!(judge(0x55fc), Some((0x55fc..0x55fd, 4 << 10, false)), "an old kernel does not say all of it");
         assert_eq!(judge(0x55fd), None);
         assert_eq!(judge(0x55ef), None);
+        assert_eq!(mappings(SMAPS.as_bytes(), |_, file| file == "my agent").unwrap().len(), 4);
     }
 }
