@@ -2,8 +2,8 @@
 //!
 //! Reading a configuration, building chains and listening touch much of the program, and the kernel maps 16 pages where one
 //! is touched: 10 MB of 15 are resident after it, and stay so while the host has memory. Unmapped, they stay in the page
-//! cache, and what the agent goes on using comes back at its next use without being read again: 1.5 MB less for 80 minor
-//! faults (docs/performance.md). The heap, stacks and what the loader wrote (relocations) are never touched.
+//! cache, and what the agent goes on using comes back at its next use without being read again: 3 MB less for some 120
+//! minor faults (docs/performance.md). The heap, stacks and what the loader wrote (relocations) are never touched.
 
 #![allow(unsafe_code)]
 
