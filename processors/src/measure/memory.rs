@@ -5,6 +5,7 @@ use std::time::Instant;
 use phoenix_telemetry::Resource;
 
 use super::readings::Readings;
+use super::scope::Scope;
 use super::{EXPIRY, Place, SILENCE, Slot, Tracker};
 
 impl<S: Default> Tracker<S> {
@@ -49,37 +50,56 @@ impl<S: Default> Tracker<S> {
             *place = Some(slot);
         }
         self.order.admit(at);
+        self.scopes.entry(scope).or_insert_with(|| Scope::new(now)).members.push(at);
         self.by_key.insert(key, at);
         Place::At(at)
     }
 
     /// Forgets entities that their scope has not shown for `expiry` and at least two scrapes, and scopes that are silent.
-    pub(super) fn sweep(&mut self, expiry: u64, now: Instant) {
-        let Tracker { slots, by_key, free, scopes, batch, forgotten, .. } = self;
-        scopes.retain(|_, scope| now.saturating_duration_since(scope.heard) < SILENCE);
-        let mut series = 0;
-        for (at, place) in (0u32..).zip(slots.iter_mut()) {
-            let Some(slot) = place else { continue };
-            let gone = slot.batch != *batch
-                && scopes
-                    .get(&slot.scope)
-                    .is_none_or(|scope| scope.now > slot.time.saturating_add(expiry) && scope.scrape > slot.scrape + 1);
-            if gone {
+    fn sweep(&mut self, expiry: u64, now: Instant) {
+        let all: Vec<u64> = self.scopes.keys().copied().collect();
+        self.sweep_scopes(&all, expiry, now);
+    }
+
+    /// The same of these scopes alone: to look at every entity of many hosts whenever one of them is due took a sixth of the
+    /// time of a million series.
+    pub(super) fn sweep_scopes(&mut self, scopes: &[u64], expiry: u64, now: Instant) {
+        let silent = |scope: &Scope| now.saturating_duration_since(scope.heard) >= SILENCE;
+        let ended: Vec<u64> = self.scopes.iter().filter(|(_, scope)| silent(scope)).map(|(key, _)| *key).collect();
+        for key in scopes {
+            self.sweep_scope(*key, |scope, slot| {
+                let long_ago = scope.now > slot.time.saturating_add(expiry) && scope.scrape > slot.scrape + 1;
+                slot.time == 0 || long_ago
+            });
+        }
+        for key in &ended {
+            self.sweep_scope(*key, |_, _| true);
+            self.scopes.remove(key);
+        }
+    }
+
+    /// Forgets those of a scope of which `ended` says so, but for those that are here.
+    fn sweep_scope(&mut self, key: u64, ended: impl Fn(&Scope, &Slot<S>) -> bool) {
+        let Tracker { slots, by_key, free, scopes, batch, forgotten, series, .. } = self;
+        let Some(scope) = scopes.get_mut(&key) else { return };
+        scope.swept = scope.now;
+        let mut members = std::mem::take(&mut scope.members);
+        members.retain(|at| {
+            let Some(place) = slots.get_mut(*at as usize) else { return false };
+            let Some(slot) = place else { return false };
+            let before = slot.readings.series();
+            if slot.batch != *batch && ended(scope, slot) {
                 by_key.remove(&slot.key);
-                free.push(at);
+                free.push(*at);
                 *forgotten += 1;
                 *place = None;
-                continue;
+                *series -= before;
+                return false;
             }
             slot.readings.sweep(slot.time.saturating_sub(EXPIRY), slot.key);
-            series += slot.readings.series();
-        }
-        self.series = series;
-        for (key, scope) in scopes {
-            scope.swept = scope.now;
-            scope
-                .members
-                .retain(|at| slots.get(*at as usize).and_then(Option::as_ref).is_some_and(|slot| slot.scope == *key));
-        }
+            *series -= before - slot.readings.series();
+            true
+        });
+        scope.members = members;
     }
 }

@@ -286,23 +286,21 @@ impl<S: Default> Tracker<S> {
             self.seen.sort_unstable();
         }
         let Tracker { seen, scopes, slots, .. } = self;
-        let mut due = false;
+        let mut due = Vec::new();
         for group in seen.chunk_by(|a, b| a.0 == b.0) {
-            let Some((scope, _)) = group.first() else { continue };
-            let scope = scopes.entry(*scope).or_insert_with(|| Scope::new(now));
+            let Some((key, _)) = group.first() else { continue };
+            let scope = scopes.entry(*key).or_insert_with(|| Scope::new(now));
             let shown = || group.iter().filter_map(|(_, at)| slots.get(*at as usize)?.as_ref());
             // Of a whole scrape the first says so.
             let again = shown().any(|slot| slot.time > 0 && slot.newest > slot.time && slot.scrape == scope.scrape);
             let newest = shown().map(|slot| slot.newest).max().unwrap_or(0);
-            let is_new = scope.scrape == 0;
             scope.heard = now;
             scope.advance(newest, again);
-            due |= scope.now > scope.swept + EXPIRY / 4;
+            if scope.now > scope.swept + EXPIRY / 4 {
+                due.push(*key);
+            }
             for (_, at) in group {
                 let Some(Some(slot)) = slots.get_mut(*at as usize) else { continue };
-                if is_new || slot.time == 0 {
-                    scope.members.push(*at);
-                }
                 (slot.time, slot.scrape) = (slot.newest, scope.scrape);
             }
         }
@@ -312,8 +310,8 @@ impl<S: Default> Tracker<S> {
             let before = self.scopes.get(&slot.scope).map_or(0, |scope| scope.before);
             slot.readings.apart(slot.key).newcomer(measure, newcomer, before, batch);
         }
-        if due {
-            self.sweep(EXPIRY, now);
+        if !due.is_empty() {
+            self.sweep_scopes(&due, EXPIRY, now);
         }
         if !self.early {
             return;
@@ -398,10 +396,7 @@ impl<S: Default> Tracker<S> {
     pub(crate) fn elsewhere(&self, scope: u64) -> impl Iterator<Item = u32> {
         let known = self.in_parts(scope).and_then(|scrape| Some((scrape, &self.scopes.get(&scope)?.members)));
         let (since, members) = known.map_or((0, &[][..]), |(scrape, members)| (scrape.saturating_sub(1), members));
-        members
-            .iter()
-            .copied()
-            .filter(move |at| self.at(*at).is_some_and(|slot| !self.is_here(slot) && slot.scrape >= since))
+        members.iter().copied().filter(move |at| self.at(*at).is_some_and(|slot| slot.is_elsewhere(self.batch, since)))
     }
 
     /// Points that did not count, by reason, since this was last asked.

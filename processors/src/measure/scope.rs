@@ -20,7 +20,7 @@ pub(super) struct Scope {
     pub(super) was_in_parts: bool,
     pub(super) swept: u64,
     pub(super) heard: Instant,
-    /// Places of all its entities that were ever measured.
+    /// Places of all its entities.
     pub(super) members: Vec<u32>,
 }
 

@@ -37,6 +37,11 @@ impl<S> Slot<S> {
         first
     }
 
+    /// Whether another batch than that one measured it, in that scrape or a later one.
+    pub(super) fn is_elsewhere(&self, batch: u32, since: u64) -> bool {
+        self.time > 0 && self.batch != batch && self.scrape >= since
+    }
+
     /// The value of a measure as of the newest batch that had it.
     pub(crate) fn value(&self, measure: usize) -> Option<f64> {
         self.read(measure, false).map(|(value, _)| value)

@@ -196,6 +196,24 @@ fn memory_is_bounded_and_what_is_gone_is_forgotten() {
 }
 
 #[test]
+fn a_host_is_swept_by_its_own_time_and_goes_when_it_is_silent() {
+    let mut tracker = tracker(EntityBy::Resource, &["process.memory.usage"]);
+    let now = Instant::now();
+    let of = |pid| [Process::new(pid, "x", -9)];
+    for (host, pid) in [("a", 1), ("a", 2), ("b", 3), ("b", 4)] {
+        tracker.read(&scrape(host, 0, &of(pid)), now);
+    }
+    for second in [300, 600, 900] {
+        tracker.read(&scrape("a", second, &of(1)), now);
+    }
+    assert_eq!((tracker.len(), tracker.scopes(), tracker.series), (3, 2, 3), "the second process of a is gone");
+    tracker.read(&scrape("a", 1200, &of(1)), now + SILENCE);
+    assert_eq!((tracker.len(), tracker.scopes(), tracker.series), (1, 1, 1));
+    tracker.read(&scrape("b", 1200, &of(3)), now + SILENCE);
+    assert_eq!((tracker.len(), tracker.scopes()), (2, 2));
+}
+
+#[test]
 fn a_scrape_in_parts_is_one_scrape() {
     let mut tracker = tracker(EntityBy::Resource, &["process.memory.usage"]);
     let all: Vec<Process> = (0..9).map(|pid| Process { memory: pid + 1, ..Process::new(pid, "x", -9) }).collect();

@@ -41,7 +41,7 @@ fn build(value: &Value, site: &Site) -> Result<Box<dyn Processor>, BuildError> {
     let mut flaws = Flaws::default();
     let rules = Rules::new(&config, &mut flaws);
     let rules = flaws.none_or(rules)?;
-    let known = Known { newer: table(), older: table(), half: config.max_entities.div_ceil(2) };
+    let known = Known { newer: table(), older: table(), most: config.max_entities };
     Ok(Box::new(Priority { config, rules, known, report: Report::new(site, false) }))
 }
 
@@ -53,12 +53,12 @@ fn table() -> Table {
 /// What was said of a resource, by its hash, and whether that was explained.
 type Table = Ordered<(Verdict, bool)>;
 
-/// What was said of resources, in two generations: when the newer is full it becomes the
-/// older, and that is forgotten.
+/// What was said of resources, in two generations: where there is no room the newer becomes the older, and where there is none
+/// again, what is left of the older is forgotten: it did not come since.
 struct Known {
     newer: Table,
     older: Table,
-    half: usize,
+    most: usize,
 }
 
 impl Known {
@@ -74,11 +74,13 @@ impl Known {
 
     #[cold]
     fn remember(&mut self, key: u64, judge: impl FnOnce() -> Verdict) -> Option<u32> {
-        if self.newer.len() >= self.half {
-            self.older = mem::replace(&mut self.newer, table());
+        if let Some(known) = self.older.remove(key) {
+            return self.newer.insert(key, known);
         }
-        let known = self.older.remove(key).unwrap_or_else(|| (judge(), false));
-        self.newer.insert(key, known)
+        if self.len() + 1 >= self.most {
+            self.older = if self.older.is_empty() { mem::replace(&mut self.newer, table()) } else { table() };
+        }
+        self.newer.insert(key, (judge(), false))
     }
 
     /// Takes over what another stage knows. That may have worked unseen: here it is explained again.

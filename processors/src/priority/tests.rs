@@ -126,6 +126,30 @@ fn memory_is_bounded_reasons_are_counted_and_explained_once() {
     assert_eq!(answer.matches("priority_critical").count(), 1, "{answer}");
 }
 
+/// As long as there is room for all that live nobody is judged twice, and for newcomers those go that came no more.
+#[test]
+fn who_goes_on_is_judged_once() {
+    let mut known = Known { newer: table(), older: table(), most: 10 };
+    let judged = std::cell::Cell::new(0);
+    let judge = || {
+        judged.set(judged.get() + 1);
+        Verdict::default()
+    };
+    for _ in 0..5 {
+        for key in 0..9 {
+            known.ask(key, judge).unwrap();
+        }
+        assert_eq!(judged.get(), 9);
+    }
+    for newcomer in 100..200 {
+        for key in (0..6).chain([newcomer]) {
+            known.ask(key, judge).unwrap();
+        }
+        assert!(known.len() <= 10);
+    }
+    assert_eq!(judged.get(), 9 + 100);
+}
+
 #[test]
 fn what_is_known_crosses_a_swap_unless_the_rules_changed() {
     let config = "rules: [{ class: low }]";
