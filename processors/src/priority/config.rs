@@ -19,7 +19,7 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// Ready rule sets, tried after all rules. None by default: each keeps what it names individual.
     pub presets: Vec<Preset>,
-    /// Resources remembered, at some 60 bytes each. 100000: more than a gateway sees within minutes; beyond it the rules
+    /// Resources remembered, at some 70 bytes each. 100000: more than a gateway sees within minutes; beyond it the rules
     /// are tried again.
     pub max_entities: usize,
 }
